@@ -16,7 +16,7 @@ from gpufair.protocol import limits
 VERSION = 1
 """Version of the worker protocol, in Hello and Ready."""
 
-TEXT_TO_IMAGE = "text-to-image"
+TEXT_TO_IMAGE = "text_to_image"
 """The one task of this version."""
 
 

@@ -1,0 +1,104 @@
+"""Every bound in one file. Rule: nothing in gpufair is unbounded, and no other file invents a limit."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+
+# --- money (micro-credits) ---------------------------------------------------------------------------------------
+AMOUNT_MAX = 10**15
+"""A thousand million credits. Sums of 2**12 such amounts still fit SQLite's signed 64 bits."""
+RATE_MAX = 10**12
+LOCKS_MAX = 16
+"""Locks in one voucher, and so deliveries of one lease that wait for their key."""
+KEY_BYTES = 32
+REFERENCE_MAX = 200
+"""Characters of the reference to a payment outside that an issue or redemption carries."""
+
+# --- time (milliseconds) -----------------------------------------------------------------------------------------
+SKEW_MS = 120 * SECOND
+COMMAND_TTL_MS = 5 * MINUTE
+BROADCAST_TTL_MS = 15 * MINUTE
+SUPERSEDED_GRACE_MS = 60 * SECOND
+MARGIN_MIN_MS = 10 * MINUTE
+LEASE_MAX_MS = 24 * HOUR
+FUNDING_TIMEOUT_MS = 30 * SECOND
+WINDOW_TIMEOUT_MS = 10 * SECOND
+IDLE_LIMIT_MAX_MS = HOUR
+NOTICE_MAX_MS = 60 * SECOND
+DELIVERY_KEPT_MS = HOUR
+"""How long a provider keeps a finished delivery for a buyer whose stream dropped (at least until its hold closes)."""
+TIME_MAX_MS = 4_102_444_800_000  # the year 2100: anything later is a mistake or an attack
+
+# --- documents and messages --------------------------------------------------------------------------------------
+PAYLOAD_MAX = 256 * KIB
+"""Bytes of one signed document's payload."""
+TYPE_MAX = 64
+DID_MAX = 64
+TEXT_MAX = 512
+NAME_MAX = 128
+SIGNATURES_MAX = 4
+MESSAGE_MAX = 1 * MIB
+"""Bytes of one gRPC message, measured after inflation."""
+CHUNK = 128 * KIB
+"""Bytes of ciphertext in one message of a stream."""
+ENDPOINTS_MAX = 8
+CERT_MAX = 4 * KIB
+OFFER_MODELS_MAX = 256
+OFFER_GPUS_MAX = 64
+OFFER_IMAGES_MAX = 16
+OFFER_LEDGERS_MAX = 16
+OFFER_PROFILES_MAX = 16
+REASONS_MAX = 16
+FIND_MAX = 200
+"""Node records or offers in one answer of a directory."""
+JOURNAL_PAGE = 200
+STATEMENT_PAGE = 200
+
+# --- work --------------------------------------------------------------------------------------------------------
+SIDE_MIN = 8
+SIDE_MAX = 4096
+SIDE_MULTIPLE = 8
+PIXELS_MAX = 2048 * 2048
+STEPS_MAX = 500
+COUNT_MAX = 64
+GUIDANCE_MILLI_MAX = 50_000
+PROMPT_MAX = 8 * KIB
+"""Bytes (UTF-8) of a prompt, and of a negative prompt."""
+BODY_MAX = 20 * KIB
+ADAPTERS_MAX = 8
+DEADLINE_MAX_MS = HOUR
+OUTPUT_MAX = 64 * MIB
+"""Bytes of one delivered picture."""
+PREVIEW_MAX = 24 * KIB
+SALT_BYTES = 16
+
+# --- market ------------------------------------------------------------------------------------------------------
+JOBS_IN_FLIGHT_MAX = 16
+UNFUNDED_PER_DID_MAX = 2
+UNFUNDED_MAX = 64
+LEASES_MAX = 1024
+DIRECTORY_RECORDS_MAX = 100_000
+DIRECTORY_PER_DID_MAX = 4
+"""Documents of one kind that a directory keeps for one identity."""
+QUEUE_MAX = 64
+
+# --- worker protocol ---------------------------------------------------------------------------------------------
+FRAME_MAX = 32 * KIB
+FRAME_CREDIT = 32 * KIB
+"""Bytes in flight to one side of a worker's pipe. A pipe that holds 64 KiB stalls for good under gVisor."""
+OUTPUT_CHUNK = 24 * KIB
+"""Bytes of a picture in one frame; leaves room for the frame's other fields."""
+WORKER_START_MS = 2 * MINUTE
+WORKER_SILENCE_MS = 2 * MINUTE
+"""A running worker that sends no frame for this long is dead."""
+
+# --- server ------------------------------------------------------------------------------------------------------
+STREAMS_MAX = 256
+RPCS_MAX = 512
+BUCKET_RATE = 200
+"""Requests a second that one connection may make in the long run."""
+BUCKET_BURST = 400

@@ -1,0 +1,141 @@
+"""Can it run, and how good is it? Rule: feasible first, every reason kept; only then rank. Both sides ask this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gpufair.protocol import limits
+from gpufair.protocol.envelope import Signed
+from gpufair.protocol.messages import (
+    Bid,
+    BidClass,
+    JobLimits,
+    ModelOffer,
+    ModelState,
+    Offer,
+    PriceSheet,
+    Reason,
+    ReasonCode,
+    Spec,
+)
+from gpufair.protocol.pricing import Quote, frozen_sheet, quote
+
+Verdict = tuple[Reason, ...]
+"""Every reason against; empty means feasible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An offer that can run a job, and what it would cost."""
+
+    offer: Signed[Offer]
+    model: ModelOffer
+    quote: Quote
+
+
+def model_offer(offer: Offer, digest: bytes) -> ModelOffer | None:
+    """The offer's entry for a model, if it sells it."""
+    return next((m for m in offer.models if m.digest == digest), None)
+
+
+def feasible_size(spec: Spec, bounds: JobLimits) -> Verdict:
+    """Whether a job's size is within bounds, with the numbers where it is not."""
+    reasons = []
+    for side in (spec.width, spec.height):
+        if side % limits.SIDE_MULTIPLE or not limits.SIDE_MIN <= side <= limits.SIDE_MAX:
+            detail = f"sides are multiples of {limits.SIDE_MULTIPLE} from {limits.SIDE_MIN} to {limits.SIDE_MAX}"
+            reasons.append(Reason(ReasonCode.SIZE_NOT_SUPPORTED, side, limits.SIDE_MAX, "pixels", detail))
+    for code, wanted, limit, unit in (
+        (ReasonCode.SIZE_TOO_LARGE, spec.width * spec.height, bounds.pixels, "pixels"),
+        (ReasonCode.STEPS_TOO_MANY, spec.steps, bounds.steps, "steps"),
+        (ReasonCode.COUNT_TOO_LARGE, spec.count, bounds.count, "pictures"),
+    ):
+        if wanted > limit or wanted < 1:
+            reasons.append(Reason(code, wanted, limit, unit))
+    return tuple(reasons)
+
+
+def feasible(offer: Offer, spec: Spec) -> Verdict:
+    """Whether the offer can run the job at all, price aside."""
+    reasons = list(feasible_size(spec, offer.limits))
+    model = model_offer(offer, spec.model)
+    if model is None or model.state is ModelState.ABSENT:
+        reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail=spec.model.hex()[:16]))
+    if spec.task not in offer.tasks:
+        reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail=spec.task.name.lower()))
+    if spec.scheduler not in offer.schedulers:
+        reasons.append(Reason(ReasonCode.SCHEDULER_NOT_OFFERED, detail=spec.scheduler.name.lower()))
+    if spec.precision not in offer.precisions:
+        reasons.append(Reason(ReasonCode.PRECISION_NOT_OFFERED, detail=spec.precision.name.lower()))
+    if spec.adapters:
+        reasons.append(Reason(ReasonCode.ADAPTERS_NOT_OFFERED, len(spec.adapters), 0, "adapters"))
+    return tuple(reasons)
+
+
+def acceptable(offer: Signed[Offer], bid: Bid, *, cap_max: int) -> Verdict:
+    """Whether a bid's terms are within the offer it answers. Capacity, time and policy are the provider's own check."""
+    terms, reasons = offer.doc, []
+    model = model_offer(terms, bid.sheet.model)
+    if model is None or model.state is ModelState.ABSENT:
+        reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail=bid.sheet.model.hex()[:16]))
+    else:
+        reasons += _price_reasons(bid.sheet, frozen_sheet(model))
+    if bid.bid_class not in terms.classes:
+        reasons.append(Reason(ReasonCode.CLASS_NOT_SOLD, detail=BidClass(bid.bid_class).name.lower()))
+    if bid.ledger not in {ref.did for ref in terms.ledgers}:
+        reasons.append(Reason(ReasonCode.LEDGER_NOT_ACCEPTED, detail=bid.ledger))
+    if bid.worker_image not in {image.digest for image in terms.worker_images}:
+        reasons.append(Reason(ReasonCode.IMAGE_NOT_OFFERED, detail=bid.worker_image.hex()[:16]))
+    if bid.window > terms.window_max:
+        reasons.append(Reason(ReasonCode.WINDOW_TOO_LARGE, bid.window, terms.window_max, "micro-credits"))
+    if bid.cap > cap_max:
+        reasons.append(Reason(ReasonCode.CAP_TOO_HIGH, bid.cap, cap_max, "micro-credits"))
+    return tuple(reasons)
+
+
+def _price_reasons(bid: PriceSheet, ask: PriceSheet) -> list[Reason]:
+    """A bid may pay more than was asked, line by line, never less."""
+    lines = ("per_step_megapixel", "per_decoded_megapixel", "per_cold_load", "per_adapter", "minimum")
+    return [
+        Reason(ReasonCode.PRICE_TOO_LOW, getattr(bid, line), getattr(ask, line), "micro-credits", line)
+        for line in lines
+        if getattr(bid, line) < getattr(ask, line)
+    ]
+
+
+def affordable(spec: Spec, lease: Bid, *, committed: int, first: bool) -> Verdict:
+    """Whether a job fits the lease's money: a picture within the window, everything within the cap.
+
+    `committed` is what all the lease's other jobs can still cost, paid or not.
+    """
+    price = quote(spec, lease.sheet, first=first)
+    reasons = [
+        Reason(ReasonCode.WINDOW_TOO_SMALL, amount, lease.window, "micro-credits")
+        for amount in (price.increment, price.upfront)
+        if amount > lease.window
+    ]
+    if committed + price.total > lease.cap:
+        reasons.append(Reason(ReasonCode.PRICE_ABOVE_CAP, committed + price.total, lease.cap, "micro-credits"))
+    return tuple(reasons)
+
+
+def candidates(
+    offers: Iterable[Signed[Offer]], spec: Spec
+) -> tuple[list[Candidate], list[tuple[Signed[Offer], Verdict]]]:
+    """The offers that can run a job, cheapest first (the older of two breaks a tie), and the others with reasons."""
+    good, bad = [], []
+    for offer in offers:
+        verdict = feasible(offer.doc, spec)
+        model = model_offer(offer.doc, spec.model)
+        if verdict or model is None:
+            bad.append((offer, verdict))
+            continue
+        price = quote(spec, frozen_sheet(model), first=True)
+        if max(price.increment, price.upfront) > offer.doc.window_max:
+            short = Reason(ReasonCode.WINDOW_TOO_SMALL, price.increment, offer.doc.window_max, "micro-credits")
+            bad.append((offer, (short,)))
+            continue
+        good.append(Candidate(offer, model, price))
+    good.sort(key=lambda c: (c.quote.total, c.offer.doc.head.issued_at_ms, c.offer.id))
+    return good, bad

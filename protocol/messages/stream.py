@@ -1,0 +1,123 @@
+"""What travels inside an `Execute` stream. Rule: whatever moves money or is evidence is a signed envelope, verbatim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from gpufair.protocol import fields as f
+from gpufair.protocol import limits
+from gpufair.protocol.messages.common import Envelope
+
+Picture = Annotated[int, f.Range(0, limits.COUNT_MAX - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The provider's first message: fresh, to be signed by the client together with the certificate's digest."""
+
+    nonce: f.Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The stream is the lease's. `kept` is the voucher that the provider keeps (empty before the first)."""
+
+    kept: f.MaybeEnvelopeBytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A signed answer to a job: `JobAcceptance`, `Decline` or `JobEnded`; its payload type says which."""
+
+    job: f.Id
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step is done. `leaf` is the trace leaf after it; step 0 is the noise that the picture starts from."""
+
+    job: f.Id
+    picture: Picture
+    step: f.Small
+    steps: f.Small
+    leaf: f.Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A small look at the picture on its way: at most a quarter of each side, none in the last quarter of the steps."""
+
+    job: f.Id
+    picture: Picture
+    step: f.Small
+    png: Annotated[bytes, f.Size(1, limits.PREVIEW_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery begins: its receipt. Its ciphertext follows in chunks."""
+
+    job: f.Id
+    picture: Picture
+    receipt: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a delivery's ciphertext."""
+
+    job: f.Id
+    picture: Picture
+    offset: f.Count
+    data: Annotated[bytes, f.Size(1, limits.CHUNK)]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReveal:
+    """The key of a delivery that the kept voucher pays for."""
+
+    job: f.Id
+    picture: Picture
+    key: f.Key
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The provider's answer to a voucher: the one it keeps."""
+
+    voucher: f.MaybeEnvelopeBytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The provider has committed the lease's closing: it takes no voucher and reveals no key from now on."""
+
+    reason: f.Text
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The client's first message: a signed `StreamOpen`."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A signed `JobHeader`, `Voucher`, `Cancel` or `Finish`; its payload type says which."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A job's sealed body, sent once the provider has signed its acceptance and the up-front voucher is out."""
+
+    job: f.Id
+    sealed: Annotated[bytes, f.Size(1, limits.BODY_MAX + limits.KIB)]
+
+
+Down = Challenge | Opened | Answer | Progress | Preview | Delivery | Chunk | KeyReveal | Kept | Closing
+Up = Open | Order | Body

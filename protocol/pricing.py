@@ -1,0 +1,89 @@
+"""What a job costs. Rule: the price follows from (spec, frozen price sheet, first job or not) alone, line by line.
+
+Buyer and seller call the same function and compare; nothing else may name a price. Work is priced a picture at a time
+and rounded up there, so every delivery of a job costs the same and the deliveries add up to the quote.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from gpufair.protocol.messages import ModelOffer, ModelState, PriceSheet, Spec
+from gpufair.protocol.units import Credits, per_million, show, step_pixels
+
+
+class Line(StrEnum):
+    """What a line of a quote is for."""
+
+    DENOISE = "denoise"
+    DECODE = "decode"
+    ADAPTERS = "adapters"
+    COLD_LOAD = "cold load"
+    MINIMUM = "minimum"
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteLine:
+    """One line: `quantity` in `unit` at `rate` (micro-credits, per million of them where the unit says so)."""
+
+    line: Line
+    quantity: int
+    unit: str
+    rate: int
+    amount: Credits
+
+    def __str__(self) -> str:
+        return f"{self.line.value}: {self.quantity:,} {self.unit} x {self.rate:,} = {show(self.amount)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The price of one job. `upfront` is paid before the body goes out, `increment` with each of `count` deliveries."""
+
+    lines: tuple[QuoteLine, ...]
+    upfront: Credits
+    increment: Credits
+    count: int
+
+    @property
+    def total(self) -> Credits:
+        """Everything that the job costs when all of it is delivered."""
+        return Credits(self.upfront + self.increment * self.count)
+
+    def due(self, delivered: int) -> Credits:
+        """What is due once `delivered` pictures are there."""
+        return Credits(self.upfront + self.increment * delivered)
+
+
+def quote(spec: Spec, sheet: PriceSheet, *, first: bool) -> Quote:
+    """The quote for a job; `first` says that no earlier job of the lease has been charged the cold load."""
+    work = step_pixels(steps=spec.steps, width=spec.width, height=spec.height, count=1, guided=spec.guided)
+    pixels = spec.width * spec.height
+    count, adapters = spec.count, len(spec.adapters)
+    per_picture = (
+        QuoteLine(
+            Line.DENOISE, work, "step-pixels", sheet.per_step_megapixel, per_million(work, sheet.per_step_megapixel)
+        ),
+        QuoteLine(
+            Line.DECODE, pixels, "pixels", sheet.per_decoded_megapixel, per_million(pixels, sheet.per_decoded_megapixel)
+        ),
+        QuoteLine(Line.ADAPTERS, adapters, "adapters", sheet.per_adapter, Credits(adapters * sheet.per_adapter)),
+    )
+    increment = Credits(sum(line.amount for line in per_picture))
+    cold = sheet.per_cold_load if first else 0
+    top_up = max(0, sheet.minimum - increment * count)
+    upfront_lines = (
+        QuoteLine(Line.COLD_LOAD, 1, "load", cold, Credits(cold)),
+        QuoteLine(Line.MINIMUM, 1, "top-up", top_up, Credits(top_up)),
+    )
+    lines = tuple(
+        replace(line, quantity=line.quantity * count, amount=Credits(line.amount * count)) for line in per_picture
+    )
+    shown = tuple(line for line in lines + upfront_lines if line.amount)
+    return Quote(shown, Credits(cold + top_up), increment, count)
+
+
+def frozen_sheet(model: ModelOffer) -> PriceSheet:
+    """The sheet that a bid under an offer freezes: loading a model that is warm costs nothing."""
+    return replace(model.sheet, per_cold_load=0) if model.state is ModelState.WARM else model.sheet

@@ -1,0 +1,198 @@
+from gpufair.protocol.v1 import documents_pb2 as _documents_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Challenge(_message.Message):
+    __slots__ = ("nonce",)
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
+
+class Opened(_message.Message):
+    __slots__ = ("kept",)
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    kept: bytes
+    def __init__(self, kept: _Optional[bytes] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("job", "envelope")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    envelope: _documents_pb2.Envelope
+    def __init__(self, job: _Optional[bytes] = ..., envelope: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("job", "picture", "step", "steps", "leaf")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    LEAF_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    picture: int
+    step: int
+    steps: int
+    leaf: bytes
+    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., leaf: _Optional[bytes] = ...) -> None: ...
+
+class Preview(_message.Message):
+    __slots__ = ("job", "picture", "step", "png")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    picture: int
+    step: int
+    png: bytes
+    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., step: _Optional[int] = ..., png: _Optional[bytes] = ...) -> None: ...
+
+class Delivery(_message.Message):
+    __slots__ = ("job", "picture", "receipt")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    picture: int
+    receipt: _documents_pb2.Envelope
+    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., receipt: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class Chunk(_message.Message):
+    __slots__ = ("job", "picture", "offset", "data")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    picture: int
+    offset: int
+    data: bytes
+    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class KeyReveal(_message.Message):
+    __slots__ = ("job", "picture", "key")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    picture: int
+    key: bytes
+    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., key: _Optional[bytes] = ...) -> None: ...
+
+class Kept(_message.Message):
+    __slots__ = ("voucher",)
+    VOUCHER_FIELD_NUMBER: _ClassVar[int]
+    voucher: bytes
+    def __init__(self, voucher: _Optional[bytes] = ...) -> None: ...
+
+class Closing(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class Open(_message.Message):
+    __slots__ = ("envelope",)
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    envelope: _documents_pb2.Envelope
+    def __init__(self, envelope: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class Order(_message.Message):
+    __slots__ = ("envelope",)
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    envelope: _documents_pb2.Envelope
+    def __init__(self, envelope: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class Body(_message.Message):
+    __slots__ = ("job", "sealed")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    sealed: bytes
+    def __init__(self, job: _Optional[bytes] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+
+class StreamUp(_message.Message):
+    __slots__ = ("open", "order", "body")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    open: Open
+    order: Order
+    body: Body
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., order: _Optional[_Union[Order, _Mapping]] = ..., body: _Optional[_Union[Body, _Mapping]] = ...) -> None: ...
+
+class StreamDown(_message.Message):
+    __slots__ = ("challenge", "opened", "answer", "progress", "preview", "delivery", "chunk", "key_reveal", "kept", "closing")
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    KEY_REVEAL_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_FIELD_NUMBER: _ClassVar[int]
+    challenge: Challenge
+    opened: Opened
+    answer: Answer
+    progress: Progress
+    preview: Preview
+    delivery: Delivery
+    chunk: Chunk
+    key_reveal: KeyReveal
+    kept: Kept
+    closing: Closing
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., opened: _Optional[_Union[Opened, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., delivery: _Optional[_Union[Delivery, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., key_reveal: _Optional[_Union[KeyReveal, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
+
+class Empty(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class FindRequest(_message.Message):
+    __slots__ = ("dids", "after")
+    DIDS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    dids: _containers.RepeatedScalarFieldContainer[str]
+    after: str
+    def __init__(self, dids: _Optional[_Iterable[str]] = ..., after: _Optional[str] = ...) -> None: ...
+
+class Documents(_message.Message):
+    __slots__ = ("documents", "next")
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    documents: _containers.RepeatedCompositeFieldContainer[_documents_pb2.Envelope]
+    next: str
+    def __init__(self, documents: _Optional[_Iterable[_Union[_documents_pb2.Envelope, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
+
+class PublishAnswer(_message.Message):
+    __slots__ = ("sequence", "stored")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    stored: bool
+    def __init__(self, sequence: _Optional[int] = ..., stored: _Optional[bool] = ...) -> None: ...
+
+class JournalPage(_message.Message):
+    __slots__ = ("events", "head")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedScalarFieldContainer[bytes]
+    head: _documents_pb2.Envelope
+    def __init__(self, events: _Optional[_Iterable[bytes]] = ..., head: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class FetchPart(_message.Message):
+    __slots__ = ("receipt", "chunk", "key")
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    receipt: _documents_pb2.Envelope
+    chunk: Chunk
+    key: KeyReveal
+    def __init__(self, receipt: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., key: _Optional[_Union[KeyReveal, _Mapping]] = ...) -> None: ...
