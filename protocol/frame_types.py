@@ -134,7 +134,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Either way: `size` bytes of frames are done with and may be sent again. `FrameLink` speaks it; nobody else should."""
+    """Either way: `size` bytes of frames are done with and may be sent again. Only `FrameLink` speaks it."""
 
     size: Annotated[int, Between(1, limits.FRAME_CREDIT)]
 

@@ -1,0 +1,41 @@
+"""What a worker can do, whatever does it. Rule: an engine refuses with a code; any other exception is its bug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gpufair.protocol.frames import FailCode, FromWorker, Load, Run, RuntimeProfile
+
+Tell = Callable[[FromWorker], None]
+"""Sends a frame to the node; may block until the node has read enough."""
+
+
+class RefusedError(Exception):
+    """A model or an attempt can't be served. The worker says so to the node and lives on."""
+
+    def __init__(self, code: FailCode, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(message)
+
+
+class Engine(Protocol):
+    """The work behind the frames."""
+
+    @property
+    def profile(self) -> RuntimeProfile:
+        """All that the bits of a result depend on."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """The whole memory of the device that computes."""
+
+    def load(self, load: Load) -> int:
+        """Hold the model in memory and return the bytes of its weights. `RefusedError` if that can't be."""
+
+    def holds(self, digest: bytes) -> int | None:
+        """The bytes of the model's weights if it is in memory, else None."""
+
+    def run(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
+        """Make every picture of the attempt, telling steps and outputs. `RefusedError` when it can't or mustn't."""

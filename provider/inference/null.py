@@ -1,0 +1,62 @@
+"""The null worker: all of the frames, none of the work. Rule: it starts in a blink, so it imports no torch.
+
+`python -m gpufair.provider.inference.null`. Every model counts as loaded. Each picture is the same grey 8 by 8 PNG,
+whatever was asked; its trace leaves are well formed and depend on attempt, picture and step alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+from collections.abc import Callable
+
+from gpufair.protocol import trace
+from gpufair.protocol.frames import FailCode, Hello, Load, OutputChunk, OutputEnd, Run, RuntimeProfile, Step
+from gpufair.provider.inference.engine import RefusedError, Tell
+from gpufair.provider.inference.request import refuse_bad
+from gpufair.provider.inference.serve import main
+
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR4nGNsYIAAJgaKGAAmCACQXTClHgAAAABJRU5ErkJggg=="
+)
+
+
+class NullEngine:
+    """Says that it works, and doesn't."""
+
+    memory_bytes = 0
+
+    def __init__(self, hello: Hello) -> None:
+        if hello.device not in ("auto", "cpu", "null"):
+            raise RefusedError(FailCode.BAD_REQUEST, f"the null worker has no device {hello.device}")
+        self.profile = RuntimeProfile(platform.python_version(), "none", "none", "none", "null", "null", "null", "none")
+
+    def load(self, load: Load) -> int:
+        """Nothing to load."""
+        del load
+        return 0
+
+    def holds(self, digest: bytes) -> int | None:
+        """Every model is in memory, with no weights."""
+        del digest
+        return 0
+
+    def run(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
+        """Tell `steps` + 1 leaves and the picture, `count` times."""
+        refuse_bad(run)
+        for picture in range(run.first_picture, run.first_picture + run.count):
+            leaves = []
+            for step in range(run.steps + 1):
+                if cancelled():
+                    raise RefusedError(FailCode.CANCELLED, f"cancelled at picture {picture}, step {step}")
+                latents = hashlib.sha256(run.attempt + picture.to_bytes(4, "big")).digest()
+                leaves.append(trace.leaf(step, latents))
+                tell(Step(run.attempt, picture, step, leaves[-1]))
+            tell(OutputChunk(run.attempt, picture, 0, len(PICTURE), PICTURE))
+            digest = hashlib.sha256(PICTURE).digest()
+            tell(OutputEnd(run.attempt, picture, digest, len(PICTURE), trace.root(leaves), len(leaves)))
+
+
+if __name__ == "__main__":
+    main(NullEngine)

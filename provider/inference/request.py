@@ -1,0 +1,60 @@
+"""What a worker will take on. Rule: a bad request is refused with its number and its bound before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpufair.protocol import limits
+from gpufair.protocol.errors import printable
+from gpufair.protocol.frames import TEXT_TO_IMAGE, FailCode, Run
+from gpufair.provider.inference.engine import RefusedError
+
+EXACT = "exact"
+"""The one precision class served so far: fp32 throughout."""
+
+UNGUIDED_MILLI = 1000
+"""A guidance of 1.0 or less adds nothing, and the unconditional half of the work isn't done."""
+
+
+def refuse_bad(run: Run) -> None:
+    """`RefusedError` (bad request) unless every setting of the attempt is one that some model could serve."""
+    problem = next(_problems(run), None)
+    if problem is not None:
+        raise RefusedError(FailCode.BAD_REQUEST, problem)
+
+
+def guided(run: Run) -> bool:
+    """Whether the attempt asks for classifier-free guidance, which doubles its step-pixels."""
+    return run.guidance_milli > UNGUIDED_MILLI
+
+
+def seed_of(run: Run, picture: int) -> int:
+    """The seed of picture `picture` of the job: the job's seed plus its index, modulo 2**64."""
+    return (run.seed + picture) % 2**64
+
+
+def preview_due(run: Run, step: int) -> bool:
+    """Whether to show picture and step. None in the last quarter of the steps: a preview is no product."""
+    return run.preview_every > 0 and step > 0 and step % run.preview_every == 0 and 4 * step <= 3 * run.steps
+
+
+def _problems(run: Run) -> Iterator[str]:
+    if run.task != TEXT_TO_IMAGE:
+        yield f"the task is {printable(run.task)!r}, this worker does {TEXT_TO_IMAGE!r}"
+    for name, side in (("width", run.width), ("height", run.height)):
+        if side % limits.SIDE_MULTIPLE or not limits.SIDE_MIN <= side <= limits.SIDE_MAX:
+            low, high, of = limits.SIDE_MIN, limits.SIDE_MAX, limits.SIDE_MULTIPLE
+            yield f"the {name} is {side} pixels, it must be {low} to {high} and a multiple of {of}"
+    if run.width * run.height > limits.PIXELS_MAX:
+        yield f"the picture has {run.width * run.height} pixels, the limit is {limits.PIXELS_MAX}"
+    for name, value, high in (("steps", run.steps, limits.STEPS_MAX), ("count", run.count, limits.COUNT_MAX)):
+        if not 1 <= value <= high:
+            yield f"{name} is {value}, it must be 1 to {high}"
+    if run.first_picture + run.count > limits.COUNT_MAX:
+        yield f"the last picture is number {run.first_picture + run.count}, the limit is {limits.COUNT_MAX}"
+    if run.guidance_milli > limits.GUIDANCE_MILLI_MAX:
+        yield f"guidance is {run.guidance_milli} thousandths, the limit is {limits.GUIDANCE_MILLI_MAX}"
+    if run.precision not in ("", EXACT):
+        yield f"the precision is {printable(run.precision)!r}, this worker computes {EXACT!r}"
+    if run.adapters:
+        yield f"{len(run.adapters)} adapters are asked for, this worker knows none"

@@ -1,0 +1,121 @@
+"""The worker's main loop. Rule: every attempt ends in exactly one Done or Failed, and the worker goes on.
+
+Prompts never reach stderr: an unexpected exception is logged by type and place, without its text.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+from gpufair.protocol.frames import (
+    VERSION,
+    Accepting,
+    Cancel,
+    Done,
+    FailCode,
+    Failed,
+    FromWorker,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    Ready,
+    Run,
+    Stop,
+    ToWorker,
+)
+from gpufair.protocol.limits import TEXT_MAX
+from gpufair.provider.inference.engine import Engine, RefusedError
+from gpufair.provider.inference.pipe import EXIT_BAD_FRAMES, Pipe, claim_stdio, exit_on_sigterm, leave
+
+EXIT_VERSION = 3
+EXIT_DEVICE = 4
+
+
+class Wire(Protocol):
+    """Where frames come from and go to."""
+
+    def receive(self) -> ToWorker:
+        """The next frame from the node, waiting for it."""
+
+    def send(self, frame: FromWorker) -> None:
+        """Send a frame to the node, waiting for credit if need be."""
+
+    def cancelled(self, attempt: bytes) -> bool:
+        """Whether the node has cancelled the attempt."""
+
+
+def main(build: Callable[[Hello], Engine]) -> None:
+    """A whole worker process over stdin and stdout: claim them, greet, serve, exit."""
+    exit_on_sigterm()
+    pipe = Pipe(*claim_stdio())
+    pipe.start()
+    hello = pipe.receive()
+    if not isinstance(hello, Hello):
+        leave(EXIT_BAD_FRAMES, f"the first frame is a {type(hello).__name__}, not a Hello")
+    if hello.protocol != VERSION:
+        leave(EXIT_VERSION, f"the node speaks worker protocol {hello.protocol}, this worker speaks {VERSION}")
+    try:
+        engine = build(hello)
+    except RefusedError as err:
+        leave(EXIT_DEVICE, err.message)
+    pipe.send(Ready(VERSION, hello.nonce, engine.profile, engine.memory_bytes))
+    serve(pipe, engine)
+    leave(0)
+
+
+def serve(wire: Wire, engine: Engine) -> None:
+    """Answer frames in order until Stop."""
+    while True:
+        frame = wire.receive()
+        match frame:
+            case Stop():
+                return
+            case Load():
+                wire.send(_load(frame, engine))
+            case Run():
+                wire.send(Accepting(frame.attempt))
+                wire.send(_run(frame, wire, engine))
+            case Cancel():
+                pass  # took effect when it arrived
+            case Hello():
+                leave(EXIT_BAD_FRAMES, "a second Hello")
+
+
+def _load(load: Load, engine: Engine) -> FromWorker:
+    held = engine.holds(load.digest)
+    if held is not None:
+        return Loaded(load.digest, 0, held)
+    start = time.monotonic_ns()
+    try:
+        size = engine.load(load)
+    except Exception as err:
+        code, message = _explain(err)
+        return LoadFailed(load.digest, code, message)
+    return Loaded(load.digest, max(1, (time.monotonic_ns() - start) // 1_000_000), size)
+
+
+def _run(run: Run, wire: Wire, engine: Engine) -> FromWorker:
+    if wire.cancelled(run.attempt):
+        return Failed(run.attempt, FailCode.CANCELLED, "cancelled before it began")
+    try:
+        engine.run(run, wire.send, lambda: wire.cancelled(run.attempt))
+    except Exception as err:
+        return Failed(run.attempt, *_explain(err))
+    return Done(run.attempt)
+
+
+def _explain(err: Exception) -> tuple[FailCode, str]:
+    """The code and text for the node. The text of an exception that we didn't raise may quote a prompt: not told."""
+    if isinstance(err, RefusedError):
+        return err.code, err.message.encode()[:TEXT_MAX].decode(errors="ignore")
+    if isinstance(err, MemoryError):
+        return FailCode.OUT_OF_MEMORY, "the worker's memory does not suffice"
+    frames = traceback.extract_tb(err.__traceback__)[-8:]
+    place = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    sys.stderr.write(f"gpufair worker: {type(err).__name__} at {place}\n")
+    return FailCode.INTERNAL, f"the worker failed with {type(err).__name__}; its log says where"
