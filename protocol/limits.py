@@ -25,6 +25,8 @@ BROADCAST_TTL_MS = 15 * MINUTE
 SUPERSEDED_GRACE_MS = 60 * SECOND
 MARGIN_MIN_MS = 10 * MINUTE
 LEASE_MAX_MS = 24 * HOUR
+HOLD_MAX_MS = 2 * LEASE_MAX_MS + HOUR
+"""The longest lease, the longest margin, and an hour for clocks and funding."""
 FUNDING_TIMEOUT_MS = 30 * SECOND
 WINDOW_TIMEOUT_MS = 10 * SECOND
 IDLE_LIMIT_MAX_MS = HOUR
@@ -56,6 +58,18 @@ REASONS_MAX = 16
 FIND_MAX = 200
 """Node records or offers in one answer of a directory."""
 JOURNAL_PAGE = 200
+JOURNAL_PAGE_BYTES = 768 * KIB
+"""A page of the journal stops before it would outgrow one message."""
+INSTRUCTION_MAX = 16 * KIB
+"""Bytes of a signed order that a ledger keeps for ever: a capture with its voucher, locks and keys has 4 KiB."""
+KEYS_PAGE = 4096
+"""Keys in one answer about a hold."""
+LEDGER_BATCH = 256
+"""Orders that one commit makes durable together."""
+LEDGER_QUEUE = 8192
+"""Orders that may wait for the writer."""
+LEDGER_TICK_MS = SECOND
+"""How often an idle ledger looks for holds whose time is over."""
 STATEMENT_PAGE = 200
 
 # --- work --------------------------------------------------------------------------------------------------------
@@ -95,6 +109,21 @@ OUTPUT_CHUNK = 24 * KIB
 WORKER_START_MS = 2 * MINUTE
 WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""
+
+# --- models -------------------------------------------------------------------------------------------------------
+MODEL_FILES_MAX = 256
+MODEL_DEPTH_MAX = 4
+"""Names in the path of a file inside a model folder."""
+MODEL_BYTES_MAX = 96 * 1024 * MIB
+MODEL_TEXT_MAX = 32 * MIB
+"""Bytes of a configuration or tokenizer file of a model."""
+MODEL_CARD_MAX = 256 * KIB
+TENSORS_HEADER_MAX = 16 * MIB
+"""Bytes of a safetensors header, which is JSON that must be parsed before anything else is known."""
+TENSORS_MAX = 100_000
+JSON_DEPTH_MAX = 32
+WARM_MODELS_MAX = 2
+"""Models that one worker holds in memory."""
 
 # --- server ------------------------------------------------------------------------------------------------------
 STREAMS_MAX = 256

@@ -107,6 +107,8 @@ class ReasonCode(IntEnum):
     SCHEDULER_NOT_OFFERED = 49
     NOTICE_NOT_OFFERED = 50
     GPU_MISSING = 51
+    REFERENCE_USED = 52
+    LIMIT = 53
 
 
 @dataclass(frozen=True, slots=True)

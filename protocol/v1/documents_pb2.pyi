@@ -61,6 +61,8 @@ class ReasonCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CODE_SCHEDULER_NOT_OFFERED: _ClassVar[ReasonCode]
     REASON_CODE_NOTICE_NOT_OFFERED: _ClassVar[ReasonCode]
     REASON_CODE_GPU_MISSING: _ClassVar[ReasonCode]
+    REASON_CODE_REFERENCE_USED: _ClassVar[ReasonCode]
+    REASON_CODE_LIMIT: _ClassVar[ReasonCode]
 
 class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -208,6 +210,8 @@ REASON_CODE_PROVIDER_REFUSED: ReasonCode
 REASON_CODE_SCHEDULER_NOT_OFFERED: ReasonCode
 REASON_CODE_NOTICE_NOT_OFFERED: ReasonCode
 REASON_CODE_GPU_MISSING: ReasonCode
+REASON_CODE_REFERENCE_USED: ReasonCode
+REASON_CODE_LIMIT: ReasonCode
 ROLE_UNSPECIFIED: Role
 ROLE_PROVIDER: Role
 ROLE_DIRECTORY: Role
