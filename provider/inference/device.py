@@ -44,7 +44,8 @@ def profile(device: torch.device, hello: Hello) -> RuntimeProfile:
     if device.type == "cpu":
         flags += [f"threads {hello.threads}", f"isa {torch.backends.cpu.get_cpu_capability()}"]
     else:
-        flags += [f"cuda {torch.version.cuda}", f"cudnn {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]]
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        flags += [f"cuda {torch.version.cuda}", f"cudnn {cudnn}"]
     return RuntimeProfile(
         python=platform.python_version(),
         torch=torch.__version__,
