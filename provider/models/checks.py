@@ -133,7 +133,9 @@ def _span(file: str, name: str, entry: object) -> tuple[int, int]:
     """Where a tensor lies, if its shape and type agree with that."""
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(stop)]} if (
-            dtype in DTYPES and len(shape) <= 8 and all(type(side) is int and 0 <= side < 2**40 for side in shape)
+            dtype in DTYPES
+            and len(shape) <= 8
+            and all(type(n) is int and 0 <= n < 2**40 for n in (*shape, start, stop))
         ):
             wanted = DTYPES[dtype]
             for side in shape:

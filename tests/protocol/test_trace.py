@@ -6,9 +6,10 @@ import hashlib
 import struct
 
 import pytest
-from gpufair.protocol import trace
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gpufair.protocol import trace
 
 LEAVES = st.integers(1, 70).map(lambda n: [trace.leaf(i, struct.pack("<f", i)) for i in range(n)])
 
@@ -76,7 +77,7 @@ def test_latents_that_are_no_floats_are_refused(latents: bytes) -> None:
 
 def test_no_leaves_and_bad_leaves_are_refused() -> None:
     for bad in ([], [b"short"], [b"x" * 32, b""]):
-        with pytest.raises(ValueError, match="leaf|digest"):
+        with pytest.raises(ValueError, match=r"leaf|digest"):
             trace.root(bad)
     with pytest.raises(ValueError, match="no leaf"):
         trace.proof([b"x" * 32], 1)
