@@ -1,0 +1,66 @@
+"""The worker image. ONE RULE: its tag is the hash of all that went in; the same content is never built twice."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import store
+import wheels
+from base_image import base_image
+from engine import Engine
+from house import ROOT, Trouble, digest, machine, say
+
+RECIPE = ROOT / "docker" / "Dockerfile"
+
+
+def worker_image(engine: Engine, python: Path, *, build: str, yes: bool) -> tuple[str, str]:
+    """The ids (`sha256:…`) of the base image and of the worker image in this engine, made if they are missing.
+
+    `python` is the venv's, whose pip collects the wheels. Raises `Trouble`.
+    """
+    base = base_image(engine, yes)
+    packages = f"gpufair-packages:{digest([base, _recipe(), machine(), *wheels.pins(wheels.WORKER_PINS, build)])}"
+    if not store.find(engine, packages):
+        say(f"building {packages} (torch and diffusers; some minutes)")
+        _build(engine, base, packages, "packages", build, lambda into: wheels.image_wheels(python, build, into))
+        store.save(engine, packages)
+    worker = f"gpufair-worker:{_own_key(packages)}"
+    if not store.image_id(engine, worker):
+        say(f"building {worker} (our own wheel)")
+        _build(engine, packages, worker, "gpufair", build, lambda into: wheels.own_wheel(python, build, into))
+    return store.image_id(engine, base), store.image_id(engine, worker)
+
+
+def _recipe() -> str:
+    return RECIPE.read_text()
+
+
+def _own_key(packages: str) -> str:
+    parts: list[str | bytes] = [packages]
+    for path in wheels.worker_sources():
+        parts += [str(path.relative_to(ROOT)), path.read_bytes()]
+    return digest(parts)
+
+
+def _build(engine: Engine, base: str, tag: str, layer: str, build: str, fill: Callable[[Path], None]) -> None:
+    """Build one layer of the recipe from a folder that `fill` puts the wheels in."""
+    with tempfile.TemporaryDirectory(prefix="gpufair-image-") as name:
+        context = Path(name)
+        fill(context)
+        arguments = {"BASE_IMAGE": base, "LAYER": layer, "FLAVOUR": build}
+        flags = [flag for key, value in arguments.items() for flag in ("--build-arg", f"{key}={value}")]
+        command = ["build", "--network", "none", "--force-rm", "--file", str(RECIPE), "--tag", tag, *flags, name]
+        try:
+            engine.docker(*command, log=f"docker-build-{layer}", timeout=1800)
+        finally:
+            _prune(engine)
+
+
+def _prune(engine: Engine) -> None:
+    """Remove what the recipe's first stage left; the label makes sure that it is ours."""
+    try:
+        engine.docker("image", "prune", "--force", "--filter", "label=gpufair.part=builder", timeout=120)
+    except Trouble as trouble:
+        say(f"left-overs of the build stay in the engine: {trouble.what.splitlines()[0]}")
