@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gpufair.protocol import envelope, limits, payment
 from gpufair.protocol.envelope import Signed
-from gpufair.protocol.errors import PeerError
+from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import (
     Bucket,
     Capture,
@@ -125,6 +125,12 @@ def read_order(document: Envelope) -> Signed[Order]:
     """Parse any order without believing it. Raises PeerError for another type of document."""
     kind = ORDERS.get(document.payload_type, HoldOrder)
     return envelope.read(document, kind)
+
+
+def check_addressed(order: Signed[Order], ledger: str) -> None:
+    """Refuse an order that is not for this ledger alone: one for everybody could be executed by everybody."""
+    if order.doc.head.audience != (ledger,):
+        raise PeerError(Fault.WRONG_AUDIENCE, "an order is addressed to one ledger and to nobody else")
 
 
 def decide(view: View, ledger: str, instruction: Instruction, at_ms: int) -> Posting | Unchanged | Reason:

@@ -57,7 +57,7 @@ OFFER_PROFILES_MAX = 16
 REASONS_MAX = 16
 FIND_MAX = 200
 """Node records or offers in one answer of a directory."""
-JOURNAL_PAGE = 200
+JOURNAL_PAGE = 1000
 JOURNAL_PAGE_BYTES = 768 * KIB
 """A page of the journal stops before it would outgrow one message."""
 INSTRUCTION_MAX = 16 * KIB
@@ -68,6 +68,8 @@ LEDGER_BATCH = 256
 """Orders that one commit makes durable together."""
 LEDGER_QUEUE = 8192
 """Orders that may wait for the writer."""
+QUERIES_SEEN = 65_536
+"""Ids of questions that a ledger remembers, to refuse other questions under them."""
 LEDGER_TICK_MS = SECOND
 """How often an idle ledger looks for holds whose time is over."""
 STATEMENT_PAGE = 200
@@ -125,9 +127,33 @@ JSON_DEPTH_MAX = 32
 WARM_MODELS_MAX = 2
 """Models that one worker holds in memory."""
 
+# --- connections -------------------------------------------------------------------------------------------------
+CONNECT_TIMEOUT_MS = 5 * SECOND
+CALL_DEADLINE_MS = 15 * SECOND
+"""How long one question to a peer may take, its answer included."""
+STREAM_OPEN_MS = 10 * SECOND
+"""A stream whose client says nothing for this long after opening it is ended."""
+FETCH_SILENCE_MS = MINUTE
+"""A fetched delivery that brings nothing for this long is given up."""
+KEEPALIVE_MS = 30 * SECOND
+KEEPALIVE_TIMEOUT_MS = 10 * SECOND
+PEERS_OPEN_MAX = 1024
+"""Connections to other nodes that one process keeps."""
+FIND_PAGES_MAX = 1000
+"""Pages that a reader asks of one directory before it stops believing that there is an end."""
+STATUS_TEXT_MAX = 256
+"""Bytes of each text that travels with a refused call; HTTP/2 headers are small."""
+METADATA_MAX = 8 * KIB
+
+# --- directory ---------------------------------------------------------------------------------------------------
+DIRECTORY_BYTES_MAX = 1024 * MIB
+"""Bytes of documents that a directory keeps in all."""
+
 # --- server ------------------------------------------------------------------------------------------------------
 STREAMS_MAX = 256
 RPCS_MAX = 512
 BUCKET_RATE = 200
 """Requests a second that one connection may make in the long run."""
 BUCKET_BURST = 400
+CONNECTIONS_TRACKED = 8192
+"""Connections whose buckets are remembered; a full bucket is forgotten first, being the same as a new one."""
