@@ -72,6 +72,14 @@ def memory_bytes(device: torch.device) -> int:
     return machine
 
 
+def out_of_memory(err: Exception) -> bool:
+    """Whether an exception is one of torch's several ways to say that memory ran out."""
+    if isinstance(err, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    said = str(err).lower()
+    return isinstance(err, RuntimeError) and ("allocate memory" in said or "not enough memory" in said)
+
+
 def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))

@@ -109,8 +109,6 @@ def _memory_told() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as err:
-        said = str(err).lower()
-        short = isinstance(err, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in said
-        if not short and "not enough memory" not in said:
+        if not device.out_of_memory(err):
             raise
         raise RefusedError(FailCode.OUT_OF_MEMORY, "the device's memory does not suffice for this") from None

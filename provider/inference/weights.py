@@ -19,7 +19,7 @@ from gpufair.protocol.content import FileDigest, model_digest
 from gpufair.protocol.errors import printable
 from gpufair.protocol.frames import FailCode
 from gpufair.protocol.limits import MODEL_DEPTH_MAX, MODEL_FILES_MAX, MODEL_TEXT_MAX
-from gpufair.provider.inference.device import DTYPE
+from gpufair.provider.inference.device import DTYPE, out_of_memory
 from gpufair.provider.inference.engine import RefusedError
 
 FAMILY: Final = "StableDiffusionPipeline"
@@ -40,21 +40,25 @@ def load(folder: Path, digest: bytes, device: torch.device) -> tuple[Any, int]:
         raise RefusedError(FailCode.MODEL_BAD, f"a model of the family {printable(str(family))[:80]}; known: {FAMILY}")
     try:
         pipeline = _pipeline(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+    except RefusedError:
+        raise
+    except Exception as err:
+        # A folder can be wrong in as many ways as the libraries have exceptions.
+        if out_of_memory(err):
+            raise
         raise RefusedError(FailCode.MODEL_BAD, f"the folder can't be loaded: {type(err).__name__}") from err
-    parts = [pipeline.unet, pipeline.vae, pipeline.text_encoder]
+    parts: list[Any] = [pipeline.unet, pipeline.vae, pipeline.text_encoder]
     for part in parts:
-        part.to(device).eval().requires_grad_(False)
+        part.to(device, DTYPE).eval().requires_grad_(False)
     return pipeline, sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
 
 
 def _pipeline(folder: Path) -> Any:
     """The parts put together. A safety checker in the folder is not loaded: the provider doesn't judge pictures."""
-    options = {"torch_dtype": DTYPE, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False, **options)
     vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae", low_cpu_mem_usage=False, **options)
-    options["dtype"] = options.pop("torch_dtype")
-    text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
+    text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=DTYPE, **options)
     for name, (_part, report) in {"unet": unet, "vae": vae, "text_encoder": text}.items():
         if report["missing_keys"] or report.get("mismatched_keys"):
             # Without this check the missing weights would silently be random numbers.

@@ -1,0 +1,202 @@
+"""Real workers as processes, driven over their pipes as a node would, and the real demo model."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gpufair.protocol.frames import (
+    VERSION,
+    Done,
+    Failed,
+    Frame,
+    FrameLink,
+    FromWorker,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    OutputChunk,
+    OutputEnd,
+    Ready,
+    Run,
+    Step,
+)
+from gpufair.provider.models.store import ModelStore
+
+TORCH = "gpufair.provider.inference"
+NULL = "gpufair.provider.inference.null"
+PATIENCE_S = 60.0
+
+
+@dataclass
+class Worker:
+    """One worker process and the node's end of its pipe."""
+
+    process: subprocess.Popen[bytes]
+    stderr: Path
+    link: FrameLink = field(default_factory=FrameLink.of_node)
+    early: deque[FromWorker] = field(default_factory=deque)
+    greeting: FromWorker | None = None
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame."""
+        self.link.send(frame)
+        self.flush()
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes that may be no frames."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def flush(self) -> None:
+        """Write what is due."""
+        self.send_raw(self.link.outgoing())
+
+    def read(self) -> bytes:
+        """Whatever comes next; empty at the end. Fails the test when nothing comes for a long time."""
+        assert self.process.stdout is not None
+        handle = self.process.stdout.fileno()
+        assert select.select([handle], [], [], PATIENCE_S)[0], "the worker is silent"
+        return os.read(handle, 65536)
+
+    def until(self, *kinds: type) -> list[FromWorker]:
+        """All frames up to the first one of these kinds, that one last."""
+        got: list[FromWorker] = []
+        while not (got and isinstance(got[-1], kinds)):
+            if self.early:
+                got.append(self.early.popleft())
+                continue
+            data = self.read()
+            assert data, f"the worker is gone after {got[-1:]}: {self.stderr.read_text()}"
+            arrived = self.link.feed(data)
+            self.early += cast("list[FromWorker]", arrived)
+            self.link.consumed(len(arrived))
+            self.flush()
+        return got
+
+    def run(self, run: Run) -> list[FromWorker]:
+        """One attempt to its end."""
+        self.send(run)
+        return self.until(Done, Failed)
+
+    def exit_code(self) -> int:
+        """Wait for the end of the process."""
+        return self.process.wait(PATIENCE_S)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demo model in a store."""
+
+    digest: bytes
+    path: str
+
+    def run(self, **changes: Any) -> Run:
+        """A quick, sensible attempt with it, some settings changed."""
+        settings: dict[str, Any] = {"prompt": "a fox on a green background", "seed": 1, "steps": 4}
+        settings |= {"guidance_milli": 3000, "width": 64, "height": 64, "attempt": os.urandom(16), "model": self.digest}
+        return Run(**(settings | changes))
+
+
+class Pictures:
+    """What a node gathers from the frames of an attempt."""
+
+    def __init__(self, got: list[FromWorker]) -> None:
+        self.ends = [frame for frame in got if isinstance(frame, OutputEnd)]
+        self.png = {
+            end.picture: b"".join(f.data for f in got if isinstance(f, OutputChunk) and f.picture == end.picture)
+            for end in self.ends
+        }
+        self.leaves = {
+            end.picture: [f.leaf for f in got if isinstance(f, Step) and f.picture == end.picture] for end in self.ends
+        }
+
+
+@pytest.fixture
+def pictures() -> type[Pictures]:
+    """The gatherer of pictures."""
+    return Pictures
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo model, in a store of its own."""
+    store = ModelStore(tmp_path_factory.mktemp("models"))
+    digest = store.add(Path(str(files("gpufair.provider.models") / "demo"))).digest
+    return Demo(digest, str(store.path(digest)))
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts workers; ends them all."""
+    workers: list[Worker] = []
+
+    def begin(module: str = TORCH, *, greet: bool = True) -> Worker:
+        log = tmp_path_factory.mktemp("worker") / "stderr"
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log.open("wb"),
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        worker = Worker(process, log)
+        workers.append(worker)
+        if greet:
+            worker.send(Hello(VERSION, b"n" * 16, 1, "auto"))
+            [worker.greeting] = worker.until(Ready)
+        return worker
+
+    yield begin
+    for worker in workers:
+        worker.process.kill()
+        worker.process.wait()
+
+
+@pytest.fixture(scope="session")
+def shared(start: Start, demo: Demo) -> Worker:
+    """A warm torch worker that tests share; they must leave it alive."""
+    return loaded(start(), demo)
+
+
+def loaded(worker: Worker, demo: Demo) -> Worker:
+    """The worker, with the demo model in memory."""
+    worker.send(Load(demo.digest, demo.path))
+    assert isinstance(worker.until(Loaded, LoadFailed)[-1], Loaded)
+    return worker
+
+
+@pytest.fixture(scope="session")
+def spares() -> list[Worker]:
+    """Workers that tests may harm; the last one may still live."""
+    return []
+
+
+@pytest.fixture
+def spare(spares: list[Worker], start: Start, demo: Demo) -> Worker:
+    """A warm torch worker that a test may harm or end."""
+    if not spares or spares[-1].process.poll() is not None:
+        spares.append(loaded(start(), demo))
+    return spares[-1]
+
+
+@pytest.fixture
+def warm(shared: Worker) -> Iterator[Worker]:
+    """The shared worker, checked to be alive afterwards."""
+    yield shared
+    assert shared.process.poll() is None, shared.stderr.read_text()
