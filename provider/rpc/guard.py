@@ -1,0 +1,89 @@
+"""What stands before every call. Rule: each call is paid with a token, and only a typed refusal ever goes back.
+
+A unary call without a token is refused; a stream without one is read more slowly, which pushes back on its sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from gpufair.protocol.edge import status
+from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
+from gpufair.protocol.errors import FairError, Fault, PeerError
+from gpufair.protocol.ports import Random
+from gpufair.provider.rpc.bucket import Buckets
+
+_log = logging.getLogger(__name__)
+_Handler = Any  # gRPC's handler is a tuple of which exactly one behaviour is set, for messages of any type
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """The one interceptor of the server."""
+
+    def __init__(self, buckets: Buckets, random: Random) -> None:
+        self._buckets = buckets
+        self._random = random
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]], details: grpc.HandlerCallDetails
+    ) -> _Handler:
+        """Wrap the method's behaviour; an unknown method stays unknown."""
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        asks = "stream" if handler.request_streaming else "unary"
+        answers = "stream" if handler.response_streaming else "unary"
+        kind = f"{asks}_{answers}"
+        return handler._replace(**{kind: self._guarded(getattr(handler, kind), details.method, handler)})
+
+    def _guarded(self, behaviour: Callable[..., Any], method: str, handler: _Handler) -> Callable[..., Awaitable[Any]]:
+        async def guarded(request: Any, context: Any) -> Any:
+            try:
+                self._admit(context.peer())
+                source = self._paced(request, context.peer()) if handler.request_streaming else request
+                if inspect.isasyncgenfunction(behaviour):
+                    async for message in behaviour(source, context):
+                        await context.write(message)
+                    return None
+                return await behaviour(source, context)
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                raise
+            except Exception as error:  # whatever an office raises, the peer gets a typed refusal
+                await self._refuse(error, method, context)
+
+        return guarded
+
+    def _admit(self, connection: str) -> None:
+        if self._buckets.take(connection):
+            raise PeerError(Fault.LIMIT, "too many requests on this connection", hint="ask again a little later")
+
+    async def _paced(self, requests: AsyncIterator[Any], connection: str) -> AsyncIterator[Any]:
+        async for request in requests:
+            while wait_s := self._buckets.take(connection):
+                await asyncio.sleep(wait_s)
+            yield request
+
+    async def _refuse(self, error: Exception, method: str, context: Any) -> NoReturn:
+        is_theirs = isinstance(error, PeerError) and not isinstance(error, RemoteRefusal)  # that is a third peer's no
+        refusal = error if is_theirs and isinstance(error, PeerError) else self._own_trouble(error, method)
+        code, details, metadata = status.to_status(refusal)
+        await context.abort(code, details, metadata)
+        raise AssertionError("abort raises")
+
+    def _own_trouble(self, error: Exception, method: str) -> PeerError:
+        """Say that it is our fault and under which number our log tells more, and nothing of what went wrong."""
+        log_id = self._random.bytes(4).hex()
+        _log.error("%s failed (log id %s)", method, log_id, exc_info=error)
+        passing = isinstance(error, PeerUnreachable | RemoteRefusal) or (
+            isinstance(error, FairError) and error.fault is Fault.UNAVAILABLE
+        )
+        fault = Fault.UNAVAILABLE if passing else Fault.INTERNAL
+        what = "this node cannot do that now" if passing else "this node failed at that"
+        return PeerError(fault, f"{what} (log id {log_id})", hint="ask again later, or tell its owner the log id")

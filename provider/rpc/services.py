@@ -1,0 +1,132 @@
+"""The three services over their offices. Rule: bytes to message, office, message to bytes, and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from gpufair.protocol import limits, wire
+from gpufair.protocol.edge import calls
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.messages import Capture, Document, Down, Envelope, HoldOrder, Issue, Pay, Redeem, Up
+from gpufair.provider.rpc.offices import DirectoryOffice, LedgerOffice, MarketOffice
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+_Unary = Callable[[bytes], Awaitable[bytes]]
+_ORDERS: dict[str, type[Document]] = {
+    "PlaceHold": HoldOrder,
+    "Capture": Capture,
+    "Pay": Pay,
+    "Issue": Issue,
+    "Redeem": Redeem,
+}
+
+
+def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
+    """gpufair.v1.Directory."""
+
+    async def record(_request: bytes) -> bytes:
+        return wire.encode(await office.record())
+
+    async def publish(request: bytes) -> bytes:
+        sequence, stored = await office.publish(wire.decode(Envelope, request))
+        return wire.encode(calls.PublishAnswer(sequence, stored))
+
+    async def find_records(request: bytes) -> bytes:
+        wanted = wire.decode(calls.FindRequest, request)
+        found, following = await office.find_records(wanted.dids, wanted.after)
+        return wire.encode(calls.Documents(tuple(found), following))
+
+    async def find_offers(request: bytes) -> bytes:
+        wanted = wire.decode(calls.FindRequest, request)
+        found, following = await office.find_offers(wanted.dids, wanted.after)
+        return wire.encode(calls.Documents(tuple(found), following))
+
+    methods = {"Record": record, "Publish": publish, "FindRecords": find_records, "FindOffers": find_offers}
+    return _handler(calls.DIRECTORY, {name: _unary(method) for name, method in methods.items()})
+
+
+def market_service(office: MarketOffice, *, open_within_ms: int = limits.STREAM_OPEN_MS) -> grpc.GenericRpcHandler:
+    """gpufair.v1.Market."""
+
+    async def place(request: bytes) -> bytes:
+        return wire.encode(await office.place(wire.decode(Envelope, request)))
+
+    async def fund(request: bytes) -> bytes:
+        await office.fund(wire.decode(Envelope, request))
+        return calls.EMPTY
+
+    async def execute(requests: AsyncIterator[bytes], context: Context) -> None:
+        writing = asyncio.Lock()
+
+        async def send(message: Down) -> None:
+            data = calls.encode_down(message)
+            async with writing:
+                await context.write(data)
+
+        await office.execute(_messages(requests, open_within_ms), send)
+
+    async def fetch(request: bytes, context: Context) -> None:
+        async for part in office.fetch(wire.decode(Envelope, request)):
+            await context.write(calls.encode_part(part))
+
+    methods = {
+        "Place": _unary(place),
+        "Fund": _unary(fund),
+        "Execute": grpc.stream_stream_rpc_method_handler(execute),
+        "FetchDelivery": grpc.unary_stream_rpc_method_handler(fetch),
+    }
+    return _handler(calls.MARKET, methods)
+
+
+def ledger_service(office: LedgerOffice) -> grpc.GenericRpcHandler:
+    """gpufair.v1.Ledger."""
+
+    def order(kind: type[Document]) -> _Unary:
+        async def submit(request: bytes) -> bytes:
+            document = wire.decode(Envelope, request)
+            if document.payload_type != kind.TYPE:
+                raise PeerError(Fault.WRONG_TYPE, f"expected {kind.TYPE}, got {document.payload_type}")
+            return wire.encode(await office.submit(document))
+
+        return submit
+
+    async def ask(request: bytes) -> bytes:
+        return wire.encode(await office.ask(wire.decode(Envelope, request)))
+
+    async def journal(request: bytes) -> bytes:
+        events, head = await office.journal(wire.decode(Envelope, request))
+        return wire.encode(calls.JournalPage(tuple(events), head))
+
+    methods = {name: order(kind) for name, kind in _ORDERS.items()} | {"Ask": ask, "Journal": journal}
+    return _handler(calls.LEDGER, {name: _unary(method) for name, method in methods.items()})
+
+
+async def _messages(requests: AsyncIterator[bytes], open_within_ms: int) -> AsyncIterator[Up]:
+    """A stream's messages; the first must come soon, or an idle crowd would fill the house."""
+    source = aiter(requests)
+    try:
+        async with asyncio.timeout(open_within_ms / 1000):
+            first = await anext(source, None)
+    except TimeoutError as error:
+        raise PeerError(Fault.EXPIRED, f"nothing was said on the stream for {open_within_ms / 1000:g} s") from error
+    if first is None:
+        return
+    yield calls.decode_up(first)
+    async for data in source:
+        yield calls.decode_up(data)
+
+
+def _unary(method: _Unary) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def call(request: bytes, _context: Context) -> bytes:
+        return await method(request)
+
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+def _handler(service: str, methods: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> grpc.GenericRpcHandler:
+    return grpc.method_handlers_generic_handler(service, methods)
