@@ -6,6 +6,7 @@ and rounded up there, so every delivery of a job costs the same and the deliveri
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -82,6 +83,14 @@ def quote(spec: Spec, sheet: PriceSheet, *, first: bool) -> Quote:
     )
     shown = tuple(line for line in lines + upfront_lines if line.amount)
     return Quote(shown, Credits(cold + top_up), increment, count)
+
+
+def is_first(sheet: PriceSheet, upfronts: Iterable[int]) -> bool:
+    """Whether the next job of a lease is charged the cold load: no job so far has been, or it got it back.
+
+    `upfronts` are the up-front lines of the lease's jobs so far, less what was credited back (both are signed facts).
+    """
+    return not any(paid >= sheet.per_cold_load for paid in upfronts)
 
 
 def frozen_sheet(model: ModelOffer) -> PriceSheet:

@@ -1,0 +1,102 @@
+"""What we owe under one lease. Rule: the next voucher follows from the rows alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpufair.client.wallet import DeliveryRow, JobRow, LeaseRow
+from gpufair.protocol import limits, payment
+from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.lifecycle import JOB, JobState
+from gpufair.protocol.messages import Bid, Lock, Voucher
+from gpufair.protocol.payment import NOTHING, Promise
+from gpufair.protocol.pricing import is_first
+
+
+@dataclass(frozen=True)
+class Account:
+    """A lease's money as the wallet has it."""
+
+    lease: LeaseRow
+    bid: Bid
+    jobs: tuple[JobRow, ...]
+    deliveries: tuple[DeliveryRow, ...]
+
+    @classmethod
+    def load(cls, rows: Rows, lease: LeaseRow) -> Account:
+        """Read the account of a lease."""
+        return cls(
+            lease,
+            from_bytes(lease.envelope, Bid).doc,
+            tuple(rows.all(JobRow, order="created_ms", lease=lease.id)),
+            tuple(rows.all(DeliveryRow, order="picture", lease=lease.id)),
+        )
+
+    @property
+    def signed(self) -> Promise:
+        """The newest promise that we signed."""
+        return Promise.of(from_bytes(self.lease.voucher, Voucher).doc) if self.lease.voucher else NOTHING
+
+    @property
+    def promise(self) -> Promise:
+        """The newest promise with every key that came since folded in."""
+        promise = self.signed
+        for delivery in self.deliveries:
+            if delivery.key:
+                promise = payment.fold(promise, delivery.key)
+        return promise
+
+    @property
+    def upfront(self) -> int:
+        """The up-front lines of accepted jobs, less what came back."""
+        return sum(job.upfront for job in self.jobs if job.acceptance)
+
+    @property
+    def paid_for(self) -> int:
+        """The deliveries whose keys we have."""
+        return sum(d.amount for d in self.deliveries if d.locked and d.key)
+
+    @property
+    def spent(self) -> int:
+        """Everything promised so far, keys or not: what the lease may cost us as things stand."""
+        promise = self.promise
+        return promise.unlocked + sum(lock.amount for lock in promise.locks)
+
+    @property
+    def committed(self) -> int:
+        """What the lease's jobs can still cost in all, paid or not."""
+        made: dict[bytes, int] = {}
+        for delivery in self.deliveries:
+            made[delivery.job] = made.get(delivery.job, 0) + delivery.amount
+        over = {job.id for job in self.jobs if JOB.is_terminal(JobState(job.state))}
+        return sum(j.upfront + (made.get(j.id, 0) if j.id in over else j.increment * j.count) for j in self.jobs)
+
+    def first(self) -> bool:
+        """Whether the next job is charged the cold load."""
+        return is_first(self.bid.sheet, (job.upfront for job in self.jobs if job.acceptance))
+
+    def with_upfront(self) -> Promise:
+        """The promise that pays every accepted job's up-front lines; credits of failed jobs count first (rule 5)."""
+        promise = self.promise
+        return Promise(max(promise.unlocked, self.upfront + self.paid_for), promise.locks)
+
+    def may_prepay(self, job: JobRow) -> bool:
+        """Whether its up-front lines stay within the window, with those of the other undelivered jobs (rule 3)."""
+        started = {d.job for d in self.deliveries}
+        waiting = (JobState.PLACED, JobState.RUNNING)
+        others = [
+            j for j in self.jobs if j.acceptance and j.id not in started and j.state in waiting and j.id != job.id
+        ]
+        return payment.may_prepay(sum(j.upfront for j in others), job.upfront, window=self.lease.window)
+
+    def may_lock(self, promise: Promise, delivery: DeliveryRow) -> bool:
+        """Whether its lock, added to `promise`, fits the window, the cap and the 16 locks of a voucher (rules 3, 15).
+
+        A range has one row and so one hashlock for ever: we never sign a second one for it (rule 6).
+        """
+        wanted = payment.with_lock(promise, Lock(delivery.amount, delivery.hashlock))
+        total = wanted.unlocked + sum(lock.amount for lock in wanted.locks)
+        if len(wanted.locks) > limits.LOCKS_MAX or total > self.lease.cap:
+            return False
+        return payment.may_lock(promise.locks, delivery.amount, window=self.lease.window)

@@ -1,0 +1,66 @@
+"""Deliveries on their way in. Rule: what is here is not believed yet; to forget it costs no money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gpufair.protocol.envelope import Signed
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.messages import Chunk, Progress, Receipt
+
+Place = tuple[bytes, int]
+"""Which picture of which job."""
+
+
+@dataclass
+class _Arriving:
+    receipt: Signed[Receipt]
+    pieces: dict[int, bytes] = field(default_factory=dict)
+
+    def whole(self) -> bytes | None:
+        """The ciphertext once it is complete."""
+        data, length = bytearray(), self.receipt.doc.cipher_length
+        while len(data) < length and len(data) in self.pieces:
+            data += self.pieces[len(data)]
+        return bytes(data) if len(data) == length else None
+
+
+class Arrivals:
+    """Trace leaves and pieces of ciphertext, by picture, until a delivery is whole."""
+
+    def __init__(self) -> None:
+        self._leaves: dict[Place, dict[int, bytes]] = {}
+        self._arriving: dict[Place, _Arriving] = {}
+
+    def step(self, message: Progress) -> None:
+        """Remember a leaf; a second leaf for a step counts for nothing: the first one was committed to."""
+        self._leaves.setdefault((message.job, message.picture), {}).setdefault(message.step, message.leaf)
+
+    def leaves(self, place: Place) -> list[bytes]:
+        """The leaves of a picture in step order; a gap makes the list too short to pass the checks."""
+        return [leaf for _, leaf in sorted(self._leaves.get(place, {}).items())]
+
+    def begin(self, place: Place, receipt: Signed[Receipt]) -> None:
+        """A delivery's receipt is here, its ciphertext follows. The same receipt again keeps what has come."""
+        known = self._arriving.get(place)
+        if known is None or known.receipt.id != receipt.id:
+            self._arriving[place] = _Arriving(receipt)
+
+    def piece(self, message: Chunk) -> tuple[Signed[Receipt], bytes] | None:
+        """Take a piece; the receipt and the whole ciphertext once it is complete."""
+        place = (message.job, message.picture)
+        arriving = self._arriving.get(place)
+        if arriving is None:
+            return None
+        if message.offset + len(message.data) > arriving.receipt.doc.cipher_length:
+            raise PeerError(Fault.TOO_LARGE, "more ciphertext than the receipt says")
+        arriving.pieces[message.offset] = message.data
+        cipher = arriving.whole()
+        if cipher is None:
+            return None
+        del self._arriving[place]
+        return arriving.receipt, cipher
+
+    def forget(self, place: Place) -> None:
+        """The picture is safe in the wallet."""
+        self._leaves.pop(place, None)

@@ -1,0 +1,108 @@
+"""What a session tells its user. Rule: an event is told only after the wallet has it on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpufair.protocol.messages import JobEnded, Reason, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlaced:
+    """A job is written down and on its way; the lease can pay its price."""
+
+    job: bytes
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobAccepted:
+    """The provider has signed that it takes the job, at our price."""
+
+    job: bytes
+    upfront: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobDeclined:
+    """The provider has signed why it doesn't take the job."""
+
+    job: bytes
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step of a picture is done; step 0 is the noise it starts from."""
+
+    job: bytes
+    picture: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewSeen:
+    """A small look at a picture on its way."""
+
+    job: bytes
+    picture: int
+    step: int
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLocked:
+    """A picture is here, encrypted, checked, and our lock for it is signed."""
+
+    job: bytes
+    picture: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOpened:
+    """A picture is paid and ours: the PNG that the receipt describes."""
+
+    job: bytes
+    picture: int
+    png: bytes
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class JobOver:
+    """The attempt ended before all was delivered; the provider has signed how."""
+
+    job: bytes
+    ended: JobEnded
+
+
+@dataclass(frozen=True, slots=True)
+class Cheated:
+    """The provider broke the deal, in a way that the wallet holds the evidence of. We sign nothing more for it."""
+
+    job: bytes
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseClosing:
+    """The provider settles the lease: no more jobs under it."""
+
+    why: str
+
+
+Event = (
+    JobPlaced
+    | JobAccepted
+    | JobDeclined
+    | StepDone
+    | PreviewSeen
+    | PictureLocked
+    | PictureOpened
+    | JobOver
+    | Cheated
+    | LeaseClosing
+)

@@ -1,0 +1,126 @@
+"""The one hand that signs a lease's vouchers. Rule: fold, lock and sign are one transaction, and never above the cap.
+
+Numbers refer to the rules in docs/payment.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gpufair.client import events as ev
+from gpufair.client.account import Account
+from gpufair.client.checks import opened_faults
+from gpufair.client.turn import Turn
+from gpufair.client.wallet import DeliveryRow, JobRow, LeaseRow
+from gpufair.protocol import limits, payment, sealing
+from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import JOB, JobEvent, JobState
+from gpufair.protocol.messages import Body, Lock, Order, Receipt, Voucher
+from gpufair.protocol.payment import Promise
+
+
+class Purse:
+    """Vouchers and keys of one lease."""
+
+    def __init__(self, desk: Desk, lease: bytes) -> None:
+        self._desk = desk
+        self._lease = lease
+
+    def row(self, rows: Rows) -> LeaseRow:
+        """The lease's row."""
+        row = rows.get(LeaseRow, id=self._lease)
+        if row is None:
+            raise LocalError(Fault.UNKNOWN, f"the wallet has no lease {self._lease.hex()[:12]}")
+        return row
+
+    def account(self, rows: Rows) -> Account:
+        """The lease's account as it is now."""
+        return Account.load(rows, self.row(rows))
+
+    def pay_upfront(self, rows: Rows, job: JobRow) -> Turn:
+        """Pay a job's up-front lines, unlocked, and send its body; wait if the window has no room for them now (5)."""
+        account = self.account(rows)
+        if account.lease.distrust or not account.may_prepay(job):
+            return Turn()
+        wanted = account.with_upfront()
+        turn = self.sign(rows, account, wanted) if wanted.unlocked > account.signed.unlocked else Turn()
+        turn.ups.append(Body(job.id, job.sealed))
+        return turn
+
+    def pay_deliveries(self, rows: Rows) -> Turn:
+        """Fold every key that came and lock every delivery that fits the window; sign once (7)."""
+        account = self.account(rows)
+        if account.lease.distrust:
+            return Turn()
+        turn, promise = Turn(), account.with_upfront()
+        for delivery in account.deliveries:
+            if delivery.locked or not account.may_lock(promise, delivery):
+                continue
+            promise = payment.with_lock(promise, Lock(delivery.amount, delivery.hashlock))
+            rows.save(replace(delivery, locked=True))
+            turn.events.append(ev.PictureLocked(delivery.job, delivery.picture, delivery.amount))
+        if turn.events:
+            turn += self.sign(rows, account, promise)
+        elif account.lease.voucher:
+            # Nothing new to promise: the provider may have missed the newest voucher.
+            turn.ups.append(Order(from_bytes(account.lease.voucher, Voucher).envelope))
+        return turn
+
+    def sign(self, rows: Rows, account: Account, promise: Promise) -> Turn:
+        """Sign a promise and put it on disk; it goes out when the transaction is through."""
+        lease = account.lease
+        if promise.unlocked + sum(lock.amount for lock in promise.locks) > lease.cap:
+            raise LocalError(Fault.INSUFFICIENT_FUNDS, "a voucher above the lease's cap would be signed")
+        head = self._desk.head(lease.ledger, lease.provider, parent=lease.id, expires_at_ms=lease.hold_expires_ms)
+        voucher = self._desk.sign(Voucher(head, lease.id, promise.unlocked, promise.locks))
+        rows.save(replace(lease, voucher=voucher.bytes))
+        return Turn([Order(voucher.envelope)])
+
+    def use_key(self, rows: Rows, delivery: DeliveryRow, key: bytes) -> Turn:
+        """Open a delivery. A key that is not the lock's is refused; one that opens something else is evidence (9)."""
+        if payment.hashlock(key) != delivery.hashlock:
+            raise PeerError(Fault.MALFORMED, "the key is not the one of the lock")
+        job = find_job(rows, delivery.job)
+        receipt = from_bytes(delivery.receipt, Receipt)
+        try:
+            png = sealing.decrypt_output(delivery.cipher, key)
+            wrong = opened_faults(receipt.doc, png)
+        except PeerError as error:
+            png, wrong = b"", [error.what]
+        if wrong:
+            rows.save(replace(delivery, key=key))
+            return self.distrust(rows, job, "; ".join(wrong))
+        rows.save(replace(delivery, key=key, png=png))
+        mine = rows.all(DeliveryRow, lease=self._lease, job=job.id)
+        if job.state == JobState.DELIVERED and all(d.png for d in mine):
+            rows.save(replace(job, state=JOB.after(JobState.DELIVERED, JobEvent.PAY)))
+        return Turn(events=[ev.PictureOpened(job.id, delivery.picture, png, receipt.doc)])
+
+    def go_on(self, rows: Rows) -> Turn:
+        """A key has made room in the window: pay what waited for it."""
+        turn = Turn()
+        if any(not d.locked for d in rows.all(DeliveryRow, lease=self._lease)):
+            turn += self.pay_deliveries(rows)
+        for job in rows.all(JobRow, lease=self._lease, state=JobState.PLACED):
+            if job.acceptance:
+                turn += self.pay_upfront(rows, job)
+        return turn
+
+    def distrust(self, rows: Rows, job: JobRow, why: str) -> Turn:
+        """The provider broke the deal: keep everything, sign nothing more under this lease."""
+        why = why[: limits.TEXT_MAX]
+        rows.save(replace(self.row(rows), distrust=why))
+        if JOB.allows(JobState(job.state), JobEvent.FAIL):
+            rows.save(replace(job, state=JOB.after(JobState(job.state), JobEvent.FAIL), note=why))
+        return Turn(events=[ev.Cheated(job.id, why)])
+
+
+def find_job(rows: Rows, job: bytes) -> JobRow:
+    """The row of a job. Raises PeerError for one that we never ordered."""
+    row = rows.get(JobRow, id=job)
+    if row is None:
+        raise PeerError(Fault.UNKNOWN, "a message about a job that we never ordered")
+    return row

@@ -1,0 +1,313 @@
+"""Buying under one lease. Rule: what the provider says is checked, written down, and only then answered.
+
+Sans I/O: `on` takes what the provider said and returns what to answer and what to tell the user. The network, the
+clock and the crash are somebody else's, so a simulator can be cruel to this very code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from gpufair.client import events as ev
+from gpufair.client import settlement
+from gpufair.client.account import Account
+from gpufair.client.arrivals import Arrivals
+from gpufair.client.checks import faults
+from gpufair.client.purse import Purse, find_job
+from gpufair.client.turn import Turn
+from gpufair.client.wallet import DeliveryRow, JobRow
+from gpufair.protocol import envelope as dsse
+from gpufair.protocol import sealing, wire
+from gpufair.protocol.edge.rows import Rows, RowStore
+from gpufair.protocol.envelope import Signed, from_bytes
+from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import JOB, LEASE, JobEvent, JobState, LeaseEvent, LeaseState
+from gpufair.protocol.messages import (
+    Answer,
+    Body,
+    Cancel,
+    Challenge,
+    Chunk,
+    Closing,
+    Decline,
+    Delivery,
+    Down,
+    Finish,
+    HoldState,
+    JobAcceptance,
+    JobBody,
+    JobEnded,
+    JobHeader,
+    KeyReveal,
+    NodeRecord,
+    Order,
+    Outcome,
+    Preview,
+    Progress,
+    Receipt,
+    Spec,
+    StreamOpen,
+    Voucher,
+)
+from gpufair.protocol.pricing import quote
+
+_ENDS = {Outcome.CANCELLED: JobEvent.CANCEL, Outcome.EXPIRED: JobEvent.EXPIRE}
+
+
+class Session:
+    """One lease, from its first job to its settlement."""
+
+    def __init__(self, desk: Desk, store: RowStore, lease: bytes) -> None:
+        self._desk = desk
+        self._store = store
+        self._purse = Purse(desk, lease)
+        self._arrivals = Arrivals()
+        self.lease = lease
+
+    # --- the stream ----------------------------------------------------------------------------------------------
+
+    def answer_challenge(self, challenge: Challenge, certificate_sha256: bytes) -> Signed[StreamOpen]:
+        """Prove, bound to this TLS certificate, that the stream is ours."""
+        head = self._desk.head(self.account().lease.provider, parent=self.lease)
+        return self._desk.sign(StreamOpen(head, self.lease, challenge.nonce, certificate_sha256))
+
+    def resume(self) -> Turn:
+        """What to say on a new stream: the newest voucher, and every job that is not over, byte for byte as before."""
+        with self._store.begin() as rows:
+            lease = self._purse.row(rows)
+            if lease.state == LeaseState.FUNDED:
+                rows.save(replace(lease, state=LEASE.after(LeaseState.FUNDED, LeaseEvent.OPEN)))
+            account = self._purse.account(rows)
+        turn = Turn()
+        if lease.voucher:
+            turn.ups.append(Order(from_bytes(lease.voucher, Voucher).envelope))
+        for job in account.jobs:
+            if not JOB.is_terminal(JobState(job.state)):
+                turn.ups.append(Order(from_bytes(job.header, JobHeader).envelope))
+                if job.acceptance and account.signed.unlocked >= account.upfront:
+                    turn.ups.append(Body(job.id, job.sealed))
+        return turn
+
+    # --- orders --------------------------------------------------------------------------------------------------
+
+    def place(
+        self, spec: Spec, body: JobBody, *, deadline_ms: int, memory_bytes: int = 0, preview_every: int = 0
+    ) -> Turn:
+        """Write a job down, priced and sealed, then order it. Raises LocalError if the lease can't pay for it."""
+        with self._store.begin() as rows:
+            account = self._purse.account(rows)
+            lease, price = account.lease, quote(spec, account.bid.sheet, first=account.first())
+            if account.committed + price.total > lease.cap:
+                left = lease.cap - account.committed
+                raise LocalError(Fault.INSUFFICIENT_FUNDS, f"the job costs {price.total}, the lease has {left} left")
+            job = self._desk.random.bytes(16)
+            record = from_bytes(lease.record, NodeRecord).doc
+            sealed = sealing.seal_body(body, record.sealing_key, lease=lease.id, job=job)
+            header = self._desk.sign(
+                JobHeader(
+                    head=self._desk.head(lease.provider, parent=lease.id), lease=lease.id, job=job, spec=spec,
+                    worker_image=account.bid.worker_image, body_sha256=hashlib.sha256(sealed).digest(),
+                    audit_commitment=b"", deadline_ms=deadline_ms, memory_bytes=memory_bytes,
+                    preview_every=preview_every,
+                )
+            )  # fmt: skip
+            rows.insert(
+                JobRow(
+                    id=job, lease=lease.id, document=header.id, state=JOB.after(JobState.DRAFT, JobEvent.PLACE),
+                    header=header.bytes, body=wire.encode(body), sealed=sealed, acceptance=b"", upfront=0,
+                    increment=price.increment, count=price.count, created_ms=self._desk.now_ms(), ended=b"", note="",
+                    prompt=body.prompt,
+                )
+            )  # fmt: skip
+        return Turn([Order(header.envelope)], [ev.JobPlaced(job, price.total)])
+
+    def cancel(self, job: bytes) -> Turn:
+        """Ask the provider to stop a job; what it has delivered stays payable."""
+        head = self._desk.head(self.account().lease.provider, parent=self.lease)
+        return Turn([Order(self._desk.sign(Cancel(head, self.lease, job)).envelope)])
+
+    def finish(self) -> Turn:
+        """Tell the provider that nothing more is wanted, the newest promise first so that it captures all of it."""
+        with self._store.begin() as rows:
+            account = self._purse.account(rows)
+            changed = account.promise != account.signed and not account.lease.distrust
+            turn = self._purse.sign(rows, account, account.promise) if changed else Turn()
+        head = self._desk.head(account.lease.provider, parent=self.lease)
+        turn.ups.append(Order(self._desk.sign(Finish(head, self.lease)).envelope))
+        return turn
+
+    # --- what the provider says ----------------------------------------------------------------------------------
+
+    def on(self, message: Down) -> Turn:
+        """Take one message. Raises PeerError if it breaks the protocol; nothing is changed by such a message."""
+        turn = Turn()
+        match message:
+            case Answer():
+                turn = self._on_answer(message)
+            case Progress():
+                turn = self._on_progress(message)
+            case Preview(job, picture, step, png):
+                turn.events.append(ev.PreviewSeen(job, picture, step, png))
+            case Delivery(job, picture, envelope):
+                receipt = dsse.authenticate(dsse.read(envelope, Receipt))
+                if (receipt.doc.job, receipt.doc.picture) != (job, picture):
+                    raise PeerError(Fault.MALFORMED, "the receipt is for another picture")
+                self._arrivals.begin((job, picture), receipt)
+            case Chunk():
+                whole = self._arrivals.piece(message)
+                turn = self._arrived(*whole) if whole else turn
+            case KeyReveal():
+                turn = self._on_key(message)
+            case Closing():
+                turn = self._on_closing(message)
+        return turn
+
+    def _on_answer(self, message: Answer) -> Turn:
+        kinds = {kind.TYPE: kind for kind in (JobAcceptance, Decline, JobEnded)}
+        kind = kinds.get(message.envelope.payload_type)
+        if kind is None:
+            raise PeerError(Fault.WRONG_TYPE, "an answer to a job of a kind that this version does not know")
+        signed = dsse.authenticate(dsse.read(message.envelope, kind))
+        with self._store.begin() as rows:
+            job = find_job(rows, message.job)
+            if signed.issuer != self._purse.row(rows).provider or signed.doc.head.parent != job.document:
+                raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the provider's to this job")
+            dsse.check_audience(signed.doc.head, self._desk.did)
+            match signed.doc:
+                case JobAcceptance():
+                    return self._accepted(rows, job, signed.doc, signed.bytes)
+                case Decline():
+                    return self._declined(rows, job, signed.doc)
+                case JobEnded():
+                    return self._ended(rows, job, signed.doc, signed.bytes)
+        raise AssertionError("the kinds above are all there are")
+
+    def _accepted(self, rows: Rows, job: JobRow, answer: JobAcceptance, data: bytes) -> Turn:
+        if job.state != JobState.PLACED:
+            return Turn()
+        if job.acceptance:
+            return self._purse.pay_upfront(rows, job)
+        account = self._purse.account(rows)
+        spec = from_bytes(job.header, JobHeader).doc.spec
+        # A cold load may have been charged to an earlier job since we asked: then this one is without it.
+        prices = [quote(spec, account.bid.sheet, first=first) for first in {account.first(), False}]
+        if (answer.upfront, answer.total) not in [(price.upfront, price.total) for price in prices]:
+            why = f"the provider asks {answer.total} for the job, the quote says {prices[0].total}"
+            rows.save(replace(job, state=JOB.after(JobState.PLACED, JobEvent.FAIL), note=why))
+            return Turn(events=[ev.Cheated(job.id, why)])
+        job = replace(job, acceptance=data, upfront=answer.upfront)
+        rows.save(job)
+        turn = Turn(events=[ev.JobAccepted(job.id, answer.upfront, answer.total)])
+        turn += self._purse.pay_upfront(rows, job)
+        return turn
+
+    def _declined(self, rows: Rows, job: JobRow, answer: Decline) -> Turn:
+        if job.acceptance or not JOB.allows(JobState(job.state), JobEvent.FAIL):
+            return Turn()
+        note = "; ".join(map(str, answer.reasons))
+        rows.save(replace(job, state=JOB.after(JobState(job.state), JobEvent.FAIL), note=note))
+        return Turn(events=[ev.JobDeclined(job.id, answer.reasons)])
+
+    def _ended(self, rows: Rows, job: JobRow, answer: JobEnded, data: bytes) -> Turn:
+        event = _ENDS.get(answer.outcome, JobEvent.FAIL)
+        if job.ended or not JOB.allows(JobState(job.state), event):
+            return Turn()
+        note = "; ".join(map(str, answer.reasons)) or answer.outcome.name.lower()
+        credit = min(answer.upfront_credit, job.upfront)
+        after = JOB.after(JobState(job.state), event)
+        rows.save(replace(job, state=after, ended=data, note=note, upfront=job.upfront - credit))
+        return Turn(events=[ev.JobOver(job.id, answer)])
+
+    def _on_progress(self, message: Progress) -> Turn:
+        self._arrivals.step(message)
+        if message.step <= 1:
+            with self._store.begin() as rows:
+                self._running(rows, find_job(rows, message.job))
+        return Turn(events=[ev.StepDone(message.job, message.picture, message.step, message.steps)])
+
+    @staticmethod
+    def _running(rows: Rows, job: JobRow) -> JobRow:
+        """The provider is at work on the job, whatever we heard of it before."""
+        if job.state == JobState.PLACED and job.acceptance:
+            job = replace(job, state=JOB.after(JobState.PLACED, JobEvent.START))
+            rows.save(job)
+        return job
+
+    def _arrived(self, receipt: Signed[Receipt], cipher: bytes) -> Turn:
+        """A whole delivery: check it, write it down, and in a transaction of its own sign for it (rules 8, 9)."""
+        claim = receipt.doc
+        with self._store.begin() as rows:
+            job = self._running(rows, find_job(rows, claim.job))
+            have = rows.get(DeliveryRow, lease=self.lease, job=job.id, picture=claim.picture)
+            if have is None:
+                if not job.acceptance or job.state not in (JobState.RUNNING, JobState.CANCELLED, JobState.FAILED):
+                    return Turn()
+                if (
+                    len(self._arrivals.leaves((job.id, claim.picture)))
+                    < from_bytes(job.header, JobHeader).doc.spec.steps + 1
+                ):
+                    # Steps went missing on the way, which is nobody's fault: have all of it sent again.
+                    return Turn([Order(from_bytes(job.header, JobHeader).envelope)])
+                wrong = self._faults(rows, job, receipt, cipher)
+                if wrong:
+                    return self._purse.distrust(rows, job, "; ".join(wrong))
+                rows.insert(
+                    DeliveryRow(
+                        lease=self.lease, job=job.id, picture=claim.picture, receipt=receipt.bytes, cipher=cipher,
+                        hashlock=claim.hashlock, amount=claim.increment, locked=False, key=b"", png=b"",
+                    )
+                )  # fmt: skip
+                arrived = len(rows.all(DeliveryRow, lease=self.lease, job=job.id))
+                if arrived == job.count and job.state == JobState.RUNNING:
+                    rows.save(replace(job, state=JOB.after(JobState.RUNNING, JobEvent.DELIVER)))
+        self._arrivals.forget((claim.job, claim.picture))
+        if have is not None and have.key:
+            return Turn()
+        with self._store.begin() as rows:
+            return self._purse.pay_deliveries(rows)
+
+    def _faults(self, rows: Rows, job: JobRow, receipt: Signed[Receipt], cipher: bytes) -> list[str]:
+        wrong = faults(
+            receipt,
+            cipher,
+            self._arrivals.leaves((job.id, receipt.doc.picture)),
+            provider=self._purse.row(rows).provider,
+            job=from_bytes(job.header, JobHeader),
+            attempt=from_bytes(job.acceptance, JobAcceptance).doc.attempt,
+            increment=job.increment,
+        )
+        if rows.get(DeliveryRow, lease=self.lease, hashlock=receipt.doc.hashlock) is not None:
+            wrong.append("its hashlock was used before")
+        return wrong
+
+    def _on_key(self, message: KeyReveal) -> Turn:
+        with self._store.begin() as rows:
+            delivery = rows.get(DeliveryRow, lease=self.lease, job=message.job, picture=message.picture)
+            if delivery is None or delivery.key or not delivery.locked:
+                return Turn()
+            turn = self._purse.use_key(rows, delivery, message.key)
+            turn += self._purse.go_on(rows)
+            return turn
+
+    def _on_closing(self, message: Closing) -> Turn:
+        with self._store.begin() as rows:
+            lease = self._purse.row(rows)
+            if LEASE.allows(LeaseState(lease.state), LeaseEvent.CLOSE):
+                rows.save(replace(lease, state=LEASE.after(LeaseState(lease.state), LeaseEvent.CLOSE)))
+        return Turn(events=[ev.LeaseClosing(message.reason)])
+
+    # --- what the ledger says ------------------------------------------------------------------------------------
+
+    def on_hold_state(self, signed: Signed[HoldState]) -> Turn:
+        """Take the ledger's word on the hold: keys shown only there, payments, the end."""
+        with self._store.begin() as rows:
+            return settlement.take(rows, self._purse, signed)
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def account(self) -> Account:
+        """The lease's money as the wallet has it."""
+        with self._store.read() as rows:
+            return self._purse.account(rows)

@@ -1,0 +1,56 @@
+"""How a lease ends for the buyer. Rule: the ledger's every figure is checked against our own vouchers and its keys."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from gpufair.client import events as ev
+from gpufair.client.account import Account
+from gpufair.client.purse import Purse
+from gpufair.client.turn import Turn
+from gpufair.client.wallet import DeliveryRow, JobRow, LeaseRow
+from gpufair.protocol import payment
+from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.envelope import Signed
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.lifecycle import JOB, LEASE, JobEvent, JobState, LeaseEvent, LeaseState
+from gpufair.protocol.messages import HoldState
+
+
+def take(rows: Rows, purse: Purse, signed: Signed[HoldState]) -> Turn:
+    """Take the ledger's word on a hold: keys that the provider showed only there, payments, the end."""
+    state, lease = signed.doc, purse.row(rows)
+    if signed.issuer != lease.ledger or state.lease != lease.id:
+        raise PeerError(Fault.BAD_SIGNATURE, "the hold's state is not from the lease's ledger")
+    turn = _open_deliveries(rows, purse, state.keys)
+    lease = purse.row(rows)
+    allowed = payment.worth(Account.load(rows, lease).signed, state.keys)
+    if state.captured > allowed:
+        why = f"the ledger says it paid {state.captured} where our vouchers and keys allow {allowed}"
+        lease = replace(lease, distrust=why)
+        turn.events.append(ev.Cheated(b"", why))
+    lease = replace(lease, captured=min(state.captured, lease.cap), released=min(state.released, lease.cap))
+    if state.closed:
+        lease = _settle(rows, lease)
+    rows.save(lease)
+    return turn
+
+
+def _open_deliveries(rows: Rows, purse: Purse, keys: tuple[bytes, ...]) -> Turn:
+    turn, by_lock = Turn(), {hashlib.sha256(key).digest(): key for key in keys}
+    for delivery in rows.all(DeliveryRow, lease=purse.row(rows).id):
+        if delivery.locked and not delivery.key and delivery.hashlock in by_lock:
+            turn += purse.use_key(rows, delivery, by_lock[delivery.hashlock])
+    return turn
+
+
+def _settle(rows: Rows, lease: LeaseRow) -> LeaseRow:
+    for event in (LeaseEvent.CLOSE, LeaseEvent.SETTLE):
+        if LEASE.allows(LeaseState(lease.state), event):
+            lease = replace(lease, state=LEASE.after(LeaseState(lease.state), event))
+    for job in rows.all(JobRow, lease=lease.id):
+        if JOB.allows(JobState(job.state), JobEvent.EXPIRE):
+            after = JOB.after(JobState(job.state), JobEvent.EXPIRE)
+            rows.save(replace(job, state=after, note=job.note or "the lease was settled before it was done"))
+    return lease

@@ -1,0 +1,148 @@
+"""What the buyer must not forget. Rule: leases, vouchers, ciphertexts and receipts are here before they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, MetaData, Table, Text
+
+from gpufair.protocol.edge.rows import Fault, RowStore, no_fault
+from gpufair.protocol.edge.sqlite import Database, open_database
+
+MIGRATIONS = "gpufair.client:migrations"
+METADATA = MetaData()
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """One lease that we asked for. Envelopes are verbatim (empty: not yet); amounts are micro-credits."""
+
+    id: bytes
+    provider: str
+    ledger: str
+    state: str
+    envelope: bytes
+    """Our bid; once agreed, with the provider's signature too."""
+    offer: bytes
+    record: bytes
+    """The provider's node record that the lease names: where it is, and the key that bodies are sealed to."""
+    order: bytes
+    hold: bytes
+    voucher: bytes
+    """The newest voucher we signed."""
+    cap: int
+    window: int
+    expires_ms: int
+    hold_expires_ms: int
+    created_ms: int
+    captured: int
+    released: int
+    distrust: str
+    """Why we sign nothing more under this lease; empty while all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One job. `body` is its plain body (it never leaves this file), `sealed` what is sent."""
+
+    id: bytes
+    lease: bytes
+    document: bytes
+    state: str
+    header: bytes
+    body: bytes
+    sealed: bytes
+    acceptance: bytes
+    upfront: int
+    """The up-front lines that were accepted, less what came back."""
+    increment: int
+    count: int
+    created_ms: int
+    ended: bytes
+    note: str
+    """Why it ended as it did, for people."""
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One picture: first its receipt and ciphertext, then our lock for it, then its key and the picture itself."""
+
+    lease: bytes
+    job: bytes
+    picture: int
+    receipt: bytes
+    cipher: bytes
+    hashlock: bytes
+    amount: int
+    locked: bool
+    key: bytes
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    """A node that we start looking from, as the user named it."""
+
+    address: str
+    did: str
+    added_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRow:
+    """The highest sequence of a did's broadcasts that we have taken: none older is ever taken again."""
+
+    did: str
+    kind: str
+    sequence: int
+    document: bytes
+
+
+def _blob(name: str, *, key: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, primary_key=key, nullable=False)
+
+
+def _int(name: str, *, key: bool = False) -> Column[int]:
+    return Column(name, BigInteger, primary_key=key, nullable=False)
+
+
+def _text(name: str, *, key: bool = False) -> Column[str]:
+    return Column(name, Text, primary_key=key, nullable=False)
+
+
+TABLES: dict[type, Table] = {
+    LeaseRow: Table(
+        "leases", METADATA,
+        _blob("id", key=True), _text("provider"), _text("ledger"), _text("state"), _blob("envelope"), _blob("offer"),
+        _blob("record"), _blob("order"), _blob("hold"), _blob("voucher"), _int("cap"), _int("window"),
+        _int("expires_ms"), _int("hold_expires_ms"), _int("created_ms"), _int("captured"), _int("released"),
+        _text("distrust"),
+    ),
+    JobRow: Table(
+        "jobs", METADATA,
+        _blob("id", key=True), _blob("lease", key=True), _blob("document"), _text("state"), _blob("header"),
+        _blob("body"), _blob("sealed"), _blob("acceptance"), _int("upfront"), _int("increment"), _int("count"),
+        _int("created_ms"), _blob("ended"), _text("note"), _text("prompt"),
+    ),
+    DeliveryRow: Table(
+        "deliveries", METADATA,
+        _blob("lease", key=True), _blob("job", key=True), _int("picture", key=True), _blob("receipt"), _blob("cipher"),
+        _blob("hashlock"), _int("amount"), Column("locked", Boolean, nullable=False), _blob("key"), _blob("png"),
+    ),
+    PeerRow: Table("peers", METADATA, _text("address", key=True), _text("did"), _int("added_ms")),
+    SequenceRow: Table(
+        "sequences", METADATA, _text("did", key=True), _text("kind", key=True), _int("sequence"), _blob("document")
+    ),
+}  # fmt: skip
+
+
+def open_wallet(path: Path | None, fault: Fault = no_fault) -> RowStore:
+    """Open the wallet at `path` (None: in memory). Raises LocalError for a damaged file."""
+    return wallet_on(open_database(path, MIGRATIONS), fault)
+
+
+def wallet_on(database: Database, fault: Fault = no_fault) -> RowStore:
+    """The wallet in a database that is open already."""
+    return RowStore(database, TABLES, fault)

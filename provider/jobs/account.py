@@ -1,0 +1,109 @@
+"""What is due under one lease. Rule: dues are derived from what was done, never stored beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpufair.protocol import payment
+from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
+from gpufair.protocol.messages import Bid, Lock, Voucher
+from gpufair.protocol.payment import NOTHING, Promise
+from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow
+
+
+@dataclass(frozen=True)
+class Account:
+    """A lease's money as its rows say it is."""
+
+    lease: LeaseRow
+    bid: Bid
+    attempts: tuple[AttemptRow, ...]
+    deliveries: tuple[DeliveryRow, ...]
+    kept: Promise
+
+    @classmethod
+    def load(cls, rows: Rows, lease: LeaseRow) -> Account:
+        """Read the account of a lease."""
+        kept = Promise.of(from_bytes(lease.kept, Voucher).doc) if lease.kept else NOTHING
+        return cls(
+            lease,
+            from_bytes(lease.envelope, Bid).doc,
+            tuple(rows.all(AttemptRow, order="accepted_ms", lease=lease.id)),
+            tuple(rows.all(DeliveryRow, order="picture", lease=lease.id)),
+            kept,
+        )
+
+    @property
+    def own(self) -> frozenset[bytes]:
+        """The hashlocks of our deliveries under this lease: no other counts in a voucher (rule 2)."""
+        return frozenset(d.hashlock for d in self.deliveries)
+
+    @property
+    def kept_total(self) -> int:
+        """What the kept voucher promises us."""
+        return payment.total(self.kept, self.own, hold=self.lease.hold)
+
+    @property
+    def upfront_due(self) -> int:
+        """The up-front lines of every job that was queued and did not fail through us."""
+        return sum(a.upfront for a in self.attempts if a.state != AttemptState.ACCEPTED)
+
+    @property
+    def revealed_due(self) -> int:
+        """The deliveries whose keys are out."""
+        return sum(d.amount for d in self.deliveries if d.revealed)
+
+    def work_due(self, in_progress: int) -> int:
+        """All work done or begun under the lease, `in_progress` being the pictures being made now (rule 3)."""
+        return self.upfront_due + sum(d.amount for d in self.deliveries) + in_progress
+
+    def prepaid(self, upfront: int) -> bool:
+        """Whether one more job's up-front lines are paid: by unlocked money, not by a lock that waits (rule 5)."""
+        revealed = {d.hashlock for d in self.deliveries if d.revealed}
+        spendable = self.kept.unlocked + sum(lock.amount for lock in self.kept.locks if lock.hashlock in revealed)
+        return min(spendable, self.lease.hold) >= self.upfront_due + self.revealed_due + upfront
+
+    def revealable(self) -> list[DeliveryRow]:
+        """The deliveries whose keys the kept voucher has bought and that are not out yet, in the order to reveal."""
+        due, ready = self.upfront_due + self.revealed_due, []
+        for delivery in self.deliveries:
+            lock = Lock(delivery.amount, delivery.hashlock)
+            if not delivery.revealed and payment.may_reveal(
+                self.kept, lock, self.own, due=due + delivery.amount, hold=self.lease.hold
+            ):
+                ready.append(delivery)
+                due += delivery.amount
+        return ready
+
+    @property
+    def bought(self) -> list[DeliveryRow]:
+        """The deliveries whose keys are out and whose locks the client has not folded yet."""
+        locked = {lock.hashlock for lock in self.kept.locks}
+        return [d for d in self.deliveries if d.revealed and d.hashlock in locked]
+
+    @property
+    def committed(self) -> int:
+        """What the lease's jobs can still cost in all, paid or not: what a new job's price is added to."""
+        made: dict[bytes, int] = {}
+        for delivery in self.deliveries:
+            made[delivery.attempt] = made.get(delivery.attempt, 0) + delivery.amount
+        ended = {a.id for a in self.attempts if ATTEMPT.is_terminal(AttemptState(a.state))}
+        return sum(a.upfront + (made.get(a.id, 0) if a.id in ended else a.increment * a.count) for a in self.attempts)
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """Every key that we hold for the kept voucher's locks (rule 1)."""
+        locked = {lock.hashlock for lock in self.kept.locks}
+        return tuple(d.key for d in self.deliveries if d.hashlock in locked)
+
+    @property
+    def uncaptured(self) -> int:
+        """What a capture would pay now."""
+        return payment.payable(self.kept, self.keys, hold=self.lease.hold, captured=self.lease.captured)
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs of the lease that have not ended."""
+        return sum(not ATTEMPT.is_terminal(AttemptState(a.state)) for a in self.attempts)

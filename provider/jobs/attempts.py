@@ -1,0 +1,254 @@
+"""A job's life at the provider. Rule: an attempt, a delivery and its key are on disk before a byte of them goes out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gpufair.protocol import limits, matching, payment, sealing, wire
+from gpufair.protocol.edge.rows import Rows, RowStore
+from gpufair.protocol.envelope import Signed, from_bytes
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.fields import BROADCAST
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import ATTEMPT, AttemptEvent, AttemptState
+from gpufair.protocol.messages import (
+    Aead,
+    Answer,
+    Bid,
+    Cancel,
+    Decline,
+    Envelope,
+    Goods,
+    JobAcceptance,
+    JobEnded,
+    JobHeader,
+    Outcome,
+    Reason,
+    ReasonCode,
+    Receipt,
+)
+from gpufair.protocol.pricing import is_first, quote
+from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
+from gpufair.provider.jobs.leases import LIVE, find, settle_attempts
+from gpufair.provider.jobs.resend import delivery_messages, find_attempt, reattach
+from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, RequestRow
+
+log = logging.getLogger(__name__)
+
+Admission = Callable[[JobHeader], tuple[Reason, ...]]
+"""What the owner's own limits say of a job: queue, memory, models, pause. Empty means welcome."""
+
+_EVENTS = {
+    Outcome.REJECTED: AttemptEvent.REJECT,
+    Outcome.FAILED: AttemptEvent.FAIL,
+    Outcome.CANCELLED: AttemptEvent.CANCEL,
+    Outcome.RECLAIMED: AttemptEvent.RECLAIM,
+    Outcome.PREEMPTED: AttemptEvent.PREEMPT,
+    Outcome.EXPIRED: AttemptEvent.EXPIRE,
+}
+_CREDITED = {Outcome.REJECTED, Outcome.FAILED, Outcome.RECLAIMED, Outcome.PREEMPTED}
+"""Ends that the provider answers for: the job's up-front lines go back against what is due next (rule 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A finished picture as the worker handed it over, checked: PNG bytes, trace leaves (32 bytes each), profile."""
+
+    png: bytes
+    leaves: tuple[bytes, ...]
+    trace_root: bytes
+    profile: bytes
+
+
+class Attempts:
+    """The attempts of one provider."""
+
+    def __init__(self, desk: Desk, store: RowStore, admission: Admission) -> None:
+        self._desk = desk
+        self._store = store
+        self._admission = admission
+
+    # --- taking a job --------------------------------------------------------------------------------------------
+
+    def take(self, signed: Signed[JobHeader]) -> list[Effect]:
+        """Answer a job with a signed acceptance or decline. The same bytes re-attach; other bytes are refused."""
+        header = signed.doc
+        with self._store.begin() as rows:
+            lease = find(rows, header.lease)
+            if signed.issuer != lease.client:
+                raise PeerError(Fault.BAD_SIGNATURE, "the job is not signed by the lease's client")
+            known = rows.get(AttemptRow, lease=lease.id, job=header.job)
+            request = rows.get(RequestRow, signer=signed.issuer, id=header.head.id)
+            if known is not None or request is not None:
+                if signed.id not in (known.document if known else b"", request.document if request else b""):
+                    raise PeerError(Fault.REPLAYED_DIFFERENT, "this id belongs to another job")
+                if known is None and request is not None:
+                    return [Send(lease.id, Answer(header.job, wire.decode(Envelope, request.answer)))]
+            else:
+                answer = self._answer(rows, Account.load(rows, lease), signed)
+                return [Send(lease.id, Answer(header.job, answer))]
+            return reattach(rows, lease.id, header.job)
+
+    def _answer(self, rows: Rows, account: Account, signed: Signed[JobHeader]) -> Envelope:
+        header, now = signed.doc, self._desk.now_ms()
+        self._desk.receive(signed.envelope, JobHeader)
+        first = is_first(account.bid.sheet, (a.upfront for a in account.attempts))
+        reasons = self._objections(account, header, first=first)
+        if reasons:
+            head = self._desk.head(signed.issuer, parent=signed.id)
+            refusal = self._desk.sign(Decline(head, reasons[: limits.REASONS_MAX]))
+            forget = header.head.expires_at_ms + limits.SKEW_MS
+            rows.insert(RequestRow(signed.issuer, header.head.id, signed.id, refusal.bytes, forget))
+            return refusal.envelope
+        price = quote(header.spec, account.bid.sheet, first=first)
+        attempt = self._desk.random.bytes(16)
+        head = self._desk.head(signed.issuer, parent=signed.id, expires_at_ms=account.lease.expires_ms)
+        acceptance = self._desk.sign(
+            JobAcceptance(head, header.lease, header.job, attempt, price.upfront, price.total)
+        )  # fmt: skip
+        rows.insert(
+            AttemptRow(
+                id=attempt, lease=header.lease, job=header.job, document=signed.id, header=signed.bytes,
+                answer=acceptance.bytes, state=AttemptState.ACCEPTED, sealed=b"", upfront=price.upfront,
+                increment=price.increment, count=price.count, accepted_ms=now,
+                deadline_ms=now + header.deadline_ms, ended=b"",
+            )
+        )  # fmt: skip
+        rows.save(replace(account.lease, active_ms=now))
+        return acceptance.envelope
+
+    def _objections(self, account: Account, header: JobHeader, *, first: bool) -> tuple[Reason, ...]:
+        lease, reasons = account.lease, []
+        if lease.state not in LIVE:
+            reasons.append(Reason(ReasonCode.LEASE_CLOSED, detail=lease.state))
+        if account.in_flight >= limits.JOBS_IN_FLIGHT_MAX:
+            reasons.append(Reason(ReasonCode.JOBS_IN_FLIGHT, account.in_flight + 1, limits.JOBS_IN_FLIGHT_MAX, "jobs"))
+        if header.spec.model != account.bid.sheet.model:
+            reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail="the lease is for another model"))
+        if header.worker_image != account.bid.worker_image:
+            reasons.append(Reason(ReasonCode.IMAGE_NOT_OFFERED, detail="the lease is for another worker image"))
+        if header.checkpoint:
+            reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail="going on from a checkpoint"))
+        reasons += self._admission(header)
+        if not reasons:
+            reasons += matching.affordable(header.spec, account.bid, committed=account.committed, first=first)
+        return tuple(reasons)
+
+    def body(self, lease_id: bytes, job: bytes, sealed: bytes) -> list[Effect]:
+        """Take the sealed body of an accepted job; it is queued once its up-front lines are paid too."""
+        with self._store.begin() as rows:
+            attempt = find_attempt(rows, lease_id, job)
+            header = from_bytes(attempt.header, JobHeader).doc
+            if attempt.state != AttemptState.ACCEPTED or attempt.sealed:
+                return []
+            if hashlib.sha256(sealed).digest() != header.body_sha256:
+                reason = Reason(ReasonCode.BODY_WRONG, detail="the sealed body is not the one that the header names")
+                return self._end(rows, attempt, Outcome.REJECTED, (reason,))
+            rows.save(replace(attempt, sealed=sealed))
+            queued = settle_attempts(rows, Account.load(rows, find(rows, lease_id)))
+        return [Enqueue(a) for a in queued]
+
+    # --- doing it ------------------------------------------------------------------------------------------------
+
+    def start(self, attempt_id: bytes) -> AttemptRow | None:
+        """The attempt goes to a worker now. None if it ended while it waited."""
+        with self._store.begin() as rows:
+            attempt = rows.get(AttemptRow, id=attempt_id)
+            if attempt is None or attempt.state != AttemptState.QUEUED:
+                return None
+            attempt = replace(attempt, state=ATTEMPT.after(AttemptState.QUEUED, AttemptEvent.START))
+            rows.save(attempt)
+            return attempt
+
+    def may_begin(self, attempt: AttemptRow, in_progress: int) -> bool:
+        """Whether the window allows one more picture, `in_progress` being the worth of those being made (rule 3)."""
+        with self._store.read() as rows:
+            account = Account.load(rows, find(rows, attempt.lease))
+        return payment.may_work(
+            due_after=account.work_due(in_progress + attempt.increment),
+            kept_total=account.kept_total,
+            window=account.bid.window,
+        )
+
+    def delivered(self, attempt_id: bytes, picture: int, made: Made) -> list[Effect]:
+        """A picture is finished: encrypt it under a fresh key, sign its receipt, commit, send. Once a picture."""
+        with self._store.begin() as rows:
+            attempt = rows.get(AttemptRow, id=attempt_id)
+            if attempt is None or attempt.state != AttemptState.RUNNING:
+                return []
+            account = Account.load(rows, find(rows, attempt.lease))
+            delivery = self._delivery(account, attempt, picture, made)
+            rows.insert(delivery)
+            if picture + 1 == attempt.count:
+                rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.RUNNING, AttemptEvent.DELIVER)))
+        return delivery_messages(delivery)
+
+    def _delivery(self, account: Account, attempt: AttemptRow, picture: int, made: Made) -> DeliveryRow:
+        header = from_bytes(attempt.header, JobHeader)
+        key = self._desk.random.bytes(limits.KEY_BYTES)
+        cipher = sealing.encrypt_output(made.png, key)
+        lock = payment.hashlock(key)
+        receipt = Receipt(
+            head=self._desk.head(BROADCAST, parent=header.id, expires_at_ms=limits.TIME_MAX_MS),
+            lease=attempt.lease, job=attempt.job, attempt=attempt.id, goods=Goods.PICTURE, picture=picture,
+            first_step=0, last_step=header.doc.spec.steps,
+            cipher_sha256=hashlib.sha256(cipher).digest(), cipher_length=len(cipher),
+            plain_sha256=hashlib.sha256(made.png).digest(), plain_length=len(made.png),
+            hashlock=lock, aead=Aead.AES_256_GCM, increment=attempt.increment,
+            total_due=account.work_due(attempt.increment), trace_root=made.trace_root, leaf_count=len(made.leaves),
+            profile=made.profile, spec=header.doc.spec,
+        )  # fmt: skip
+        return DeliveryRow(
+            lease=attempt.lease, job=attempt.job, picture=picture, attempt=attempt.id,
+            receipt=self._desk.sign(receipt).bytes, cipher=cipher, leaves=b"".join(made.leaves), key=key, hashlock=lock,
+            amount=attempt.increment, revealed=False,
+        )  # fmt: skip
+
+    # --- ending it -----------------------------------------------------------------------------------------------
+
+    def cancel(self, signed: Signed[Cancel]) -> list[Effect]:
+        """The client stops a job; pictures already delivered stay due. After the end it changes nothing."""
+        with self._store.begin() as rows:
+            lease = find(rows, signed.doc.lease)
+            if signed.issuer != lease.client:
+                raise PeerError(Fault.BAD_SIGNATURE, "only the lease's client can cancel its jobs")
+            attempt = find_attempt(rows, lease.id, signed.doc.job)
+            if not ATTEMPT.allows(AttemptState(attempt.state), AttemptEvent.CANCEL):
+                return []
+            return self._end(rows, attempt, Outcome.CANCELLED, (Reason(ReasonCode.CANCELLED),))
+
+    def end(self, attempt_id: bytes, outcome: Outcome, *reasons: Reason) -> list[Effect]:
+        """End an attempt for a reason; nothing happens if it has ended already."""
+        with self._store.begin() as rows:
+            attempt = rows.get(AttemptRow, id=attempt_id)
+            if attempt is None or not ATTEMPT.allows(AttemptState(attempt.state), _EVENTS[outcome]):
+                return []
+            return self._end(rows, attempt, outcome, reasons)
+
+    def _end(self, rows: Rows, attempt: AttemptRow, outcome: Outcome, reasons: tuple[Reason, ...]) -> list[Effect]:
+        # A job that was never queued was not charged its up-front lines; one that failed through us gets them back.
+        credit = attempt.upfront if outcome in _CREDITED or attempt.state == AttemptState.ACCEPTED else 0
+        head = self._desk.head(from_bytes(attempt.header, JobHeader).issuer, parent=attempt.document)
+        ended = self._desk.sign(
+            JobEnded(head, attempt.lease, attempt.job, attempt.id, outcome, credit, reasons[: limits.REASONS_MAX])
+        )  # fmt: skip
+        after = ATTEMPT.after(AttemptState(attempt.state), _EVENTS[outcome])
+        rows.save(replace(attempt, state=after, upfront=attempt.upfront - credit, ended=ended.bytes))
+        log.info("attempt %s %s: %s", attempt.id.hex()[:12], after, "; ".join(map(str, reasons)))
+        return [Stop(attempt.id, outcome), Send(attempt.lease, Answer(attempt.job, ended.envelope))]
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def in_state(self, *states: AttemptState) -> list[AttemptRow]:
+        """Attempts in any of these states, the oldest first."""
+        with self._store.read() as rows:
+            return rows.all(AttemptRow, order="accepted_ms", state=states)
+
+    def lease_of(self, attempt: AttemptRow) -> Signed[Bid]:
+        """The lease under which an attempt runs."""
+        with self._store.read() as rows:
+            return from_bytes(find(rows, attempt.lease).envelope, Bid)

@@ -1,0 +1,45 @@
+"""What follows from a committed change. Rule: an effect may be lost in a crash; the store alone can bring it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpufair.protocol.messages import Down, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put a message on the lease's newest stream, if there is one."""
+
+    lease: bytes
+    message: Down
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """An attempt is ready to run."""
+
+    attempt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An attempt must end at its next step boundary; what it still makes is thrown away."""
+
+    attempt: bytes
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """The outbox has an order for a ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Money has come under a lease: attempts that wait at its window may look again."""
+
+    lease: bytes
+
+
+Effect = Send | Enqueue | Stop | Post | Wake

@@ -1,0 +1,272 @@
+"""A lease's life at the provider. Rule: closing and its final capture are one commit; after it no voucher, no key.
+
+Every method is one transaction on one thread; it returns what is to be done now that the change is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from gpufair.protocol import envelope as dsse
+from gpufair.protocol import limits, payment, wire
+from gpufair.protocol.edge.rows import Rows, RowStore
+from gpufair.protocol.envelope import Signed, from_bytes
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import ATTEMPT, LEASE, AttemptEvent, AttemptState, LeaseEvent, LeaseState
+from gpufair.protocol.messages import (
+    Bid,
+    Capture,
+    Captured,
+    Closing,
+    Decline,
+    Envelope,
+    Finish,
+    Hold,
+    Kept,
+    KeyReveal,
+    Opened,
+    Outcome,
+    Voucher,
+)
+from gpufair.protocol.payment import Promise
+from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
+from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow, OutboxRow
+
+log = logging.getLogger(__name__)
+
+LIVE = (LeaseState.FUNDED, LeaseState.OPEN)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When to capture before the end: as soon as this much (micro-credits) waits."""
+
+    capture_at: int
+
+
+class Leases:
+    """The leases of one provider, from the agreement to the last capture."""
+
+    def __init__(self, desk: Desk, store: RowStore, policy: Policy) -> None:
+        self._desk = desk
+        self._store = store
+        self._policy = policy
+
+    def get(self, lease: bytes) -> LeaseRow:
+        """A lease's row. Raises PeerError for a lease that we don't know."""
+        with self._store.read() as rows:
+            return find(rows, lease)
+
+    def agree(self, rows: Rows, signed: Signed[Bid]) -> None:
+        """Record a lease that admission has countersigned; the caller's transaction also records the answer."""
+        now = self._desk.now_ms()
+        bid = signed.doc
+        rows.insert(
+            LeaseRow(
+                id=signed.id, state=LeaseState.AGREED, client=signed.issuer, ledger=bid.ledger, envelope=signed.bytes,
+                hold_envelope=b"", hold=0, kept=b"", captured=0, agreed_ms=now, active_ms=now,
+                expires_ms=bid.lease_expires_at_ms, closing_reason="",
+            )
+        )  # fmt: skip
+
+    def fund(self, document: Envelope) -> list[Effect]:
+        """Take the ledger's signed hold (rule 14). The same hold again changes nothing."""
+        signed = dsse.authenticate(dsse.read(document, Hold))
+        with self._store.begin() as rows:
+            lease = find(rows, signed.doc.lease)
+            if lease.state != LeaseState.AGREED:
+                if lease.hold_envelope == signed.bytes:
+                    return []
+                raise PeerError(Fault.CONFLICT, f"the lease is {lease.state}: it takes no hold")
+            self._check_hold(lease, signed)
+            rows.save(
+                replace(
+                    _after(lease, LeaseEvent.FUND), hold_envelope=signed.bytes, hold=signed.doc.amount,
+                    active_ms=self._desk.now_ms(),
+                )
+            )  # fmt: skip
+        return []
+
+    def _check_hold(self, lease: LeaseRow, signed: Signed[Hold]) -> None:
+        hold, bid = signed.doc, from_bytes(lease.envelope, Bid).doc
+        if signed.issuer != lease.ledger:
+            raise PeerError(Fault.BAD_SIGNATURE, "the hold is not signed by the lease's ledger")
+        if (hold.payer, hold.payee) != (lease.client, self._desk.did):
+            raise PeerError(Fault.NOT_ALLOWED, "the hold is not from the lease's client to its provider")
+        if hold.amount < bid.cap:
+            raise PeerError(Fault.NOT_ALLOWED, f"the hold of {hold.amount} is below the lease's cap of {bid.cap}")
+        if hold.hold_expires_at_ms < bid.lease_expires_at_ms + bid.margin_ms:
+            raise PeerError(Fault.NOT_ALLOWED, "the hold ends before the lease and its settlement margin do")
+
+    def open(self, lease_id: bytes) -> list[Effect]:
+        """A stream of the lease's client is open. Its deliveries so far are sent by `Attempts.reattach`."""
+        with self._store.begin() as rows:
+            lease = find(rows, lease_id)
+            if lease.state == LeaseState.AGREED:
+                raise PeerError(Fault.NOT_ALLOWED, "the lease is not funded", hint="send the ledger's hold first")
+            if lease.state in LIVE:
+                if lease.state == LeaseState.FUNDED:
+                    lease = _after(lease, LeaseEvent.OPEN)
+                lease = replace(lease, active_ms=self._desk.now_ms())
+                rows.save(lease)
+        sends: list[Effect] = [Send(lease_id, Opened(lease.kept))]
+        if lease.state not in LIVE:
+            sends.append(Send(lease_id, Closing(lease.closing_reason)))
+        return sends
+
+    def voucher(self, signed: Signed[Voucher]) -> list[Effect]:
+        """Take a voucher if it promises more than the kept one; reveal what it buys. The answer is the one kept."""
+        voucher, now = signed.doc, self._desk.now_ms()
+        with self._store.begin() as rows:
+            lease = find(rows, voucher.lease)
+            if lease.state not in LIVE:
+                return [Send(lease.id, Closing(lease.closing_reason or f"the lease is {lease.state}"))]
+            self._check_voucher(lease, signed)
+            dsse.authenticate(signed)
+            account = Account.load(rows, lease)
+            better = payment.total(Promise.of(voucher), account.own, hold=lease.hold) > account.kept_total
+            if better:
+                lease = replace(lease, kept=signed.bytes, active_ms=now)
+                rows.save(lease)
+                account = replace(account, lease=lease, kept=Promise.of(voucher))
+            for delivery in account.revealable():
+                rows.save(replace(delivery, revealed=True))
+            account = Account.load(rows, lease)
+            queued = settle_attempts(rows, account)
+            capture = self._capture_if_much(rows, account)
+        effects: list[Effect] = [Send(lease.id, Kept(lease.kept))]
+        # Keys that went out before go out again: the client may have missed them.
+        effects += [Send(lease.id, KeyReveal(d.job, d.picture, d.key)) for d in account.bought]
+        return effects + [Enqueue(a) for a in queued] + ([Wake(lease.id)] if better else []) + capture
+
+    def _check_voucher(self, lease: LeaseRow, signed: Signed[Voucher]) -> None:
+        head = signed.doc.head
+        if signed.issuer != lease.client:
+            raise PeerError(Fault.BAD_SIGNATURE, "the voucher is not issued by the lease's client")
+        if head.audience != (lease.ledger, self._desk.did):
+            raise PeerError(Fault.WRONG_AUDIENCE, "a voucher is for the lease's ledger and its provider")
+        hold = from_bytes(lease.hold_envelope, Hold).doc
+        if head.expires_at_ms < hold.hold_expires_at_ms:
+            raise PeerError(Fault.EXPIRED, "a voucher lives as long as its hold")
+        if head.issued_at_ms > self._desk.now_ms() + limits.SKEW_MS:
+            raise PeerError(Fault.FROM_THE_FUTURE, "the voucher is from the future", hint="check both machines' clocks")
+        payment.check_promise(Promise.of(signed.doc))
+
+    def _capture_if_much(self, rows: Rows, account: Account) -> list[Effect]:
+        waiting = rows.all(OutboxRow, lease=account.lease.id, answer=b"")
+        if account.uncaptured < self._policy.capture_at or waiting:
+            return []
+        self._write_capture(rows, account, final=False)
+        return [Post()]
+
+    def _write_capture(self, rows: Rows, account: Account, *, final: bool) -> None:
+        lease = account.lease
+        hold = from_bytes(lease.hold_envelope, Hold).doc
+        # It must reach the ledger whenever that is up again, so it lives as long as the hold does.
+        head = self._desk.head(lease.ledger, parent=lease.id, expires_at_ms=hold.hold_expires_at_ms)
+        order = self._desk.sign(Capture(head, lease.id, lease.kept, account.keys if lease.kept else (), final))
+        rows.insert(OutboxRow(order.id, lease.id, lease.ledger, order.bytes, final, head.issued_at_ms, b""))
+
+    def finish(self, signed: Signed[Finish]) -> list[Effect]:
+        """The client wants nothing more: settle now."""
+        lease = self.get(signed.doc.lease)
+        if signed.issuer != lease.client:
+            raise PeerError(Fault.BAD_SIGNATURE, "only the lease's client can finish it")
+        return self.close(lease.id, "the client has finished", Outcome.CANCELLED)
+
+    def close(self, lease_id: bytes, why: str, outcome: Outcome) -> list[Effect]:
+        """Commit the closing with its final capture; running attempts end with `outcome`. Again changes nothing."""
+        with self._store.begin() as rows:
+            lease = find(rows, lease_id)
+            if lease.state not in LIVE:
+                return []
+            account = Account.load(rows, lease)
+            self._write_capture(rows, account, final=True)
+            rows.save(replace(_after(lease, LeaseEvent.CLOSE), closing_reason=why))
+            stopped = [a for a in account.attempts if not ATTEMPT.is_terminal(AttemptState(a.state))]
+            for attempt in stopped:
+                rows.save(replace(attempt, state=_ended(attempt, account, outcome)))
+        log.info("lease %s closing: %s", lease_id.hex()[:12], why)
+        return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in stopped), Post()]
+
+    def captured(self, order: OutboxRow, answer: Envelope) -> None:
+        """Record the ledger's answer to a capture, checked; a final one settles the lease and frees what it kept."""
+        with self._store.begin() as rows:
+            lease = find(rows, order.lease)
+            if answer.payload_type == Captured.TYPE:
+                signed = dsse.authenticate(dsse.read(answer, Captured))
+                if signed.issuer != lease.ledger or signed.doc.lease != lease.id or signed.doc.head.parent != order.id:
+                    raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the ledger's to this capture")
+                lease = replace(lease, captured=max(lease.captured, signed.doc.captured))
+            else:
+                refusal = dsse.authenticate(dsse.read(answer, Decline))
+                if refusal.issuer != lease.ledger or refusal.doc.head.parent != order.id:
+                    raise PeerError(Fault.BAD_SIGNATURE, "the refusal is not the ledger's of this capture")
+                log.error("capture refused by the ledger: %s", "; ".join(map(str, refusal.doc.reasons)))
+            rows.save(replace(order, answer=wire.encode(answer)))
+            if order.final and lease.state == LeaseState.CLOSING:
+                lease = _after(lease, LeaseEvent.SETTLE)
+                # The hold is closed: ciphertexts and keys have done their work (rule 8).
+                rows.change(DeliveryRow, {"lease": lease.id}, cipher=b"", leaves=b"")
+            rows.save(lease)
+
+    def outbox(self) -> list[OutboxRow]:
+        """Orders that no ledger has answered yet, oldest first."""
+        with self._store.read() as rows:
+            return rows.all(OutboxRow, order="created_ms", answer=b"")
+
+    def tick(self) -> list[Effect]:
+        """Let time do its work: abandon the unfunded, close the idle and the expired (rules 12, 21)."""
+        now, effects = self._desk.now_ms(), []
+        with self._store.begin() as rows:
+            leases = rows.all(LeaseRow, state=(LeaseState.AGREED, *LIVE))
+            for lease in leases:
+                if lease.state == LeaseState.AGREED and now >= lease.agreed_ms + limits.FUNDING_TIMEOUT_MS:
+                    rows.save(_after(lease, LeaseEvent.ABANDON))
+            accounts = [Account.load(rows, lease) for lease in leases if lease.state in LIVE]
+        for account in accounts:
+            lease = account.lease
+            if now >= lease.expires_ms:
+                effects += self.close(lease.id, "the lease has expired", Outcome.EXPIRED)
+            elif not account.in_flight and now >= lease.active_ms + account.bid.idle_limit_ms:
+                effects += self.close(lease.id, "no job for the lease's idle limit", Outcome.EXPIRED)
+        return effects
+
+
+def find(rows: Rows, lease: bytes) -> LeaseRow:
+    """The row of a lease. Raises PeerError for one that we don't know."""
+    row = rows.get(LeaseRow, id=lease)
+    if row is None:
+        raise PeerError(Fault.UNKNOWN, f"no lease {lease.hex()[:12]}", hint="place a bid first")
+    return row
+
+
+def _after(lease: LeaseRow, event: LeaseEvent) -> LeaseRow:
+    return replace(lease, state=LEASE.after(LeaseState(lease.state), event))
+
+
+def _ended(attempt: AttemptRow, account: Account, outcome: Outcome) -> AttemptState:
+    """The state of an attempt when its lease closes: paid if all of it was revealed, else stopped."""
+    mine = [d for d in account.deliveries if d.attempt == attempt.id]
+    state = AttemptState(attempt.state)
+    if state == AttemptState.DELIVERED:
+        paid = all(d.revealed for d in mine)
+        return ATTEMPT.after(state, AttemptEvent.PAY if paid else AttemptEvent.EXPIRE)
+    return ATTEMPT.after(state, AttemptEvent.CANCEL if outcome is Outcome.CANCELLED else AttemptEvent.EXPIRE)
+
+
+def settle_attempts(rows: Rows, account: Account) -> list[bytes]:
+    """Let attempts move on that the kept voucher pays: delivered ones are paid, accepted ones queued."""
+    queued = []
+    for attempt in account.attempts:
+        if attempt.state == AttemptState.DELIVERED:
+            if all(d.revealed for d in account.deliveries if d.attempt == attempt.id):
+                rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.DELIVERED, AttemptEvent.PAY)))
+        elif attempt.state == AttemptState.ACCEPTED and attempt.sealed and account.prepaid(attempt.upfront):
+            rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.ACCEPTED, AttemptEvent.QUEUE)))
+            queued.append(attempt.id)
+            account = Account.load(rows, account.lease)
+    return queued

@@ -1,0 +1,56 @@
+"""Saying again what a client may have missed. Rule: what is sent again is what was stored, byte for byte."""
+
+from __future__ import annotations
+
+from gpufair.protocol import limits, wire
+from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.messages import Answer, Chunk, Delivery, Envelope, JobHeader, KeyReveal, Progress
+from gpufair.provider.jobs.effects import Effect, Send
+from gpufair.provider.jobs.store import AttemptRow, DeliveryRow
+
+
+def find_attempt(rows: Rows, lease: bytes, job: bytes) -> AttemptRow:
+    """The attempt of a job. Raises PeerError where there is none."""
+    attempt = rows.get(AttemptRow, lease=lease, job=job)
+    if attempt is None:
+        raise PeerError(Fault.UNKNOWN, f"no job {job.hex()[:12]} under this lease", hint="send its header first")
+    return attempt
+
+
+def find_delivery(rows: Rows, lease: bytes, job: bytes, picture: int) -> DeliveryRow:
+    """A finished delivery. Raises PeerError where there is none, or none any more."""
+    row = rows.get(DeliveryRow, lease=lease, job=job, picture=picture)
+    if row is None or not row.cipher:
+        raise PeerError(Fault.UNKNOWN, "no such delivery is kept", hint="it goes when its lease's hold closes")
+    return row
+
+
+def reattach(rows: Rows, lease: bytes, job: bytes) -> list[Effect]:
+    """Everything that the client of a job may have missed: the answer, deliveries, keys that are out, the end."""
+    attempt = find_attempt(rows, lease, job)
+    effects: list[Effect] = [Send(lease, Answer(job, wire.decode(Envelope, attempt.answer)))]
+    steps = from_bytes(attempt.header, JobHeader).doc.spec.steps
+    for delivery in rows.all(DeliveryRow, order="picture", lease=lease, job=job):
+        leaves = [delivery.leaves[i : i + 32] for i in range(0, len(delivery.leaves), 32)]
+        effects += [Send(lease, Progress(job, delivery.picture, step, steps, leaf)) for step, leaf in enumerate(leaves)]
+        effects += delivery_messages(delivery)
+        if delivery.revealed:
+            effects.append(Send(lease, KeyReveal(job, delivery.picture, delivery.key)))
+    if attempt.ended:
+        effects.append(Send(lease, Answer(job, wire.decode(Envelope, attempt.ended))))
+    return effects
+
+
+def delivery_messages(delivery: DeliveryRow) -> list[Effect]:
+    """A delivery on the wire: its receipt, then the ciphertext in pieces; nothing once its hold has closed."""
+    if not delivery.cipher:
+        return []
+    lease, job, picture, cipher = delivery.lease, delivery.job, delivery.picture, delivery.cipher
+    receipt = wire.decode(Envelope, delivery.receipt)
+    pieces = [
+        Send(lease, Chunk(job, picture, offset, cipher[offset : offset + limits.CHUNK]))
+        for offset in range(0, len(cipher), limits.CHUNK)
+    ]
+    return [Send(lease, Delivery(job, picture, receipt)), *pieces]
