@@ -111,7 +111,7 @@ class Channel:
     async def _pump(self) -> None:
         try:
             while data := await self._pipe.read():
-                frames = cast(list[FromWorker], self._link.feed(data))
+                frames = cast("list[FromWorker]", self._link.feed(data))
                 if frames:
                     self._log.frame_came()
                     self._frames += frames
@@ -133,9 +133,14 @@ class Channel:
             data = self._link.outgoing()
             if not data:
                 return
+            written = False
             try:
                 await self._pipe.write(data)
+                written = True
             except OSError:
-                # The reader sees the end too, and says why.
-                self._ended = True
-                self._changed.set()
+                pass  # the reader sees the end too, and says why
+            finally:
+                # Cancelled half-way through a frame, the pipe can't be used again either.
+                if not written:
+                    self._ended = True
+                    self._changed.set()

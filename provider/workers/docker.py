@@ -1,4 +1,4 @@
-"""Workers in containers, under runc or gVisor. Rule: the only importer of the Docker SDK, and what it asks for it checks.
+"""Workers in containers, under runc or gVisor. Rule: alone imports the Docker SDK, and checks all that it asked for.
 
 The container's description comes whole from `hardening`; after the start the engine is asked what it made of it, and a
 difference ends the worker. The SDK blocks, so its calls run in threads; frames don't go through it.
@@ -16,11 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import docker
 import docker.errors
 import requests.exceptions
 
-from gpufair.protocol.errors import Fault, LocalError, PeerError
+import docker
+from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.frames import FromWorker, ToWorker
 from gpufair.protocol.messages.market import Isolation
 from gpufair.provider.workers import hardening
@@ -97,7 +97,9 @@ class Engine:
 class DockerWorker:
     """One container, attached."""
 
-    def __init__(self, engine: Engine, spec: WorkerSpec, worker: str, container: str, attached: tuple[socket.socket, Any]) -> None:
+    def __init__(
+        self, engine: Engine, spec: WorkerSpec, worker: str, container: str, attached: tuple[socket.socket, Any]
+    ) -> None:
         self.id = worker
         self.container = container
         self.exit: WorkerExit | None = None
@@ -146,7 +148,7 @@ class DockerWorker:
     def _end(self, *, look: bool) -> WorkerExit:
         found = WorkerExit(None)
         if look:
-            with contextlib.suppress(docker.errors.NotFound):
+            with contextlib.suppress(requests.exceptions.RequestException):
                 # The attachment ends a moment before the engine has noted how the container ended.
                 self._engine.api.wait(self.container, timeout=2)
         with contextlib.suppress(docker.errors.APIError, requests.exceptions.ReadTimeout):
@@ -233,13 +235,11 @@ class DockerRuntime:
             spec, self._image_id, node=self._node, worker=worker, seccomp=self._seccomp, runtime=self._runtime,
             gpu_cdi=gpu_cdi,
         )  # fmt: skip
-        container: str = api.create_container_from_config(body)["Id"]
+        container: str = api.create_container_from_config(body)["Id"]  # type: ignore[no-untyped-call]
         try:
             raw = api.attach_socket(container, params=ATTACH)
             api.start(container)
-            wrong = list(hardening.differences(body, api.inspect_container(container)))
-            if wrong:
-                raise LocalError(Fault.NOT_ALLOWED, f"the engine weakened the container: {'; '.join(wrong)}")
+            _check_made(body, api.inspect_container(container))
         except BaseException:
             self._engine.remove(container)
             raise
@@ -254,11 +254,17 @@ class DockerRuntime:
 
 
 def _inspect(engine: Engine, image: str) -> tuple[str, dict[str, Any]]:
-    found = engine.api.inspect_image(image)
+    found = engine.api.inspect_image(image)  # type: ignore[no-untyped-call]
     wrong = list(hardening.image_problems(found.get("Config") or {}))
     if wrong:
         raise LocalError(Fault.NOT_ALLOWED, f"the worker image {found['Id'][:19]} is refused: {'; '.join(wrong)}")
     return found["Id"], engine.api.info()
+
+
+def _check_made(body: dict[str, Any], inspected: dict[str, Any]) -> None:
+    wrong = list(hardening.differences(body, inspected))
+    if wrong:
+        raise LocalError(Fault.NOT_ALLOWED, f"the engine weakened the container: {'; '.join(wrong)}")
 
 
 def _check_engine(info: dict[str, Any], *, gvisor: bool) -> None:

@@ -1,4 +1,4 @@
-"""The container that a worker lives in, as the engine's own JSON. Rule: built whole from `WorkerSpec`, nothing added later.
+"""The container that a worker lives in, as the engine's JSON. Rule: built whole from `WorkerSpec`, nothing added.
 
 Every field that widens what a container may do is absent or set here to its narrowest, and `differences` tells whether
 the engine kept them. Written against the Docker Engine API 1.41, which podman serves too.
@@ -21,12 +21,14 @@ OPEN_FILES: Final = 1024
 OOM_SCORE: Final = 500
 """Above every ordinary program: when the machine itself runs short, the worker goes first."""
 REFUSED_VARIABLE: Final = re.compile(r"^(LD_|NVIDIA_|GLIBC_TUNABLES)")
-HARMLESS_VARIABLE: Final = re.compile(r"^NVIDIA_DRIVER_CAPABILITIES=(compute|utility|compute,utility|utility,compute)?$")
+HARMLESS_VARIABLE: Final = re.compile(r"^NVIDIA_DRIVER_CAPABILITIES=(compute|utility|compute,utility)?$")
 """It can only narrow what `_device` asks for."""
 JSON = dict[str, Any]
 
 
-def container(spec: WorkerSpec, image_id: str, *, node: str, worker: str, seccomp: str, runtime: str, gpu_cdi: bool) -> JSON:
+def container(
+    spec: WorkerSpec, image_id: str, *, node: str, worker: str, seccomp: str, runtime: str, gpu_cdi: bool
+) -> JSON:
     """The body of `POST /containers/create`. `seccomp` is the profile's text; `runtime` is "" for the engine's own."""
     body: JSON = {
         "Image": image_id,

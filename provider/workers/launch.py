@@ -1,7 +1,7 @@
 """First thing to run in a worker's process: bounds it, ties it to the daemon's life, and becomes the worker.
 
-Rule: standard library alone, and no work; `launch.py PARENT DATA_BYTES MODULE`. A separate program instead of a function
-run between fork and exec, because forking a daemon that has threads (gRPC has) can lock up the child.
+Rule: standard library alone, and no work; `launch.py PARENT DATA_BYTES MODULE`. A separate program instead of a
+function run between fork and exec, because forking a daemon that has threads (gRPC has) can lock up the child.
 """
 
 import ctypes

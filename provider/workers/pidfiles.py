@@ -1,4 +1,4 @@
-"""Which worker processes an earlier run of the daemon left. Rule: a number alone names no process; its start time does too.
+"""Which worker processes an earlier daemon left. Rule: a number alone names no process; its start time must fit too.
 
 One small JSON file per worker, in the daemon's private folder. Process numbers are used again, so a file whose process
 began at another time is only a file.
@@ -30,7 +30,7 @@ def started_at(pid: int) -> str | None:
             words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             return None if words[0] in ("Z", "X") else f"{boot} {words[19]}"
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 -- fixed words and a number
             ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=10, check=False
         )
         return done.stdout.strip() or None

@@ -86,6 +86,9 @@ class ProcessWorker:
         """As `Worker.receive`."""
         frame = await self._channel.receive()
         if frame is None:
+            # It closes its pipe a moment before it has ended; killed in that moment, its own exit status would be lost.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), 1)
             await self.kill()
         return frame
 
@@ -143,8 +146,10 @@ class ProcessRuntime:
                 env=environment(spec, scratch),
                 start_new_session=True,
             )
-        except OSError as err:
+        except BaseException as err:
             self._files.forget(worker)
+            if not isinstance(err, OSError):
+                raise
             raise LocalError(Fault.UNAVAILABLE, f"a worker process could not be started: {err}") from err
         self._files.note(worker, process.pid)
         return ProcessWorker(process, worker, self._files)

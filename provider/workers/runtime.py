@@ -135,7 +135,7 @@ class Runtime(Protocol):
         ...
 
     async def leftovers(self) -> list[Leftover]:
-        """This node's workers that still exist, whoever started them."""
+        """The workers of our node that still exist, whoever started them."""
         ...
 
     async def reap(self, leftover: Leftover) -> None:

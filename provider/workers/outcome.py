@@ -1,0 +1,83 @@
+"""What comes of an attempt: events, pictures, or a named failure. Rule: nothing here was taken on a worker's word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from gpufair.protocol.errors import printable
+from gpufair.protocol.frames import Accepting, FailCode, Preview, Step
+from gpufair.protocol.limits import TEXT_MAX
+from gpufair.protocol.messages.common import ReasonCode
+
+
+@dataclass(frozen=True, slots=True)
+class PictureResult:
+    """A finished picture. The digest, the length, the number of leaves and the root were recomputed here.
+
+    `index` counts over the whole job; `leaves` are those streamed before, step 0 first; `profile` is the digest of the
+    runtime profile that the worker stated at its start.
+    """
+
+    index: int
+    png: bytes = field(repr=False)
+    sha256: bytes
+    trace_root: bytes
+    leaf_count: int
+    leaves: tuple[bytes, ...] = field(repr=False)
+    profile: bytes
+
+
+Event = Accepting | Step | Preview | PictureResult
+
+
+class Failure(IntEnum):
+    """Why an attempt ended without its pictures. The first six are the worker's own words (`FailCode`)."""
+
+    BAD_REQUEST = FailCode.BAD_REQUEST
+    OUT_OF_MEMORY = FailCode.OUT_OF_MEMORY
+    MODEL_MISSING = FailCode.MODEL_MISSING
+    MODEL_BAD = FailCode.MODEL_BAD
+    CANCELLED = FailCode.CANCELLED
+    INTERNAL = FailCode.INTERNAL
+    START = 16
+    SILENT = 17
+    DIED = 18
+    LIED = 19
+    GPU_MISSING = 20
+    CLOSED = 21
+
+
+REASON = {
+    Failure.BAD_REQUEST: ReasonCode.WORKER_FAILED,
+    Failure.OUT_OF_MEMORY: ReasonCode.MEMORY_SHORT,
+    Failure.MODEL_MISSING: ReasonCode.MODEL_NOT_OFFERED,
+    Failure.MODEL_BAD: ReasonCode.MODEL_REFUSED,
+    Failure.CANCELLED: ReasonCode.CANCELLED,
+    Failure.INTERNAL: ReasonCode.WORKER_FAILED,
+    Failure.START: ReasonCode.WORKER_FAILED,
+    Failure.SILENT: ReasonCode.WORKER_GONE,
+    Failure.DIED: ReasonCode.WORKER_GONE,
+    Failure.LIED: ReasonCode.WORKER_FAILED,
+    Failure.GPU_MISSING: ReasonCode.GPU_MISSING,
+    Failure.CLOSED: ReasonCode.WORKER_GONE,
+}
+
+
+class WorkerFailedError(Exception):
+    """An attempt failed. `message` may go to the buyer; `log`, the end of the worker's stderr, may not."""
+
+    def __init__(self, code: Failure, message: str, log: str = "") -> None:
+        self.code = code
+        self.message = printable(message, TEXT_MAX)
+        self.log = log
+        super().__init__(f"{code.name}: {self.message}")
+
+    @property
+    def reason(self) -> ReasonCode:
+        """The same for a signed decline."""
+        return REASON[self.code]
+
+
+class LieError(Exception):
+    """A worker said what can't be true. It is never used again."""
