@@ -151,6 +151,8 @@ DIRECTORY_BYTES_MAX = 1024 * MIB
 
 # --- server ------------------------------------------------------------------------------------------------------
 STREAMS_MAX = 256
+STREAM_QUEUE_MAX = 4096
+"""Messages that wait for a slow reader of a stream before it loses it."""
 RPCS_MAX = 512
 BUCKET_RATE = 200
 """Requests a second that one connection may make in the long run."""

@@ -34,7 +34,7 @@ from gpufair.protocol.pricing import is_first, quote
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
 from gpufair.provider.jobs.leases import LIVE, find, settle_attempts
-from gpufair.provider.jobs.resend import delivery_messages, find_attempt, reattach
+from gpufair.provider.jobs.resend import delivery_messages, find_attempt, find_delivery, reattach
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, RequestRow
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class Attempts:
             rows.insert(delivery)
             if picture + 1 == attempt.count:
                 rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.RUNNING, AttemptEvent.DELIVER)))
-        return delivery_messages(delivery)
+        return [Send(delivery.lease, message) for message in delivery_messages(delivery)]
 
     def _delivery(self, account: Account, attempt: AttemptRow, picture: int, made: Made) -> DeliveryRow:
         header = from_bytes(attempt.header, JobHeader)
@@ -242,6 +242,11 @@ class Attempts:
         return [Stop(attempt.id, outcome), Send(attempt.lease, Answer(attempt.job, ended.envelope))]
 
     # --- looking ----------------------------------------------------------------------------------------------------
+
+    def delivery(self, lease_id: bytes, job: bytes, picture: int) -> DeliveryRow:
+        """A finished delivery. Raises PeerError where there is none, or none any more."""
+        with self._store.read() as rows:
+            return find_delivery(rows, lease_id, job, picture)
 
     def in_state(self, *states: AttemptState) -> list[AttemptRow]:
         """Attempts in any of these states, the oldest first."""

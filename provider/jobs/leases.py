@@ -37,6 +37,9 @@ from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow, Outbo
 
 log = logging.getLogger(__name__)
 
+GIVEN_UP = b"-"
+"""In an order's `answer`: no ledger answered it while it could."""
+
 LIVE = (LeaseState.FUNDED, LeaseState.OPEN)
 
 
@@ -212,6 +215,23 @@ class Leases:
                 # The hold is closed: ciphertexts and keys have done their work (rule 8).
                 rows.change(DeliveryRow, {"lease": lease.id}, cipher=b"", leaves=b"")
             rows.save(lease)
+
+    def give_up(self, order: OutboxRow, now_ms: int) -> None:
+        """Forget an order whose hold is over: no ledger can take it any more. Its lease is settled with what came."""
+        if from_bytes(order.envelope, Capture).doc.head.expires_at_ms > now_ms:
+            return
+        log.error("capture %s given up: its hold is over", order.id.hex()[:12])
+        with self._store.begin() as rows:
+            lease = find(rows, order.lease)
+            rows.save(replace(order, answer=GIVEN_UP))
+            if order.final and lease.state == LeaseState.CLOSING:
+                rows.save(_after(lease, LeaseEvent.SETTLE))
+
+    def close_all(self, why: str) -> list[Effect]:
+        """Close every lease that is open (the node stops for good)."""
+        with self._store.read() as rows:
+            leases = rows.all(LeaseRow, state=LIVE)
+        return [effect for lease in leases for effect in self.close(lease.id, why, Outcome.CANCELLED)]
 
     def outbox(self) -> list[OutboxRow]:
         """Orders that no ledger has answered yet, oldest first."""

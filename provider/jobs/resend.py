@@ -35,7 +35,7 @@ def reattach(rows: Rows, lease: bytes, job: bytes) -> list[Effect]:
     for delivery in rows.all(DeliveryRow, order="picture", lease=lease, job=job):
         leaves = [delivery.leaves[i : i + 32] for i in range(0, len(delivery.leaves), 32)]
         effects += [Send(lease, Progress(job, delivery.picture, step, steps, leaf)) for step, leaf in enumerate(leaves)]
-        effects += delivery_messages(delivery)
+        effects += [Send(lease, message) for message in delivery_messages(delivery)]
         if delivery.revealed:
             effects.append(Send(lease, KeyReveal(job, delivery.picture, delivery.key)))
     if attempt.ended:
@@ -43,14 +43,13 @@ def reattach(rows: Rows, lease: bytes, job: bytes) -> list[Effect]:
     return effects
 
 
-def delivery_messages(delivery: DeliveryRow) -> list[Effect]:
+def delivery_messages(delivery: DeliveryRow) -> list[Delivery | Chunk]:
     """A delivery on the wire: its receipt, then the ciphertext in pieces; nothing once its hold has closed."""
     if not delivery.cipher:
         return []
-    lease, job, picture, cipher = delivery.lease, delivery.job, delivery.picture, delivery.cipher
-    receipt = wire.decode(Envelope, delivery.receipt)
+    job, picture, cipher = delivery.job, delivery.picture, delivery.cipher
     pieces = [
-        Send(lease, Chunk(job, picture, offset, cipher[offset : offset + limits.CHUNK]))
+        Chunk(job, picture, offset, cipher[offset : offset + limits.CHUNK])
         for offset in range(0, len(cipher), limits.CHUNK)
     ]
-    return [Send(lease, Delivery(job, picture, receipt)), *pieces]
+    return [Delivery(job, picture, wire.decode(Envelope, delivery.receipt)), *pieces]

@@ -1,0 +1,73 @@
+"""Orders on their way to ledgers. Rule: an order leaves the outbox only when it was answered, or can be no more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Protocol
+
+from gpufair.protocol import limits, wire
+from gpufair.protocol.errors import FairError
+from gpufair.protocol.messages import Envelope
+from gpufair.protocol.ports import Clock
+from gpufair.provider.jobs.leases import Leases
+from gpufair.provider.jobs.store import OutboxRow
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 0.5
+RETRY_MAX_S = 60.0
+
+
+class LedgerPort(Protocol):
+    """How captures reach a ledger, this node's own included: over gRPC."""
+
+    async def capture(self, ledger: str, order: Envelope) -> Envelope:
+        """The ledger's signed answer. Raises FairError if there is none for now."""
+        ...
+
+
+class Collector:
+    """Sends what is in the outbox, again and again until it is answered."""
+
+    def __init__(self, leases: Leases, ledgers: LedgerPort, clock: Clock) -> None:
+        self._leases, self._ledgers, self._clock = leases, ledgers, clock
+        self._wanted = asyncio.Event()
+        self._waits: dict[bytes, float] = {}
+        self._not_before: dict[bytes, float] = {}
+        self.last_error = ""
+
+    def post(self) -> None:
+        """The outbox has something new."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await self.round()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), RETRY_FIRST_S if self._waits else 5.0)
+            self._wanted.clear()
+
+    async def round(self) -> None:
+        """Try every order whose time has come, once."""
+        now = asyncio.get_running_loop().time()
+        for order in self._leases.outbox():
+            if self._not_before.get(order.id, 0.0) <= now:
+                await self._try(order)
+
+    async def _try(self, order: OutboxRow) -> None:
+        try:
+            answer = await self._ledgers.capture(order.ledger, wire.decode(Envelope, order.envelope))
+            self._leases.captured(order, answer)
+        except FairError as error:
+            self.last_error = f"ledger: {error}"
+            wait = min(RETRY_MAX_S, self._waits.get(order.id, RETRY_FIRST_S / 2) * 2)
+            self._waits[order.id] = wait
+            self._not_before[order.id] = asyncio.get_running_loop().time() + wait
+            log.warning("capture %s not answered, again in %.0f s: %s", order.id.hex()[:12], wait, error)
+            self._leases.give_up(order, self._clock.now_ms() - limits.SKEW_MS)
+        else:
+            self._waits.pop(order.id, None)
+            self._not_before.pop(order.id, None)

@@ -1,0 +1,208 @@
+"""The jobs room as one. Rule: `Leases` and `Attempts` commit a change; here its effects are only carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from gpufair.protocol import envelope as dsse
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import AttemptState
+from gpufair.protocol.messages import (
+    Body,
+    Cancel,
+    Challenge,
+    Chunk,
+    Delivery,
+    Down,
+    Envelope,
+    Fetch,
+    Finish,
+    JobHeader,
+    KeyReveal,
+    Open,
+    Order,
+    Outcome,
+    Reason,
+    ReasonCode,
+    StreamOpen,
+    Up,
+    Voucher,
+)
+from gpufair.provider.jobs.attempts import Admission, Attempts
+from gpufair.provider.jobs.collector import Collector, LedgerPort
+from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
+from gpufair.provider.jobs.leases import Leases, Policy
+from gpufair.provider.jobs.resend import delivery_messages
+from gpufair.provider.jobs.runner import Runner, Workers
+from gpufair.provider.jobs.streams import Streams
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+
+
+class JobOffice:
+    """Leases, attempts, their streams, the runner and the collector, together."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        store: RowStore,
+        *,
+        policy: Policy,
+        admission: Admission,
+        workers: Workers,
+        ledgers: LedgerPort,
+        sealing_key: X25519PrivateKey,
+        certificate_sha256: bytes,
+    ) -> None:
+        self._desk, self._certificate = desk, certificate_sha256
+        self.leases = Leases(desk, store, policy)
+        self.attempts = Attempts(desk, store, admission)
+        self.streams = Streams()
+        self.runner = Runner(self.attempts, workers, sealing_key, desk.clock, self.perform)
+        self.collector = Collector(self.leases, ledgers, desk.clock)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def perform(self, effects: list[Effect]) -> None:
+        """Carry out what follows from a committed change."""
+        for effect in effects:
+            match effect:
+                case Send(lease, message):
+                    self.streams.send(lease, message)
+                case Enqueue(attempt):
+                    self.runner.enqueue(attempt)
+                case Stop(attempt):
+                    self.runner.stop(attempt)
+                case Wake(lease):
+                    self.runner.wake(lease)
+                case Post():
+                    self.collector.post()
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bring the store into a consistent state after whatever happened, then begin to work."""
+        for attempt in self.attempts.in_state(AttemptState.RUNNING):
+            reason = Reason(ReasonCode.RESTARTED, detail="the provider was restarted while it ran")
+            self.perform(self.attempts.end(attempt.id, Outcome.FAILED, reason))
+        for attempt in self.attempts.in_state(AttemptState.QUEUED):
+            self.runner.enqueue(attempt.id)
+        self.perform([*self.leases.tick(), Post()])
+        self._tasks = [asyncio.create_task(self.collector.run()), asyncio.create_task(self._tick())]
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.perform(self.leases.tick())
+
+    async def stop(self, *, settle: bool) -> None:
+        """Stop working. With `settle`, running jobs are handed back and every open lease is closed and captured."""
+        if settle:
+            for state in (AttemptState.QUEUED, AttemptState.RUNNING):
+                for attempt in self.attempts.in_state(state):
+                    reason = Reason(ReasonCode.RESTARTED, detail="the provider is stopping")
+                    self.perform(self.attempts.end(attempt.id, Outcome.FAILED, reason))
+        await self.runner.close()
+        if settle:
+            self.perform(self.leases.close_all("the provider is stopping"))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.collector.round(), 5)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.streams.close()
+
+    # --- streams -------------------------------------------------------------------------------------------------
+
+    async def execute(self, up: AsyncIterator[Up], send: Callable[[Down], Awaitable[None]]) -> None:
+        """One `Execute` stream: challenge, proof, then orders one way and work the other."""
+        nonce = self._desk.random.bytes(32)
+        await send(Challenge(nonce))
+        first = await anext(up, None)
+        if first is None:
+            return
+        lease = self._opened(first, nonce)
+        stream = self.streams.open(lease)
+        pump = asyncio.create_task(stream.pump(send))
+        reader = asyncio.create_task(self._read(lease, up))
+        try:
+            self.perform(self.leases.open(lease))
+            await asyncio.wait((pump, reader), return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                reader.result()
+                # The client has said all it wants to say; what is under way still reaches it.
+                await pump
+        finally:
+            self.streams.gone(lease, stream)
+            for task in (pump, reader):
+                task.cancel()
+            await asyncio.gather(pump, reader, return_exceptions=True)
+
+    def _opened(self, first: Up, nonce: bytes) -> bytes:
+        """Check the client's answer to the challenge; the lease whose stream this is."""
+        if not isinstance(first, Open):
+            raise PeerError(Fault.WRONG_TYPE, "a stream begins with the signed answer to its challenge")
+        signed = self._desk.receive(first.envelope, StreamOpen)
+        if signed.doc.challenge != nonce or signed.doc.certificate_sha256 != self._certificate:
+            raise PeerError(Fault.BAD_SIGNATURE, "this answers another stream's challenge")
+        lease = self.leases.get(signed.doc.lease)
+        if signed.issuer != lease.client:
+            raise PeerError(Fault.NOT_ALLOWED, "only the lease's client may open its stream")
+        return lease.id
+
+    async def _read(self, lease: bytes, up: AsyncIterator[Up]) -> None:
+        async for message in up:
+            match message:
+                case Body(job, sealed):
+                    self.perform(self.attempts.body(lease, job, sealed))
+                case Order(envelope):
+                    self.perform(self.order(lease, envelope))
+                case Open():
+                    raise PeerError(Fault.CONFLICT, "the stream is open already")
+
+    def order(self, lease: bytes, document: Envelope) -> list[Effect]:
+        """Take a signed order for the lease of a stream."""
+        match document.payload_type:
+            case JobHeader.TYPE:
+                job = dsse.read(document, JobHeader)
+                return self.attempts.take(_for(lease, job.doc.lease, job))
+            case Voucher.TYPE:
+                voucher = dsse.read(document, Voucher)
+                return self.leases.voucher(_for(lease, voucher.doc.lease, voucher))
+            case Cancel.TYPE:
+                cancel = self._desk.receive(document, Cancel)
+                return self.attempts.cancel(_for(lease, cancel.doc.lease, cancel))
+            case Finish.TYPE:
+                finish = self._desk.receive(document, Finish)
+                return self.leases.finish(_for(lease, finish.doc.lease, finish))
+            case other:
+                raise PeerError(Fault.WRONG_TYPE, f"{other} is no order for a stream")
+
+    async def fetch(self, request: Envelope) -> AsyncIterator[Envelope | Chunk | KeyReveal]:
+        """A finished delivery again, with its key if it is out."""
+        signed = self._desk.receive(request, Fetch)
+        if signed.issuer != self.leases.get(signed.doc.lease).client:
+            raise PeerError(Fault.NOT_ALLOWED, "only the lease's client may fetch its deliveries")
+        row = self.attempts.delivery(signed.doc.lease, signed.doc.job, signed.doc.picture)
+        for message in delivery_messages(row):
+            yield message.receipt if isinstance(message, Delivery) else message
+        if row.revealed:
+            yield KeyReveal(row.job, row.picture, row.key)
+
+    def busy(self) -> bool:
+        """Whether any attempt runs or waits."""
+        return bool(self.runner.running or self.runner.waiting)
+
+
+def _for(lease: bytes, named: bytes, signed: dsse.Signed[dsse.D]) -> dsse.Signed[dsse.D]:
+    if named != lease:
+        raise PeerError(Fault.NOT_ALLOWED, "the order is for another lease than this stream's")
+    return signed

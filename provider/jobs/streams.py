@@ -1,0 +1,77 @@
+"""Which stream a lease speaks on. Rule: the newest stream wins; a slow reader loses its stream, never our memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from gpufair.protocol import limits
+from gpufair.protocol.messages import Down
+
+
+class Stream:
+    """The sending half of one open stream."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Down | None] = asyncio.Queue(limits.STREAM_QUEUE_MAX)
+        self.closed = False
+
+    def put(self, message: Down) -> None:
+        """Queue a message. A reader that is too slow to take it loses the stream: it can re-attach."""
+        if self.closed:
+            return
+        try:
+            self._queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self.close()
+
+    def close(self) -> None:
+        """End the stream after what is queued."""
+        if not self.closed:
+            self.closed = True
+            with contextlib.suppress(asyncio.QueueFull):
+                self._queue.put_nowait(None)
+
+    async def pump(self, send: Callable[[Down], Awaitable[None]]) -> None:
+        """Send what is queued until the stream is closed."""
+        while True:
+            if self.closed and self._queue.empty():
+                return
+            message = await self._queue.get()
+            if message is None:
+                return
+            await send(message)
+
+
+class Streams:
+    """The newest stream of each lease."""
+
+    def __init__(self) -> None:
+        self._newest: dict[bytes, Stream] = {}
+
+    def open(self, lease: bytes) -> Stream:
+        """A new stream takes the lease over; the one before ends."""
+        before = self._newest.get(lease)
+        if before is not None:
+            before.close()
+        stream = Stream()
+        self._newest[lease] = stream
+        return stream
+
+    def gone(self, lease: bytes, stream: Stream) -> None:
+        """A stream has ended."""
+        stream.close()
+        if self._newest.get(lease) is stream:
+            del self._newest[lease]
+
+    def send(self, lease: bytes, message: Down) -> None:
+        """Send on the lease's newest stream; without one it is lost, and said again when the client re-attaches."""
+        stream = self._newest.get(lease)
+        if stream is not None:
+            stream.put(message)
+
+    def close(self) -> None:
+        """End every stream."""
+        for stream in list(self._newest.values()):
+            stream.close()
