@@ -56,6 +56,8 @@ PLANTED = [
     (tidy.imports_by_full_name, "from protocol.units import Credits\n", 1),
     (tidy.imports_by_full_name, "import provider.jobs\n", 1),
     (tidy.imports_by_full_name, "from . import units\n", 1),
+    (tidy.protocol_is_pure, "import os.path\n", 1),
+    (tidy.protocol_is_pure, "def f():\n    from asyncio import sleep\n", 2),
 ]
 
 

@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,10 @@ CLOCKS_AND_DICE = re.compile(
     r"(time\.(time|monotonic|perf_counter)(_ns)?|datetime\.(datetime\.(now|utcnow|today)|date\.today)"
     r"|random\.\w+|secrets\.\w+|os\.urandom|uuid\.uuid[14])"
 )
+IMPURE = frozenset(
+    "asyncio concurrent http logging multiprocessing os pathlib queue random secrets select shutil signal socket sqlite3"
+    " ssl subprocess sys tempfile threading time urllib".split()
+)
 MONEY = re.compile(
     r"(?:^|_)(?:amount|balance|budget|cap|captured|cost|credits?|due|earned|earnings|fee|hold|increment|micro_?credits"
     r"|paid|price|reserved|spent|unlocked|worth)s?(?:$|_)"
@@ -50,7 +55,7 @@ class File:
     path: str
     text: str
 
-    @property
+    @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
@@ -205,15 +210,27 @@ def has_float(*nodes: ast.AST) -> bool:
 
 
 def imports_by_full_name(file: File) -> Iterator[Complaint]:
-    for node in ast.walk(file.tree):
-        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            modules = ["." * node.level] if node.level else [node.module or ""]
-        for module in modules:
-            if module.startswith("."):
-                yield node.lineno, "relative import: write gpufair.<room>.<module>"
-            elif module.split(".")[0] in ROOMS:
-                yield node.lineno, f"import of bare {module} loads a second copy of it: write gpufair.{module}"
+    for line, module in imports(file.tree):
+        if module.startswith("."):
+            yield line, "relative import: write gpufair.<room>.<module>"
+        elif module.split(".")[0] in ROOMS:
+            yield line, f"import of bare {module} loads a second copy of it: write gpufair.{module}"
+
+
+def protocol_is_pure(file: File) -> Iterator[Complaint]:
+    if not file.path.startswith("protocol/") or allowed(file.path, EDGES):
+        return
+    for line, module in imports(file.tree):
+        if module.split(".")[0] in IMPURE:
+            yield line, f"{module} in a pure module: move the I/O to protocol/edge, or take its result as an argument"
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, "." * node.level + (node.module or "")
 
 
 CHECKS: tuple[Check, ...] = (
@@ -225,4 +242,5 @@ CHECKS: tuple[Check, ...] = (
     asks_for_clock_and_dice,
     money_is_whole,
     imports_by_full_name,
+    protocol_is_pure,
 )
