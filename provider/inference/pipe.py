@@ -99,10 +99,10 @@ class Pipe:
         while True:
             try:
                 data = os.read(self._in, READ_BYTES)
+                if not data:
+                    self._link.eof()
+                    leave(0)
                 with self._changed:
-                    if not data:
-                        self._link.eof()
-                        leave(0)
                     for frame in cast("list[ToWorker]", self._link.feed(data)):
                         if isinstance(frame, Cancel):
                             self._cancelled.append(frame.attempt)
