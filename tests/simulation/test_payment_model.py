@@ -71,6 +71,8 @@ def test_the_rules_hold_in_every_state(case: Case) -> None:
     assert found.fallen is None, f"{found.fallen}\n{tell(found)}"
     assert found.states >= STATES_AT_LEAST[case.setting.name], "the model has lost states: does every agent still move?"
     assert {f"{who} {what}" for who, what in found.seen} == MOVES[case.setting.name]
+    assert f"| {case.setting.name} |" in DOCS.read_text()
+    assert f"| {found.states:,} |" in DOCS.read_text(), "docs/payment.md gives another number of states"
     if case.setting != WITHOUT_LEDGER:
         assert found.most_paid == UP_FRONT + PRICE[HONEST], "nobody was ever paid in full"
 

@@ -37,9 +37,9 @@ CLOCKS_AND_DICE = re.compile(
     r"(time\.(time|monotonic|perf_counter)(_ns)?|datetime\.(datetime\.(now|utcnow|today)|date\.today)"
     r"|random\.\w+|secrets\.\w+|os\.urandom|uuid\.uuid[14])"
 )
-IMPURE = frozenset(
-    "asyncio concurrent http logging multiprocessing os pathlib queue random secrets select shutil signal socket sqlite3"
-    " ssl subprocess sys tempfile threading time urllib".split()
+IMPURE = re.compile(
+    r"(asyncio|concurrent|http|logging|multiprocessing|os|pathlib|queue|random|secrets|select|shutil|signal|socket"
+    r"|sqlite3|ssl|subprocess|sys|tempfile|threading|time|urllib)(\..+)?"
 )
 MONEY = re.compile(
     r"(?:^|_)(?:amount|balance|budget|cap|captured|cost|credits?|due|earned|earnings|fee|hold|increment|micro_?credits"
@@ -221,7 +221,7 @@ def protocol_is_pure(file: File) -> Iterator[Complaint]:
     if not file.path.startswith("protocol/") or allowed(file.path, EDGES):
         return
     for line, module in imports(file.tree):
-        if module.split(".")[0] in IMPURE:
+        if IMPURE.fullmatch(module):
             yield line, f"{module} in a pure module: move the I/O to protocol/edge, or take its result as an argument"
 
 
