@@ -1,4 +1,4 @@
-"""The base image: Python 3.11 and nothing else. ONE RULE: the ordinary image where a registry answers, Debian's packages else.
+"""The base image: Python 3.11 alone. ONE RULE: the ordinary image where a registry answers, else Debian's packages.
 
 Every worker image has the same Python, whatever the host's: results are compared bit for bit between providers.
 """
@@ -10,10 +10,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import apt
+import debian
 import store
 from engine import Engine
-from house import Trouble, digest, is_root, machine, run, say, succeeds
+from house import StepError, digest, is_root, machine, run, say, succeeds
 
 PYTHON = "3.11"
 PULLED = f"python:{PYTHON}-slim"
@@ -24,11 +24,11 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DROPPED = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale")
 
 
-def base_image(engine: Engine, yes: bool) -> str:
+def base_image(engine: Engine, *, yes: bool) -> str:
     """The tag of the base image in this engine: there already, loaded from the cache, pulled, or bootstrapped."""
     if named := os.environ.get("GPUFAIR_BASE_IMAGE"):
         return named
-    tag = f"gpufair-base:{digest([PULLED, SUITE, machine(), *DROPPED])}"
+    tag = f"gpufair-base:{digest([PULLED, machine(), Path(__file__).read_bytes()])}"
     if store.find(engine, tag):
         return tag
     # A registry that can't be reached fails in a second; one that answers slowly gets its time.
@@ -36,22 +36,22 @@ def base_image(engine: Engine, yes: bool) -> str:
         say(f"base image: pulled {PULLED}")
         engine.docker("tag", PULLED, tag)
     else:
-        _bootstrap(engine, tag, yes)
+        _bootstrap(engine, tag, yes=yes)
     store.save(engine, tag)
     return tag
 
 
-def _bootstrap(engine: Engine, tag: str, yes: bool) -> None:
+def _bootstrap(engine: Engine, tag: str, *, yes: bool) -> None:
     if not is_root():
-        raise Trouble(
+        raise StepError(
             f"the registry doesn't give {PULLED}, and building a base image from Debian's packages needs root",
             f"docker pull {PULLED} where a registry can be reached, or set GPUFAIR_BASE_IMAGE to an image with Python",
         )
-    lacking = apt.missing(["debootstrap"]) + ([] if KEYRING.exists() else ["debian-archive-keyring"])
+    lacking = debian.missing(["debootstrap"]) + ([] if KEYRING.exists() else ["debian-archive-keyring"])
     if lacking:
-        if not apt.agreed(lacking, yes):
-            raise Trouble("no base image without debootstrap", f"apt-get install {' '.join(lacking)}")
-        apt.install(lacking)
+        if not debian.agreed(lacking, yes=yes):
+            raise StepError("no base image without debootstrap", f"apt-get install {' '.join(lacking)}")
+        debian.install(lacking)
     say(f"base image: no registry answers, so it is made from Debian's packages ({SUITE}; about a minute)")
     mirror = os.environ.get("GPUFAIR_DEBIAN_MIRROR", MIRROR)
     # Not in the cache folder: debootstrap needs a file system with device files and without nosuid.

@@ -1,4 +1,4 @@
-"""Control groups for an engine of ours. ONE RULE: only what is missing is mounted, and only where no init system does it."""
+"""Control groups for an engine of ours. ONE RULE: only what is missing, and only without systemd."""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 
-from house import Trouble, cache_dir, is_debian, is_root, run, say
+from house import StepError, cache_dir, is_debian, is_root, run, say
 
+NOTE = "apt-installed.txt"  # in the cache folder
 # The command that must be there -> the package that brings it.
 PACKAGES = {
     "dockerd": "docker.io",
@@ -27,7 +27,7 @@ def possible() -> bool:
     return is_root() and is_debian() and shutil.which("apt-get") is not None
 
 
-def agreed(packages: list[str], yes: bool) -> bool:
+def agreed(packages: list[str], *, yes: bool) -> bool:
     """Say what would be installed and ask; without a terminal, or with --yes, go ahead."""
     print(f"To go on, these Debian packages would be installed: {' '.join(packages)}", flush=True)
     if yes or not sys.stdin.isatty():
@@ -38,10 +38,10 @@ def agreed(packages: list[str], yes: bool) -> bool:
 def install(packages: list[str]) -> None:
     """Install packages without their recommendations, and remember which, for script/clean to name.
 
-    Raises `Trouble` when apt fails.
+    Raises `StepError` when apt fails.
     """
     if not possible():
-        raise Trouble(
+        raise StepError(
             f"these packages are missing: {' '.join(packages)}", f"as root: apt-get install {' '.join(packages)}"
         )
     say(f"installing {' '.join(packages)}")
@@ -49,10 +49,14 @@ def install(packages: list[str]) -> None:
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     try:
         run(command, env=env, log="apt", timeout=600)
-    except Trouble:
+    except StepError:
         # The package lists of a fresh machine are empty or stale.
         run(["apt-get", "update"], env=env, log="apt-update", timeout=300)
         run(command, env=env, log="apt", timeout=600)
-    note = cache_dir() / "apt-installed.txt"
-    known = note.read_text().split() if note.exists() else []
-    note.write_text("\n".join(sorted({*known, *packages})) + os.linesep)
+    (cache_dir() / NOTE).write_text("\n".join(sorted({*brought(), *packages})) + "\n")
+
+
+def brought() -> list[str]:
+    """The packages that the scripts have installed on this machine."""
+    note = cache_dir() / NOTE
+    return note.read_text().split() if note.exists() else []

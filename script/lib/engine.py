@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import apt
 import cgroups
-from house import Trouble, cache_dir, digest, is_root, main, run, say, succeeds
+import debian
+from house import StepError, cache_dir, digest, is_root, main, run, say, succeeds
 
 READY_SECONDS = 60
 
@@ -31,12 +31,13 @@ class Engine:
     host: str
 
     def docker(self, *args: str | Path, log: str = "", timeout: float | None = None) -> str:
-        """Run the docker client against this engine and return what it printed. Raises `Trouble`."""
+        """Run the docker client against this engine and return what it printed. Raises `StepError`."""
         # The classic builder: it is in every engine, and Debian ships no buildx.
         env = {"DOCKER_BUILDKIT": "0"}
         return run(["docker", "-H", self.host, *args], env=env, log=log, timeout=timeout).stdout
 
     def answers(self) -> bool:
+        """Whether a daemon speaks at that address."""
         return succeeds(["docker", "-H", self.host, "version", "--format", "{{.Server.Version}}"], timeout=15)
 
 
@@ -48,7 +49,7 @@ def users_engine() -> Engine | None:
         return None
     host = os.environ.get("DOCKER_HOST") or ""
     if not host:
-        with contextlib.suppress(Trouble):
+        with contextlib.suppress(StepError):
             host = run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]).stdout.strip()
     return Engine(host or "unix:///var/run/docker.sock")
 
@@ -60,7 +61,7 @@ class OwnEngine:
         self.name = name
         self.home = cache_dir("engines", name)
         # Socket paths end at 107 bytes, so they can't lie under a cache folder of any length.
-        base = Path("/run") if os.access("/run", os.W_OK) else Path("/tmp")
+        base = Path("/run") if os.access("/run", os.W_OK) else Path("/tmp")  # noqa: S108 -- a short name, and our own mode
         self.run_dir = base / f"gpufair-{digest([str(self.home)])[:8]}"
         self.socket = self.run_dir / "docker.sock"
         self.pidfile = self.run_dir / "docker.pid"
@@ -76,7 +77,7 @@ class OwnEngine:
         return None
 
     def up(self) -> Engine:
-        """Start it, or find it running; one that died half-way or hangs is cleared away first. Raises `Trouble`."""
+        """Start it, or find it running; one that died half-way or hangs is cleared away first. Raises `StepError`."""
         if self.process() and self.engine.answers():
             return self.engine
         self.clear()
@@ -97,7 +98,7 @@ class OwnEngine:
             time.sleep(0.2)
         tail = (self.home / "dockerd.log").read_text(errors="replace").splitlines()[-8:]
         self.clear()
-        raise Trouble("dockerd did not come up:\n    " + "\n    ".join(tail), f"read {self.home / 'dockerd.log'}")
+        raise StepError("dockerd did not come up:\n    " + "\n    ".join(tail), f"read {self.home / 'dockerd.log'}")
 
     def _command(self) -> list[str]:
         config: dict[str, object] = {"log-driver": "local"}
@@ -192,8 +193,8 @@ def can_start_own() -> str:
     """Why no engine of our own can be started here, or an empty string."""
     if not is_root():
         return "starting an engine needs root"
-    lacking = apt.missing(["dockerd", "docker"])
-    if lacking and not apt.possible():
+    lacking = debian.missing(["dockerd", "docker"])
+    if lacking and not debian.possible():
         return f"{' '.join(lacking)} can't be installed by apt here"
     return ""
 
@@ -219,12 +220,12 @@ def private_engine(prefix: str) -> Iterator[Engine]:
             finally:
                 own.down()
             return
-    raise Trouble("sixteen test runs hold an engine each already", "wait for one to end, or run script/clean")
+    raise StepError("sixteen test runs hold an engine each already", "wait for one to end, or run script/clean")
 
 
 def body(args: list[str]) -> int:
     if len(args) != 2 or args[0] not in ("up", "down", "status"):
-        raise Trouble(f"engine.py doesn't know {' '.join(args)!r}", "python script/lib/engine.py up|down|status NAME")
+        raise StepError(f"engine.py doesn't know {' '.join(args)!r}", "python script/lib/engine.py up|down|status NAME")
     own = OwnEngine(args[1])
     if args[0] == "up":
         print(own.up().host)

@@ -1,4 +1,4 @@
-"""What every script shares. ONE RULE: a step either succeeds, or raises `Trouble` saying what is wrong and what to do next.
+"""What every script shares. ONE RULE: a step succeeds, or raises `StepError` with what is wrong and what next.
 
 Standard library only: these files run before anything is installed.
 """
@@ -21,7 +21,7 @@ VENV = ROOT / ".venv"
 _START = float(os.environ.get("GPUFAIR_SCRIPT_START") or time.time())
 
 
-class Trouble(Exception):
+class StepError(Exception):
     """A step that can't go on: `what` is wrong, and `next_step` is the command or change that helps."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
@@ -66,17 +66,24 @@ def run(
     cwd: Path | None = None,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command and keep its output; on failure raise `Trouble` with the last lines and, if `log`, where the rest is."""
+    """Run a command and return its output. `StepError` with the last lines and, if `log`, the place of the rest."""
     words = [str(arg) for arg in args]
     full_env = {**os.environ, **(env or {})}
     try:
         done = subprocess.run(
-            words, env=full_env, cwd=cwd, timeout=timeout, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            words,
+            env=full_env,
+            cwd=cwd,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
-        raise Trouble(f"`{words[0]}` is not on this machine", f"install {words[0]} and try again") from None
+        raise StepError(f"`{words[0]}` is not on this machine", f"install {words[0]} and try again") from None
     except subprocess.TimeoutExpired:
-        raise Trouble(f"`{' '.join(words[:4])} …` was not done after {timeout:.0f} s") from None
+        raise StepError(f"`{' '.join(words[:4])} …` was not done after {timeout:.0f} s") from None
     output = done.stdout + done.stderr
     where = ""
     if log:
@@ -85,7 +92,7 @@ def run(
         where = f"read the whole output in {path}"
     if done.returncode:
         tail = "\n".join("    " + line for line in output.strip().splitlines()[-15:])
-        raise Trouble(f"`{' '.join(words[:6])} …` ended with {done.returncode}:\n{tail}", where)
+        raise StepError(f"`{' '.join(words[:6])} …` ended with {done.returncode}:\n{tail}", where)
     return done
 
 
@@ -144,10 +151,10 @@ def machine() -> str:
 
 
 def main(body: Callable[[list[str]], int]) -> None:
-    """Run a script's body; print a `Trouble` as two readable lines, never as a traceback."""
+    """Run a script's body; print a `StepError` as two readable lines, never as a traceback."""
     try:
         sys.exit(body(sys.argv[1:]))
-    except Trouble as trouble:
+    except StepError as trouble:
         print(f"\nwrong: {trouble.what}", file=sys.stderr)
         if trouble.next_step:
             print(f"next:  {trouble.next_step}", file=sys.stderr)

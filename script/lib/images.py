@@ -10,7 +10,7 @@ import store
 import wheels
 from base_image import base_image
 from engine import Engine
-from house import ROOT, Trouble, digest, machine, say
+from house import ROOT, StepError, digest, machine, say
 
 RECIPE = ROOT / "docker" / "Dockerfile"
 
@@ -18,9 +18,9 @@ RECIPE = ROOT / "docker" / "Dockerfile"
 def worker_image(engine: Engine, python: Path, *, build: str, yes: bool) -> tuple[str, str]:
     """The ids (`sha256:…`) of the base image and of the worker image in this engine, made if they are missing.
 
-    `python` is the venv's, whose pip collects the wheels. Raises `Trouble`.
+    `python` is the venv's, whose pip collects the wheels. Raises `StepError`.
     """
-    base = base_image(engine, yes)
+    base = base_image(engine, yes=yes)
     packages = f"gpufair-packages:{digest([base, _recipe(), machine(), *wheels.pins(wheels.WORKER_PINS, build)])}"
     if not store.find(engine, packages):
         say(f"building {packages} (torch and diffusers; some minutes)")
@@ -62,5 +62,5 @@ def _prune(engine: Engine) -> None:
     """Remove what the recipe's first stage left; the label makes sure that it is ours."""
     try:
         engine.docker("image", "prune", "--force", "--filter", "label=gpufair.part=builder", timeout=120)
-    except Trouble as trouble:
+    except StepError as trouble:
         say(f"left-overs of the build stay in the engine: {trouble.what.splitlines()[0]}")

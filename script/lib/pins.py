@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, distribution, distributions
 
+from house import ROOT, main
 from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.utils import canonicalize_name
-
-from house import ROOT, main
 
 CONSTRAINTS = ROOT / "script" / "constraints.txt"
 WORKER = ROOT / "docker" / "requirements.txt"
@@ -52,8 +51,8 @@ def write_out(path_text: str, pins: dict[str, str]) -> str:
 
 
 def body(_args: list[str]) -> int:
-    everything = {canonicalize_name(d.name): public(d.version) for d in distributions()}
-    pins = {name: version for name, version in everything.items() if name not in NOT_PINNED}
+    everything: dict[str, str] = {canonicalize_name(d.name): public(d.version) for d in distributions()}
+    pins: dict[str, str] = {name: version for name, version in everything.items() if name not in NOT_PINNED}
     note = "Written by script/lib/pins.py from a tested venv; torch's build (CPU or CUDA) is chosen by script/setup."
     CONSTRAINTS.write_text(write_out(note, pins))
     note = "Written by script/lib/pins.py: all that the worker image holds, besides gpufair's own wheel."

@@ -1,4 +1,4 @@
-"""Images kept between engines. ONE RULE: a tag names its content (a hash of what went in), so what is found is never checked again.
+"""Images kept between engines. ONE RULE: a tag is a hash of what went in, so what is found is not checked again.
 
 An image is looked for in the engine first, then as a `docker save` archive in the cache folder.
 """
@@ -9,14 +9,14 @@ import os
 from pathlib import Path
 
 from engine import Engine
-from house import Trouble, cache_dir, say
+from house import StepError, cache_dir, say
 
 
 def image_id(engine: Engine, tag: str) -> str:
     """The `sha256:…` id of a tag in this engine, or an empty string."""
     try:
         return engine.docker("image", "inspect", "--format", "{{.Id}}", tag, timeout=60).strip()
-    except Trouble:
+    except StepError:
         return ""
 
 
@@ -29,10 +29,13 @@ def find(engine: Engine, tag: str) -> str:
         say(f"loading {tag} from the cache")
         try:
             engine.docker("load", "--quiet", "--input", archive)
-        except Trouble:
+        except StepError:
             # A damaged archive is no reason to stop: it is made again.
             archive.unlink(missing_ok=True)
     return image_id(engine, tag)
+
+
+KEPT = 2  # archives of one image's earlier versions are a gigabyte each
 
 
 def save(engine: Engine, tag: str) -> None:
@@ -46,6 +49,9 @@ def save(engine: Engine, tag: str) -> None:
         scratch.rename(archive)
     finally:
         scratch.unlink(missing_ok=True)
+    name = tag.partition(":")[0]
+    for old in sorted(cache_dir("images").glob(f"{name}-*.tar"), key=lambda path: -path.stat().st_mtime)[KEPT:]:
+        old.unlink()
 
 
 def _archive(tag: str) -> Path:

@@ -1,6 +1,6 @@
-"""Wheels, collected once. ONE RULE: host and image install from a folder of pinned wheels, never straight from an index.
+"""Wheels, collected once. ONE RULE: host and image install from a folder of pinned wheels, not an index.
 
-torch comes in builds: `cpu` without an NVIDIA driver, `cuda` with one. PyPI's Linux build is CUDA, of several gigabytes.
+torch comes in builds: `cpu` without an NVIDIA driver, `cuda` with one. PyPI's for Linux is CUDA: several gigabytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from house import ROOT, Trouble, cache_dir, digest, fresh_folder, has_nvidia_driver, machine, run, say
+from house import ROOT, StepError, cache_dir, digest, fresh_folder, has_nvidia_driver, machine, run, say
 
 CONSTRAINTS = ROOT / "script" / "constraints.txt"
 WORKER_PINS = ROOT / "docker" / "requirements.txt"
@@ -47,7 +47,7 @@ def requirements() -> list[str]:
 
 
 def host_wheels(python: Path, build: str) -> Path:
-    """The folder of wheels for this machine's venv, filled by `python -m pip` if it isn't there. Raises `Trouble`."""
+    """The folder of wheels for this machine's venv, filled by `python -m pip` if it isn't there. Raises `StepError`."""
     tag = f"{sys.version_info.major}.{sys.version_info.minor}"
     key = digest([*requirements(), *pins(CONSTRAINTS, build), platform.system(), machine(), tag])
     folder = cache_dir("wheels") / key
@@ -62,13 +62,13 @@ def host_wheels(python: Path, build: str) -> Path:
 
 
 def image_wheels(python: Path, build: str, into: Path) -> None:
-    """Put the worker image's wheels into a folder: the host's own where they fit, fetched where not. Raises `Trouble`."""
+    """Put the image's wheels into a folder: the host's own where they fit, fetched where not. Raises `StepError`."""
     target = _image_target()
     wanted = pins(WORKER_PINS, build)
     try:
-        found = ["--no-index", "--find-links", host_wheels(python, build)]
+        found: list[str | Path] = ["--no-index", "--find-links", host_wheels(python, build)]
         _pip(python, "download", *found, "--no-deps", "--dest", into, *target, *wanted)
-    except Trouble:
+    except StepError:
         # The host has another Python than the image: the same versions, built for the image's.
         say(f"collecting the image's wheels for Python {IMAGE_PYTHON}")
         _collect_torch(python, build, into, target)
@@ -84,10 +84,10 @@ def image_wheels(python: Path, build: str, into: Path) -> None:
 
 def _collect_torch(python: Path, build: str, into: Path, target: list[str]) -> None:
     torch = next(pin for pin in pins(CONSTRAINTS, build) if pin.startswith("torch=="))
-    fetch = ("download", "--no-deps", "--dest", into, *target, torch)
+    fetch: list[str | Path] = ["download", "--no-deps", "--dest", into, *target, torch]
     try:
         _pip(python, *fetch)
-    except Trouble:
+    except StepError:
         if build != "cpu":
             raise
         # PyPI holds no `+cpu`; the makers of torch keep those builds on an index of their own.
@@ -110,14 +110,15 @@ def own_wheel(python: Path, build: str, into: Path) -> None:
         copy = tree / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    found = ["--no-index", "--find-links", host_wheels(python, build)]
+    (tree / "README.md").touch()  # pyproject.toml names it; its text must not make another image
+    found: list[str | Path] = ["--no-index", "--find-links", host_wheels(python, build)]
     _pip(python, "wheel", *found, "--no-deps", "--wheel-dir", into, tree, env={"SOURCE_DATE_EPOCH": "315532800"})
     shutil.rmtree(tree)
 
 
 def worker_sources() -> list[Path]:
     """The files that go into the worker image's gpufair wheel, in a fixed order."""
-    found = [ROOT / name for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE")]
+    found = [ROOT / name for name in ("pyproject.toml", "setup.py", "LICENSE")]
     found += [ROOT / "provider" / "__init__.py"]
     for room in ("protocol", "provider/inference"):
         found += [p for p in sorted((ROOT / room).rglob("*")) if "__pycache__" not in p.parts]
@@ -125,6 +126,6 @@ def worker_sources() -> list[Path]:
     return [p for p in found if p.is_file() and edge not in p.parents]
 
 
-def _pip(python: Path, command: str, *args: str | Path, env: dict[str, str] | None = None) -> None:
-    base = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", command, "--quiet"]
-    run([*base, *args], log=f"pip-{command}", env=env, timeout=3600)
+def _pip(python: Path, *args: str | Path, env: dict[str, str] | None = None) -> None:
+    base: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    run([*base, *args], log=f"pip-{args[0]}", env=env, timeout=3600)

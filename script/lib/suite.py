@@ -1,0 +1,116 @@
+"""`script/test`: everything, from nothing. ONE RULE: the engine is private, never the user's, and stops at the end.
+
+Two lanes run side by side until the tests begin: the venv and the static checks, and the engine with its images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import debian
+import engine
+import environment
+import images
+import wheels
+from base_image import base_image
+from engine import Engine
+from house import ROOT, VENV, StepError, is_root, main, say
+
+# `runsc` is the gVisor tier; not every release has it, and the tests of that tier then say so.
+NEEDED, WISHED = ["dockerd", "docker", "debootstrap"], ["runsc"]
+CHECKS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "mypy --strict": ["mypy", "-p", "gpufair"],
+    "mypy, scripts": ["mypy", "--strict", "script/lib"],
+    "import contracts": ["lint-imports"],
+}
+
+
+def install_engine() -> None:
+    """Bring what a private engine needs. Raises `StepError`."""
+    if why := engine.can_start_own():
+        raise StepError(f"the Docker tests can't run: {why}", "run script/test as root on Debian or Ubuntu")
+    if lacking := debian.missing(NEEDED + WISHED):
+        debian.agreed(lacking, yes=True)
+        try:
+            debian.install(lacking)
+        except StepError:
+            required = debian.missing(NEEDED)
+            say(f"not to be had here: {' '.join(debian.missing(WISHED))}")
+            if required:
+                debian.install(required)
+
+
+def run_checks() -> list[str]:
+    """Run the static checks; return the names of those that failed, their output printed."""
+    failed = []
+    for name, words in CHECKS.items():
+        command = [str(VENV / "bin" / words[0]), *words[1:]]
+        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        say(f"{name}: {'ok' if done.returncode == 0 else 'FAILED'}")
+        if done.returncode:
+            print((done.stdout + done.stderr).rstrip(), flush=True)
+            failed.append(name)
+    return failed
+
+
+def run_tests(args: list[str], env: dict[str, str]) -> int:
+    """Run pytest and return its own exit code; its closing line is the last that is printed."""
+    say("pytest")
+    command = [str(environment.PYTHON), "-m", "pytest", *args]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, check=False).returncode
+
+
+def prepare_engine(stack: contextlib.ExitStack, python: Callable[[], Path]) -> dict[str, str]:
+    """The private engine and its images, as the variables that the tests read. `python` waits for the venv's."""
+    install_engine()
+    private = stack.enter_context(engine.private_engine("test"))
+    base_image(private, yes=True)
+    base, worker = images.worker_image(private, python(), build=wheels.flavour(), yes=True)
+    say(f"engine and images are ready: {private.host}")
+    return variables(private, base, worker)
+
+
+def variables(private: Engine, base: str, worker: str) -> dict[str, str]:
+    return {
+        # DOCKER_HOST too, so that nothing in a test can fall back on the user's engine.
+        "DOCKER_HOST": private.host,
+        "GPUFAIR_TEST_DOCKER_HOST": private.host,
+        "GPUFAIR_TEST_BASE_IMAGE": base,
+        "GPUFAIR_TEST_WORKER_IMAGE": worker,
+    }
+
+
+def body(args: list[str]) -> int:
+    long = "--long" in args
+    words = [arg for arg in args if arg not in ("--long", "--yes")]
+    # Inference with more threads than free cores is several times slower.
+    env = {"OMP_NUM_THREADS": "1"}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as lanes:
+        made: Future[Path] = lanes.submit(environment.ensure)
+        engine_lane = lanes.submit(prepare_engine, stack, made.result)
+        made.result()
+        failed = run_checks()
+        try:
+            env |= engine_lane.result()
+        except StepError as trouble:
+            if is_root():
+                raise
+            say(f"going on without Docker: {trouble.what}")
+        if failed:
+            say(f"FAILED before the tests: {', '.join(failed)}; this run can't pass")
+        code = run_tests([*([] if long else ["-m", "not long"]), *words], env)
+    return code or int(bool(failed))
+
+
+if __name__ == "__main__":
+    main(body)
