@@ -155,7 +155,7 @@ class Trainer:
             index = torch.randint(len(self.pictures), (batch,))
             yield index if side is None else self._cut(self.pictures[index], side)
             learner.zero_grad()
-            self.loss.backward()
+            self.loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             learner.step()
             with torch.no_grad():

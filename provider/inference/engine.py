@@ -35,7 +35,7 @@ class Engine(Protocol):
         """Hold the model in memory and return the bytes of its weights. `RefusedError` if that can't be."""
 
     def holds(self, digest: bytes) -> int | None:
-        """The bytes of the model's weights if it is in memory, else None."""
+        """The bytes of the model's weights if it is in memory, else None. Asked when the node wants it loaded."""
 
     def run(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
         """Make every picture of the attempt, telling steps and outputs. `RefusedError` when it can't or mustn't."""

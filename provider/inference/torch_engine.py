@@ -52,8 +52,11 @@ class TorchEngine:
         return self._warm[load.digest][1]
 
     def holds(self, digest: bytes) -> int | None:
-        """The bytes of the model's weights if it is in memory."""
-        return self._warm[digest][1] if digest in self._warm else None
+        """The bytes of the model's weights if it is in memory; being asked for counts as being used."""
+        if digest not in self._warm:
+            return None
+        self._warm.move_to_end(digest)
+        return self._warm[digest][1]
 
     def run(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
         """Draw the attempt's pictures one after another."""

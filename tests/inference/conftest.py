@@ -191,8 +191,8 @@ def spares() -> list[Worker]:
 def spare(spares: list[Worker], start: Start, demo: Demo) -> Worker:
     """A warm torch worker that a test may harm or end."""
     if not spares or spares[-1].process.poll() is not None:
-        spares.append(loaded(start(), demo))
-    return spares[-1]
+        spares.append(start())
+    return loaded(spares[-1], demo)
 
 
 @pytest.fixture
