@@ -68,6 +68,7 @@ class Channel:
         self._frames: deque[FromWorker] = deque()
         self._held = False
         self._ended = False
+        self._cut = False
         self._fault: PeerError | None = None
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -75,12 +76,12 @@ class Channel:
 
     @property
     def alive(self) -> bool:
-        """Whether the pipe still stands."""
-        return not self._ended
+        """Whether the pipe still stands, both ways."""
+        return not self._ended and not self._cut
 
     async def send(self, frame: ToWorker) -> None:
         """Queue a frame and write as far as the window goes; the rest follows when the worker gives credit."""
-        if self._ended:
+        if not self.alive:
             raise self._fault or PeerError(Fault.UNAVAILABLE, "the worker has ended")
         self._link.send(frame)
         await self._flush()
@@ -130,17 +131,12 @@ class Channel:
     async def _flush(self) -> None:
         # Two tasks may have something to say: what the link hands out must reach the pipe in that order.
         async with self._writing:
-            data = self._link.outgoing()
+            data = b"" if self._cut else self._link.outgoing()
             if not data:
                 return
-            written = False
-            try:
+            self._cut = True
+            # A worker that has ended is the reader's to tell, after all that it said before. Cancelled half-way through
+            # a frame, the pipe can't be used again either.
+            with contextlib.suppress(OSError):
                 await self._pipe.write(data)
-                written = True
-            except OSError:
-                pass  # the reader sees the end too, and says why
-            finally:
-                # Cancelled half-way through a frame, the pipe can't be used again either.
-                if not written:
-                    self._ended = True
-                    self._changed.set()
+                self._cut = False

@@ -30,7 +30,6 @@ from gpufair.provider.workers.runtime import LABEL_NODE, LABEL_WORKER, Leftover,
 
 API_TIMEOUT = 60
 THREADS = 4
-GVISOR = "runsc"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 PINNED = re.compile(r"^(?:[a-z0-9][a-z0-9._:/-]{0,200}@)?sha256:[0-9a-f]{64}$")
 ATTACH = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
@@ -168,7 +167,7 @@ class DockerRuntime:
         self._engine, self._node, self._image_id = engine, node, image_id
         self._seccomp, self._runtime, self._cdi = seccomp, runtime, cdi
         self.worker_image = bytes.fromhex(image_id.removeprefix("sha256:"))
-        self.isolation = Isolation.GVISOR if runtime == GVISOR else Isolation.CONTAINER
+        self.isolation = Isolation.GVISOR if runtime == hardening.GVISOR else Isolation.CONTAINER
 
     @classmethod
     async def connect(cls, *, node: str, image: str, host: str = "", gvisor: bool = False) -> DockerRuntime:
@@ -192,7 +191,7 @@ class DockerRuntime:
                 engine.close()
                 raise
             profile = Path(__file__).with_name("seccomp.json").read_text()
-            runtime = GVISOR if gvisor else ""
+            runtime = hardening.GVISOR if gvisor else ""
             cdi = bool(info.get("CDISpecDirs"))
             return cls(engine, node=node, image_id=image_id, seccomp=profile, runtime=runtime, cdi=cdi)
 
@@ -270,7 +269,7 @@ def _check_made(body: dict[str, Any], inspected: dict[str, Any]) -> None:
 def _check_engine(info: dict[str, Any], *, gvisor: bool) -> None:
     if info.get("OSType", "linux") != "linux":
         raise LocalError(Fault.NOT_ALLOWED, "workers are Linux containers, and this engine runs others")
-    if gvisor and GVISOR not in (info.get("Runtimes") or {}):
+    if gvisor and hardening.GVISOR not in (info.get("Runtimes") or {}):
         raise LocalError(
             Fault.NOT_ALLOWED,
             "gVisor is asked for and the engine has no runtime named runsc",

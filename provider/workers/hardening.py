@@ -18,6 +18,9 @@ SCRATCH_BYTES: Final = 64 * 1024 * 1024
 """The worker's whole writable disk, in memory and counted as such."""
 SHM_BYTES: Final = 16 * 1024 * 1024
 OPEN_FILES: Final = 1024
+GVISOR: Final = "runsc"
+GVISOR_PIDS: Final = 128
+"""gVisor's own kernel runs as threads inside the container's limit, and does not start with fewer."""
 OOM_SCORE: Final = 500
 """Above every ordinary program: when the machine itself runs short, the worker goes first."""
 REFUSED_VARIABLE: Final = re.compile(r"^(LD_|NVIDIA_|GLIBC_TUNABLES)")
@@ -61,7 +64,7 @@ def _host(spec: WorkerSpec, seccomp: str, runtime: str, *, gpu_cdi: bool) -> JSO
         "CapAdd": [],
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp}"],
-        "PidsLimit": spec.pids,
+        "PidsLimit": spec.pids + (GVISOR_PIDS if runtime == GVISOR else 0),
         "Memory": spec.memory_bytes,
         "MemorySwap": spec.memory_bytes,
         "NanoCpus": spec.cpu_milli * 1_000_000,

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -19,10 +18,11 @@ from gpufair.protocol.frames import FromWorker, ToWorker
 from gpufair.protocol.limits import MIB
 from gpufair.protocol.messages.market import Isolation
 from gpufair.provider.workers.channel import Channel, LogTail
+from gpufair.provider.workers.child import Child
 from gpufair.provider.workers.pidfiles import PidFiles
 from gpufair.provider.workers.runtime import Leftover, WorkerExit, WorkerSpec
 
-READ_BYTES = 64 * 1024
+GRACE_SECONDS = 1.0
 INTERPRETER_BYTES = 1024 * MIB
 """What the limit on data grants beside the spec's memory: threads' stacks count in full, though little is touched."""
 REAP_PATIENCE = 100
@@ -30,39 +30,16 @@ REAP_PAUSE = 0.05
 OUR_CODE = ("protocol", "provider/inference", "provider/models")
 
 
-class ProcessPipe:
-    """The standard streams of a child process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        if process.stdin is None or process.stdout is None:
-            raise LocalError(Fault.INTERNAL, "a worker was started without pipes")
-        self._stdin, self._stdout = process.stdin, process.stdout
-
-    async def read(self) -> bytes:
-        """What has arrived; waits for something."""
-        return await self._stdout.read(READ_BYTES)
-
-    async def write(self, data: bytes) -> None:
-        """Write and wait until the pipe has taken it, or nearly all of it."""
-        self._stdin.write(data)
-        await self._stdin.drain()
-
-    def close(self) -> None:
-        """Close stdin, which also tells the worker to end."""
-        self._stdin.close()
-
-
 class ProcessWorker:
-    """One child process with its own session, so that all it may have started ends with it."""
+    """One child process that speaks frames."""
 
-    def __init__(self, process: asyncio.subprocess.Process, worker: str, files: PidFiles) -> None:
+    def __init__(self, child: Child, worker: str, files: PidFiles) -> None:
         self.id = worker
-        self._process, self._files = process, files
-        self._log = LogTail()
-        self._channel = Channel(ProcessPipe(process), self._log)
-        self._listener = asyncio.create_task(self._listen(), name="worker-log")
         self.exit: WorkerExit | None = None
+        self._child, self._files = child, files
+        self._log = LogTail()
+        self._channel = Channel(child, self._log)
+        self._listener = asyncio.create_task(self._listen(), name="worker-log")
 
     @property
     def log_tail(self) -> str:
@@ -87,8 +64,7 @@ class ProcessWorker:
         frame = await self._channel.receive()
         if frame is None:
             # It closes its pipe a moment before it has ended; killed in that moment, its own exit status would be lost.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), 1)
+            await self._child.ended(GRACE_SECONDS)
             await self.kill()
         return frame
 
@@ -96,23 +72,21 @@ class ProcessWorker:
         """End the process group, wait for it, remove its folder."""
         if self.exit is not None:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        status = await self._process.wait()
+        status = await self._child.kill()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._listener, 1)
+            await asyncio.wait_for(asyncio.shield(self._listener), GRACE_SECONDS)
+        self._listener.cancel()
         await self._channel.close()
         self.exit = WorkerExit(status)
         self._files.forget(self.id)
 
     async def _listen(self) -> None:
-        stderr = self._process.stderr
-        while stderr is not None and (data := await stderr.read(READ_BYTES)):
-            try:
-                self._log.add(data)
-            except PeerError:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            while data := await self._child.read_log():
+                try:
+                    self._log.add(data)
+                except PeerError:
+                    self._child.strike()
 
 
 class ProcessRuntime:
@@ -137,22 +111,12 @@ class ProcessRuntime:
         launcher = Path(__file__).with_name("launch.py")
         command = [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), str(data_bytes), spec.variant.value]
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=scratch,
-                env=environment(spec, scratch),
-                start_new_session=True,
-            )
-        except BaseException as err:
+            child = Child(command, scratch, environment(spec, scratch))
+        except OSError as err:
             self._files.forget(worker)
-            if not isinstance(err, OSError):
-                raise
             raise LocalError(Fault.UNAVAILABLE, f"a worker process could not be started: {err}") from err
-        self._files.note(worker, process.pid)
-        return ProcessWorker(process, worker, self._files)
+        self._files.note(worker, child.pid)
+        return ProcessWorker(child, worker, self._files)
 
     async def leftovers(self) -> list[Leftover]:
         """Worker processes that an earlier daemon left, or that run now."""
