@@ -300,10 +300,13 @@ class Session:
 
     # --- what the ledger says ------------------------------------------------------------------------------------
 
-    def on_hold_state(self, signed: Signed[HoldState]) -> Turn:
-        """Take the ledger's word on the hold: keys shown only there, payments, the end."""
+    def on_hold_state(self, signed: Signed[HoldState], keys: tuple[bytes, ...] | None = None) -> Turn:
+        """Take the ledger's word on the hold: keys shown only there, payments, the end.
+
+        `keys` are all that the ledger has shown, where they fill more than this one answer.
+        """
         with self._store.begin() as rows:
-            return settlement.take(rows, self._purse, signed)
+            return settlement.take(rows, self._purse, signed, signed.doc.keys if keys is None else keys)
 
     # --- looking -------------------------------------------------------------------------------------------------
 

@@ -18,14 +18,14 @@ from gpufair.protocol.lifecycle import JOB, LEASE, JobEvent, JobState, LeaseEven
 from gpufair.protocol.messages import HoldState
 
 
-def take(rows: Rows, purse: Purse, signed: Signed[HoldState]) -> Turn:
+def take(rows: Rows, purse: Purse, signed: Signed[HoldState], keys: tuple[bytes, ...]) -> Turn:
     """Take the ledger's word on a hold: keys that the provider showed only there, payments, the end."""
     state, lease = signed.doc, purse.row(rows)
     if signed.issuer != lease.ledger or state.lease != lease.id:
         raise PeerError(Fault.BAD_SIGNATURE, "the hold's state is not from the lease's ledger")
-    turn = _open_deliveries(rows, purse, state.keys)
+    turn = _open_deliveries(rows, purse, keys)
     lease = purse.row(rows)
-    allowed = payment.worth(Account.load(rows, lease).signed, state.keys)
+    allowed = payment.worth(Account.load(rows, lease).signed, keys)
     if state.captured > allowed:
         why = f"the ledger says it paid {state.captured} where our vouchers and keys allow {allowed}"
         lease = replace(lease, distrust=why)

@@ -33,12 +33,12 @@ class Rows:
         self._connection = connection
         self._tables = tables
 
-    def get(self, kind: type[R], **where: object) -> R | None:
+    def get(self, kind: type[R], /, **where: object) -> R | None:
         """The one row that fits, or None."""
         found = self._connection.execute(self._query(kind, where)).mappings().first()
         return None if found is None else kind(**found)
 
-    def all(self, kind: type[R], *, order: str | None = None, **where: object) -> list[R]:
+    def all(self, kind: type[R], /, *, order: str | None = None, **where: object) -> list[R]:
         """Every row that fits; a tuple or set as a value means any of its members."""
         query = self._query(kind, where)
         if order is not None:

@@ -1,0 +1,267 @@
+"""Buying over the network. Rule: every step is on disk before it goes out, so that it may be broken off anywhere.
+
+What is left undone by a lost connection, a closed lid or Ctrl-C is taken up again by `fetch` with the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain, repeat
+from typing import TypeVar
+
+from gpufair.client import purchases
+from gpufair.client.choosing import Choices, choose
+from gpufair.client.config import Config
+from gpufair.client.endings import ended, later, said
+from gpufair.client.events import JobPlaced
+from gpufair.client.failures import (
+    CheatedError,
+    DeclinedError,
+    FundsError,
+    UnreachableError,
+)
+from gpufair.client.leases import Leases, Terms
+from gpufair.client.ledgers import Ledgers
+from gpufair.client.market import Market, gather
+from gpufair.client.plan import Funding, Plan, check_cap, check_price
+from gpufair.client.purchases import Purchase
+from gpufair.client.session import Session
+from gpufair.client.settling import Settling
+from gpufair.client.talk import Listen, Talk
+from gpufair.client.wallet import LeaseRow, PeerRow
+from gpufair.client.wish import Wish
+from gpufair.protocol import limits, wire
+from gpufair.protocol.addresses import PeerAddress
+from gpufair.protocol.edge.channels import Peer, Peers
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.envelope import Signed, from_bytes
+from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import LeaseState
+from gpufair.protocol.messages import Envelope, NodeRecord, ReasonCode, Up
+from gpufair.protocol.units import show
+
+R = TypeVar("R")
+
+_RETRY_S = (0.2, 0.5, 1.0, 2.0)
+_FUNDING_S = limits.FUNDING_TIMEOUT_MS / 1000 * 0.8
+_SPARE_MS = 5 * limits.MINUTE
+"""How much longer than its job's deadline a lease lasts: for placing, paying and saying goodbye."""
+_RESTALE_MAX = 2
+
+
+def ignore(_event: object) -> None:
+    """Listen to nothing."""
+
+
+class Buyer:
+    """One buyer's wallet, keys and connections at work. `peers` and `store` are closed by whoever opened them."""
+
+    def __init__(self, desk: Desk, store: RowStore, peers: Peers, config: Config) -> None:
+        self.desk = desk
+        self.store = store
+        self.peers = peers
+        self.config = config
+        self.ledgers = Ledgers(desk, peers)
+        self.settling = Settling(desk, store, self.ledgers)
+        self._leases = Leases(desk, store)
+
+    # --- looking around ------------------------------------------------------------------------------------------
+
+    def addresses(self) -> tuple[PeerAddress, ...]:
+        """Where to look: the nodes that were added, with the did that they had then, and those of the config."""
+        with self.store.read() as rows:
+            added = [PeerAddress.parse(row.address) for row in rows.all(PeerRow, order="added_ms")]
+        known = {address.endpoint for address in added}
+        return (*added, *(one for one in self.config.peers if one.endpoint not in known))
+
+    async def market(self) -> Market:
+        """Ask every known node what is on sale. Raises LocalError if none is known, UnreachableError."""
+        addresses = self.addresses()
+        if not addresses:
+            hint = "add one with: gpufair peers add HOST:PORT"
+            raise LocalError(Fault.UNKNOWN, "no node is known to start looking from", hint=hint)
+        found = await gather(self.peers, addresses, self.desk.clock, self.store)
+        if not found.asked:
+            raise UnreachableError("no known node answers", hint="; ".join(t.what for t in found.troubles)[:400])
+        return found
+
+    def choose(self, market: Market, wish: Wish) -> Choices:
+        """Who can fulfil a wish, cheapest first. Raises NoOfferError."""
+        return choose(market, wish, default_model=self.config.model)
+
+    async def plan(self, wish: Wish) -> Plan:
+        """What would be bought, affordable and allowed. Raises NoOfferError, FundsError, UnreachableError."""
+        wish.check()
+        market = await self.market()
+        choices = self.choose(market, wish)
+        good = check_price(choices, wish, self.config)
+        check_cap(self.store, self.config, good[0].candidate.quote.total, self.desk.now_ms())
+        trust = wish.trust_provider_ledger or self.config.trust_provider_ledger
+        funding = Funding(self.ledgers, market.records.values(), trust_own=trust)
+        choice, ledger, available = await funding.first_payable(good, self.desk.did)
+        return Plan(wish, choice, wish.body(choices.model, self.desk.random), ledger, available)
+
+    # --- buying --------------------------------------------------------------------------------------------------
+
+    async def buy(self, plan: Plan, listen: Listen = ignore) -> Purchase:
+        """Lease, hold, job, pictures, settlement. Raises a PurchaseError for every other ending."""
+        lease = await self._lease(plan)
+        session = Session(self.desk, self.store, lease)
+        turn = session.place(
+            plan.spec, plan.body, deadline_ms=self.config.deadline_ms, preview_every=plan.wish.preview_every
+        )
+        for event in turn.events:
+            listen(event)
+        job = next(event.job for event in turn.events if isinstance(event, JobPlaced))
+        return await self._carry_through(session, job, listen, deadline_ms=self.config.deadline_ms)
+
+    async def _lease(self, plan: Plan) -> bytes:
+        """A funded lease for a plan. An offer that was renewed meanwhile is taken if it costs no more."""
+        approved = plan.candidate.quote.total
+        for _ in range(_RESTALE_MAX):
+            try:
+                return await self._lease_once(plan)
+            except DeclinedError as error:
+                if not any(reason.code is ReasonCode.OFFER_SUPERSEDED for reason in error.reasons):
+                    raise
+                fresh = await self.plan(plan.wish)
+                if fresh.candidate.quote.total > approved:
+                    raise
+                plan = Plan(plan.wish, fresh.choice, plan.body, fresh.ledger, fresh.available)
+        return await self._lease_once(plan)
+
+    async def _lease_once(self, plan: Plan) -> bytes:
+        price = plan.candidate.quote.total
+        check_cap(self.store, self.config, price, self.desk.now_ms())
+        terms = Terms(
+            cap=price, window=plan.window, ledger=plan.ledger.did, lasts_ms=self.config.deadline_ms + _SPARE_MS
+        )
+        offer = plan.choice.offer
+        peer = await self._patiently(lambda: self.peers.at(plan.choice.record))
+        bid = self._leases.propose(offer, plan.choice.record, plan.spec.model, offer.doc.worker_images[0].digest, terms)
+        answer = await self._patiently(lambda: peer.market.place(bid.envelope))
+        reasons = self._leases.answered(bid.id, answer)
+        if reasons:
+            hint = "nothing was spent; `gpufair offers` shows who else sells"
+            raise DeclinedError(f"the provider declined: {said(reasons)}", hint=hint, reasons=reasons)
+        await self._fund(plan, peer, bid.id)
+        return bid.id
+
+    async def _fund(self, plan: Plan, peer: Peer, lease: bytes) -> None:
+        ledger = await self._patiently(lambda: self.ledgers.meet(plan.ledger))
+        order = self._leases.order_hold(lease)
+        answer = await self._patiently(lambda: ledger.ledger.place_hold(order.envelope))
+        reasons = self._leases.held(lease, answer)
+        if reasons:
+            price = plan.candidate.quote.total
+            what = f"the ledger does not reserve {show(price)}: {said(reasons)}"
+            raise FundsError(what, wanted=price, limit=plan.available, reasons=reasons, hint="see: gpufair balance")
+        with self.store.read() as rows:
+            hold = purchases.lease_row(rows, lease).hold
+        await self._patiently(lambda: peer.market.fund(wire.decode(Envelope, hold)))
+
+    # --- taking up again -----------------------------------------------------------------------------------------
+
+    async def fetch(self, purchase: Purchase, listen: Listen = ignore, *, patience_s: float | None = None) -> Purchase:
+        """Bring in what is missing: from the wallet, the provider's stream, the ledger. Raises a PurchaseError."""
+        done = len(purchase.opened) == purchase.job.count
+        session = Session(self.desk, self.store, purchase.lease.id)
+        if done and purchase.is_settled:
+            return purchase
+        if not done and purchase.lease.state in (LeaseState.FUNDED, LeaseState.OPEN):
+            left = purchase.lease.expires_ms - self.desk.now_ms()
+            if left > 0:
+                deadline = min(left, int(patience_s * 1000)) if patience_s is not None else left
+                return await self._carry_through(session, purchase.job.id, listen, deadline_ms=deadline)
+        if not done:
+            await self._ask_for_keys(session, purchase, listen)
+        await self.settling.settle(session, listen)
+        return ended(purchases.by_id(self.store, purchase.lease.id, purchase.job.id))
+
+    async def cancel(self, purchase: Purchase, listen: Listen = ignore) -> Purchase:
+        """Stop a job; what was delivered stays payable. Raises LocalError if it is over already."""
+        if purchase.is_over or purchase.lease.state not in (LeaseState.FUNDED, LeaseState.OPEN):
+            what = f"the job is {purchase.job.state}: there is nothing to cancel"
+            raise LocalError(Fault.CONFLICT, what, hint="see: gpufair show " + purchase.job.id.hex()[:12])
+        session = Session(self.desk, self.store, purchase.lease.id)
+        say = session.cancel(purchase.job.id).ups
+        await self._talk(session, purchase.job.id, listen, deadline_ms=limits.MINUTE, say=say)
+        await self.settling.settle(session, listen)
+        return purchases.by_id(self.store, purchase.lease.id, purchase.job.id)
+
+    async def settle_open(self) -> list[LeaseRow]:
+        """Ask the ledgers, once each, about every lease that is not settled. Returns those that still are not."""
+        return await self.settling.sweep()
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    async def _carry_through(self, session: Session, job: bytes, listen: Listen, *, deadline_ms: int) -> Purchase:
+        try:
+            finished = await self._talk(session, job, listen, deadline_ms=deadline_ms)
+        except PeerError as error:
+            # Whatever it did: what we hold is safe, and what we paid for may be learnt from the ledger.
+            await self.settling.settle(session, listen)
+            purchase = purchases.by_id(self.store, session.lease, job)
+            if len(purchase.opened) == purchase.job.count:
+                return purchase
+            raise CheatedError(f"the provider breaks the protocol: {error.what}", hint=later(job), job=job) from error
+        purchase = purchases.by_id(self.store, session.lease, job)
+        if not finished and len(purchase.opened) < purchase.job.count:
+            await self._ask_for_keys(session, purchase, listen)
+        await self.settling.settle(session, listen)
+        return ended(purchases.by_id(self.store, session.lease, job))
+
+    async def _talk(
+        self, session: Session, job: bytes, listen: Listen, *, deadline_ms: int, say: Sequence[Up] = ()
+    ) -> bool:
+        record = self._record(session.lease)
+
+        def now() -> Purchase:
+            return purchases.by_id(self.store, session.lease, job)
+
+        talk = Talk(session, lambda: self.peers.at(record), listen)
+        try:
+            async with asyncio.timeout(deadline_ms / 1000):
+                return await talk.until(
+                    lambda: now().is_over or bool(now().lease.distrust), lambda: now().waits_for_key, say=say
+                )
+        except TimeoutError as error:
+            state = now().job.state
+            what = f"after {deadline_ms // 1000} s the job is still {state}"
+            raise UnreachableError(what, hint=later(job), job=job) from error
+        except PeerUnreachable as error:
+            raise UnreachableError(error.what, hint=later(job), job=job) from error
+
+    async def _ask_for_keys(self, session: Session, purchase: Purchase, listen: Listen) -> None:
+        """Ask the provider once more for deliveries that are paid for and not open; the ledger is asked later."""
+        try:
+            peer = await self.peers.at(self._record(session.lease))
+            for picture in purchase.pictures:
+                if picture.locked and not picture.png:
+                    await self.settling.refetch(session, peer, purchase.job.id, picture.index, listen)
+        except (PeerError, PeerUnreachable):
+            return
+
+    def _record(self, lease: bytes) -> Signed[NodeRecord]:
+        with self.store.read() as rows:
+            return from_bytes(purchases.lease_row(rows, lease).record, NodeRecord)
+
+    async def _patiently(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Call again, with the same bytes, while nobody answers; for less than an unfunded lease lives."""
+        failure = PeerUnreachable("no answer in time", hint="try again")
+        try:
+            async with asyncio.timeout(_FUNDING_S):
+                for pause in chain(_RETRY_S, repeat(_RETRY_S[-1])):
+                    try:
+                        return await call()
+                    except PeerUnreachable as error:
+                        failure = error
+                        if error.impostor:
+                            break
+                    await asyncio.sleep(pause)
+        except TimeoutError:
+            pass  # the last failure says more
+        raise UnreachableError(failure.what, hint=failure.hint) from failure

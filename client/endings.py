@@ -1,0 +1,56 @@
+"""How a purchase ended, in words. Rule: nothing is called lost that can still be fetched, and every text says what next.
+
+Pure: it reads what the wallet says and asks nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, PurchaseError
+from gpufair.client.purchases import Purchase
+from gpufair.protocol.lifecycle import JobState
+from gpufair.protocol.messages import Reason
+from gpufair.protocol.units import show
+
+
+def ended(purchase: Purchase) -> Purchase:
+    """The purchase if every picture is here; else raises the PurchaseError that says why not."""
+    if len(purchase.opened) == purchase.job.count:
+        return purchase
+    raise failure(purchase)
+
+
+def failure(purchase: Purchase) -> PurchaseError:
+    """Why not every picture is here."""
+    job, have = purchase.job, len(purchase.opened)
+    if purchase.lease.distrust:
+        hint = f"the wallet keeps the evidence: gpufair show {short(job.id)}"
+        return CheatedError(purchase.lease.distrust, hint=hint, job=job.id)
+    if job.state == JobState.FAILED and not job.acceptance:
+        return DeclinedError(f"the provider declined the job: {job.note}", job=job.id, hint="nothing was spent")
+    got = f"{have} of {job.count} pictures are here" if have else "no picture came"
+    missing = sum(not picture.png for picture in purchase.pictures if picture.locked)
+    if missing and not purchase.is_settled:
+        what = f"the provider has not revealed {missing} of the keys; {got}"
+        hint = f"it can't be paid without showing them to the ledger; ask later: gpufair fetch {short(job.id)}"
+        return JobFailedError(what, hint=hint, job=job.id)
+    if purchase.is_over or purchase.is_settled:
+        what = f"the job ended as {job.state} ({job.note or 'no reason given'}); {got}, {show(purchase.spent)} spent"
+        return JobFailedError(what, reasons=purchase.reasons, job=job.id, hint="run it again, or see: gpufair offers")
+    return JobFailedError(f"the job is still {job.state}; {got}", hint=later(job.id), job=job.id)
+
+
+def later(job: bytes) -> str:
+    """What to do about a job that goes on without us."""
+    return f"nothing is lost; fetch it later: gpufair fetch {short(job)}"
+
+
+def said(reasons: Sequence[Reason]) -> str:
+    """Reasons on one line."""
+    return "; ".join(map(str, reasons))
+
+
+def short(job: bytes) -> str:
+    """A job's id in as many digits as people type."""
+    return job.hex()[:12]

@@ -1,0 +1,75 @@
+"""Why a purchase came to nothing. Rule: each kind of ending is a type of its own, so that no program parses a text.
+
+All are `FairError`: `what` says what happened, `hint` what to do next. `reasons` are the market's own, with numbers.
+`job` names the job in the wallet where there is one: `gpufair show` and `gpufair fetch` take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpufair.protocol.errors import FairError, Fault
+from gpufair.protocol.messages import Reason
+
+
+class PurchaseError(FairError):
+    """Base of every ending that is not a picture."""
+
+    def __init__(
+        self, fault: Fault, what: str, *, hint: str = "", reasons: Sequence[Reason] = (), job: bytes = b""
+    ) -> None:
+        super().__init__(fault, what, hint=hint)
+        self.reasons = tuple(reasons)
+        self.job = job
+
+
+class NoOfferError(PurchaseError):
+    """Nobody that we know sells this. `dropped` has the reasons of every offer that was looked at, by provider."""
+
+    def __init__(self, what: str, *, hint: str = "", dropped: Sequence[tuple[str, tuple[Reason, ...]]] = ()) -> None:
+        super().__init__(Fault.UNKNOWN, what, hint=hint, reasons=[r for _, reasons in dropped for r in reasons])
+        self.dropped = tuple(dropped)
+
+
+class DeclinedError(PurchaseError):
+    """The provider said no, with reasons; or the person who was asked did. Nothing was spent."""
+
+    def __init__(self, what: str, *, hint: str = "", reasons: Sequence[Reason] = (), job: bytes = b"") -> None:
+        super().__init__(Fault.NOT_ALLOWED, what, hint=hint, reasons=reasons, job=job)
+
+
+class FundsError(PurchaseError):
+    """It can't or may not be paid: the balance, the daily cap or the highest price is too low. Nothing was spent."""
+
+    def __init__(self, what: str, *, wanted: int, limit: int, hint: str = "", reasons: Sequence[Reason] = ()) -> None:
+        super().__init__(Fault.INSUFFICIENT_FUNDS, what, hint=hint, reasons=reasons)
+        self.wanted = wanted
+        self.limit = limit
+
+
+class CheatedError(PurchaseError):
+    """The provider or the ledger broke the deal; the wallet keeps the evidence, and nothing more is signed for it."""
+
+    def __init__(self, what: str, *, hint: str = "", job: bytes = b"") -> None:
+        super().__init__(Fault.CONFLICT, what, hint=hint, job=job)
+
+
+class JobFailedError(PurchaseError):
+    """The job ended before everything was delivered, in a way that the provider has signed or that time has settled."""
+
+    def __init__(self, what: str, *, hint: str = "", reasons: Sequence[Reason] = (), job: bytes = b"") -> None:
+        super().__init__(Fault.UNAVAILABLE, what, hint=hint, reasons=reasons, job=job)
+
+
+class UnreachableError(PurchaseError):
+    """Nobody answers, and no more time was allowed. What was bought is safe: fetch it later."""
+
+    def __init__(self, what: str, *, hint: str = "", job: bytes = b"") -> None:
+        super().__init__(Fault.UNAVAILABLE, what, hint=hint, job=job)
+
+
+class VerificationError(PurchaseError):
+    """A picture is not what its receipt says, or has none."""
+
+    def __init__(self, what: str, *, hint: str = "") -> None:
+        super().__init__(Fault.BAD_SIGNATURE, what, hint=hint)

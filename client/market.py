@@ -1,0 +1,148 @@
+"""Who sells what. Rule: an offer counts only when its signature, time and sequence hold, whoever passed it on.
+
+Directories are believed in nothing: they may hide, never invent. The highest sequence of each seller is remembered in
+the wallet, so that nobody can show us yesterday's price (docs/payment.md, rule 20).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from gpufair.client.wallet import SequenceRow
+from gpufair.protocol import envelope as dsse
+from gpufair.protocol import limits
+from gpufair.protocol.addresses import PeerAddress
+from gpufair.protocol.edge.channels import Peer, Peers
+from gpufair.protocol.edge.rows import Rows, RowStore
+from gpufair.protocol.envelope import Signed
+from gpufair.protocol.errors import FairError, Fault, PeerError
+from gpufair.protocol.fields import BROADCAST
+from gpufair.protocol.messages import Envelope, NodeRecord, Offer
+from gpufair.protocol.ports import Clock
+
+Broadcast = NodeRecord | Offer
+B = TypeVar("B", NodeRecord, Offer)
+
+_ASK_MS = 2 * limits.CALL_DEADLINE_MS
+_OFFERS_MAX = 5_000
+"""Offers that are read from one directory; a flood beyond that is not worth the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that was not taken, from which node, and why."""
+
+    source: str
+    what: str
+
+
+@dataclass
+class Market:
+    """What was found: verified offers, the newest of each seller, and the node records they name."""
+
+    offers: list[Signed[Offer]] = field(default_factory=list)
+    records: dict[str, Signed[NodeRecord]] = field(default_factory=dict)
+    troubles: list[Trouble] = field(default_factory=list)
+    asked: int = 0
+    """Nodes that answered."""
+
+    def record(self, offer: Signed[Offer]) -> Signed[NodeRecord] | None:
+        """The node record that an offer names, if it is the newest that we know of its provider."""
+        found = self.records.get(offer.issuer)
+        return found if found is not None and found.id == offer.doc.record else None
+
+
+async def gather(peers: Peers, addresses: Sequence[PeerAddress], clock: Clock, store: RowStore) -> Market:
+    """Ask the nodes at `addresses`, all at once, and keep what proves itself. An unreachable node is a trouble."""
+    answers = await asyncio.gather(*(_ask(peers, address) for address in addresses))
+    market = Market(asked=sum(answer.reached for answer in answers))
+    market.troubles = [trouble for answer in answers for trouble in answer.troubles]
+    records = [(a.source, one) for a in answers for one in a.records]
+    offers = [(a.source, one) for a in answers for one in a.offers]
+    with store.begin() as rows:
+        for record in _newest(rows, records, NodeRecord, clock.now_ms(), market):
+            market.records[record.issuer] = record
+        market.offers = _newest(rows, offers, Offer, clock.now_ms(), market)
+    return market
+
+
+@dataclass
+class _Answer:
+    source: str
+    reached: bool = False
+    records: list[Envelope] = field(default_factory=list)
+    offers: list[Envelope] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+
+
+async def _ask(peers: Peers, address: PeerAddress) -> _Answer:
+    answer = _Answer(str(address.endpoint))
+    try:
+        async with asyncio.timeout(_ASK_MS / 1000):
+            await _read(await peers.meet(address), answer)
+    except TimeoutError:
+        answer.troubles.append(Trouble(answer.source, f"did not answer within {_ASK_MS // 1000} s"))
+    except FairError as error:
+        answer.troubles.append(Trouble(answer.source, error.what))
+    return answer
+
+
+async def _read(peer: Peer, answer: _Answer) -> None:
+    """Offers first, then the records of those who made them: that order leaves no offer without its record."""
+    answer.reached = True
+    answer.records.append(peer.record.envelope)
+    sellers: list[str] = []
+    async for offer in peer.directory.all_offers():
+        answer.offers.append(offer)
+        sellers.append(dsse.read(offer, Offer).issuer)
+        if len(sellers) >= _OFFERS_MAX:
+            answer.troubles.append(Trouble(answer.source, f"shows more than {_OFFERS_MAX} offers; the rest is left"))
+            break
+    for start in range(0, len(sellers), limits.FIND_MAX):
+        async for record in peer.directory.all_records(sellers[start : start + limits.FIND_MAX]):
+            answer.records.append(record)
+
+
+def _newest(
+    rows: Rows, found: Iterable[tuple[str, Envelope]], kind: type[B], now_ms: int, market: Market
+) -> list[Signed[B]]:
+    """The newest document of each issuer, checked; every other one that is not just an older copy is a trouble."""
+    newest: dict[str, Signed[B]] = {}
+    seen: set[bytes] = set()
+    for source, document in found:
+        mark = dsse.document_id(document)
+        if mark in seen:
+            continue
+        seen.add(mark)
+        try:
+            signed = dsse.receive(document, kind, me=BROADCAST, now_ms=now_ms, lifetime_max_ms=limits.BROADCAST_TTL_MS)
+            _take(rows, signed)
+        except PeerError as error:
+            if error.fault is not Fault.STALE:
+                market.troubles.append(Trouble(source, f"{_word(kind)}: {error.what}"))
+            continue
+        newest[signed.issuer] = signed
+    return list(newest.values())
+
+
+def _take(rows: Rows, signed: Signed[B]) -> None:
+    """Remember a document's sequence. Raises PeerError: STALE for an older one, CONFLICT for a second of the same."""
+    head = signed.doc.head
+    if head.audience != (BROADCAST,) or head.parent:
+        raise PeerError(Fault.WRONG_AUDIENCE, "it is not addressed to everyone")
+    kind, sequence = _word(type(signed.doc)), signed.doc.sequence
+    known = rows.get(SequenceRow, did=signed.issuer, kind=kind)
+    if known is not None and known.sequence > sequence:
+        raise PeerError(Fault.STALE, "a newer one has been seen")
+    if known is not None and known.sequence == sequence:
+        if known.document != signed.id:
+            raise PeerError(Fault.CONFLICT, "its issuer has signed two different ones with one sequence")
+        return
+    rows.save(SequenceRow(signed.issuer, kind, sequence, signed.id))
+
+
+def _word(kind: type[Broadcast]) -> str:
+    return "node record" if kind is NodeRecord else "offer"

@@ -1,0 +1,78 @@
+"""How a lease ends, over the network. Rule: only the ledger's signed word closes it, and only its own key's.
+
+A provider that took money has shown its keys to the ledger: here they are asked for, and the pictures opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gpufair.client import budget, purchases
+from gpufair.client.ledgers import Ledgers
+from gpufair.client.session import Session
+from gpufair.client.talk import Listen
+from gpufair.client.wallet import LeaseRow
+from gpufair.protocol.edge.channels import Peer
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.errors import FairError, Fault, PeerError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.messages import Chunk, Envelope, Fetch, KeyReveal
+
+_POLL_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
+
+
+class Settling:
+    """Asks ledgers about holds, and providers about deliveries, until a lease is over."""
+
+    def __init__(self, desk: Desk, store: RowStore, ledgers: Ledgers) -> None:
+        self._desk = desk
+        self._store = store
+        self._ledgers = ledgers
+
+    async def settle(self, session: Session, listen: Listen) -> bool:
+        """Ask the ledger, for about five seconds, until it says that the hold is closed; whether it did."""
+        for pause in (*_POLL_S, None):
+            if await self.look(session, listen):
+                return True
+            if pause is not None:
+                await asyncio.sleep(pause)
+        return False
+
+    async def look(self, session: Session, listen: Listen) -> bool:
+        """Ask the ledger once. Whether the hold is closed; False too if the ledger does not answer."""
+        with self._store.read() as rows:
+            lease = purchases.lease_row(rows, session.lease)
+        try:
+            peer = await self._ledgers.meet(purchases.ledger_of(lease))
+            answer = await self._ledgers.hold_state(peer, lease.id)
+            if answer is None:
+                return False
+            for event in session.on_hold_state(*answer).events:
+                listen(event)
+        except FairError:
+            return False
+        return answer[0].doc.closed
+
+    async def sweep(self) -> list[LeaseRow]:
+        """Look once after every lease for which money may be held. Returns those that are still open."""
+        with self._store.read() as rows:
+            waiting = [lease for lease in rows.all(LeaseRow, order="created_ms") if budget.is_open(lease)]
+        closed = {lease.id for lease in waiting if await self.look(self._session(lease), lambda _event: None)}
+        return [lease for lease in waiting if lease.id not in closed]
+
+    def _session(self, lease: LeaseRow) -> Session:
+        return Session(self._desk, self._store, lease.id)
+
+    async def refetch(self, session: Session, peer: Peer, job: bytes, picture: int, listen: Listen) -> None:
+        """Ask the provider for a delivery again, key included. Raises PeerError, PeerUnreachable."""
+        head = self._desk.head(peer.did, parent=session.lease)
+        request = self._desk.sign(Fetch(head, session.lease, job, picture))
+        async for part in peer.market.fetch_delivery(request.envelope):
+            match part:
+                case KeyReveal() if (part.job, part.picture) == (job, picture):
+                    for event in session.on(part).events:
+                        listen(event)
+                case Chunk() | Envelope():
+                    continue  # a locked delivery's ciphertext is in the wallet: it was there before the lock
+                case KeyReveal():
+                    raise PeerError(Fault.CONFLICT, "the provider sends the key of another delivery")
