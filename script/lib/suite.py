@@ -108,7 +108,8 @@ def body(args: list[str]) -> int:
             say(f"going on without Docker: {trouble.what}")
         if failed:
             say(f"FAILED before the tests: {', '.join(failed)}; this run can't pass")
-        code = run_tests([*([] if long else ["-m", "not long"]), *words], env)
+        # pyproject.toml leaves the long tests out; an empty choice takes all.
+        code = run_tests([*(["-m", ""] if long else []), *words], env)
     return code or int(bool(failed))
 
 
