@@ -64,7 +64,7 @@ INSTRUCTION_MAX = 16 * KIB
 """Bytes of a signed order that a ledger keeps for ever: a capture with its voucher, locks and keys has 4 KiB."""
 KEYS_PAGE = 4096
 """Keys in one answer about a hold."""
-LEDGER_BATCH = 256
+LEDGER_BATCH = 128
 """Orders that one commit makes durable together."""
 LEDGER_QUEUE = 8192
 """Orders that may wait for the writer."""
@@ -159,3 +159,6 @@ BUCKET_RATE = 200
 BUCKET_BURST = 400
 CONNECTIONS_TRACKED = 8192
 """Connections whose buckets are remembered; a full bucket is forgotten first, being the same as a new one."""
+
+CONTROL_MAX = 1 * MIB
+"""Bytes of one line between an owner's command and the running node."""

@@ -227,6 +227,11 @@ class Leases:
             if order.final and lease.state == LeaseState.CLOSING:
                 rows.save(_after(lease, LeaseEvent.SETTLE))
 
+    def live(self) -> int:
+        """How many leases are funded or open."""
+        with self._store.read() as rows:
+            return len(rows.all(LeaseRow, state=LIVE))
+
     def close_all(self, why: str) -> list[Effect]:
         """Close every lease that is open (the node stops for good)."""
         with self._store.read() as rows:

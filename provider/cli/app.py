@@ -1,0 +1,40 @@
+"""The commands of `gpufaird`, put together. Rule: every failure says what, why and what next, and has an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+from rich.console import Console
+
+from gpufair.protocol.errors import FairError
+from gpufair.provider.cli import ledger, lifecycle, models, setup
+
+app = typer.Typer(
+    help="Own and serve: sell this machine's GPU time, keep a directory, run a ledger.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+setup.register(app)
+lifecycle.register(app)
+app.add_typer(models.app, name="models", help="The model store.")
+app.add_typer(ledger.app, name="ledger", help="The ledger: issue, redeem, look, check.")
+
+
+def run() -> None:
+    """Run a command; an error of ours is a sentence, not a traceback."""
+    try:
+        app()
+    except FairError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": {"fault": error.fault.name.lower(), "what": error.what, "hint": error.hint}}))
+        else:
+            console = Console(stderr=True, highlight=False)
+            console.print(f"[red]error:[/] {error.what}", markup=True)
+            if error.hint:
+                console.print(f"       {error.hint}", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,92 @@
+"""The configuration that `init` writes. Rule: every key stands there with its meaning, the file is its manual."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from gpufair.protocol.units import show
+from gpufair.provider.config import PriceConfig
+
+PICTURE = 512 * 512 * 50 * 2
+"""Step-pixels of the picture that the price is explained with."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What `init` was told or found out. `rate` overrides the price of a step-megapixel."""
+
+    roles: tuple[str, ...]
+    listen: str
+    announce: tuple[str, ...]
+    peers: tuple[str, ...]
+    ledgers: tuple[str, ...]
+    runtime: str
+    image: str
+    gpus: tuple[str, ...]
+    price: PriceConfig
+    rate: int
+
+
+def render(choices: Choices) -> str:
+    """The text of config.toml."""
+    price = choices.price
+    rate = choices.rate or price.per_step_megapixel
+    example = show(-(-PICTURE * rate // 1_000_000))
+    return f"""\
+# gpufaird: what this node does. Money is in micro-credits: 1 credit = 1,000,000 of them.
+# After a change: `gpufaird doctor`, then restart.
+
+[node]
+listen = {_text(choices.listen)}
+announce = {_list(choices.announce)}   # how others reach this node, host:port; empty: the address it listens on
+roles = {_list(choices.roles)}
+peers = {_list(choices.peers)}   # nodes to be known at, as did:key:…@host:port or host:port
+
+[workers]
+runtime = {_text(choices.runtime)}   # docker: jobs in containers; process: no isolation; auto: docker if it is there
+image = {_text(choices.image)}   # the worker image by its digest, sha256:…
+docker_host = ""   # empty: DOCKER_HOST, else the usual socket
+gvisor = false   # run workers under gVisor (runsc must be known to the engine)
+concurrent_jobs = 1
+memory_mib = 4096   # for each worker
+cpus = 0.0   # cores for each worker; 0: an equal share of the machine
+gpus = {_list(choices.gpus)}   # UUIDs of the GPUs to sell (nvidia-smi -L); empty: the CPU
+
+[price]
+# A step-megapixel is a million pixels denoised for one step (twice with guidance).
+# At {rate}, a 512 x 512 picture of 50 guided steps earns {example}.
+per_step_megapixel = {rate}
+per_decoded_megapixel = {price.per_decoded_megapixel}
+per_cold_load = {price.per_cold_load}   # for loading a model that was not warm, paid up front
+per_adapter = {price.per_adapter}
+minimum = {price.minimum}   # the least that a job costs
+
+[limits]
+pixels = 1048576   # of one picture
+steps = 100
+count = 16   # pictures of one job
+queue = 8   # jobs that may wait
+window = 100000   # unpaid work under one lease: the most that you risk with a stranger
+unsecured = 1000000   # unpaid work for all strangers together
+cap = 1000000000   # the most that one lease may cost
+lease_minutes = 240
+capture_at = 10000000   # collect from the ledger in between when this much waits
+
+[models]
+allow = []   # names or digests; empty: every model in the store
+refuse = []
+
+[ledger]
+accepted = {_list(choices.ledgers)}   # ledgers that you trust with your earnings
+auditors = []   # dids that may read the whole journal, if this node runs a ledger
+"""
+
+
+def _text(value: str) -> str:
+    # A JSON string of plain text is a TOML basic string.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _list(values: tuple[str, ...]) -> str:
+    return "[" + ", ".join(map(_text, values)) + "]"

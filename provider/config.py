@@ -1,0 +1,197 @@
+"""What the owner decides, in one file. Rule: read once, checked whole, frozen; an unknown key is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from gpufair.protocol import limits
+from gpufair.protocol.addresses import Endpoint, PeerAddress
+from gpufair.protocol.errors import FairError, Fault, LocalError
+from gpufair.protocol.messages import Role
+
+T = TypeVar("T")
+
+CONFIG_FILE = "config.toml"
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """Where the node listens, how others reach it, and what it does."""
+
+    listen: str = "0.0.0.0:7700"
+    announce: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ("provider", "directory")
+    peers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkersConfig:
+    """How jobs run: in containers where an engine is found (`auto`), and with how much of the machine."""
+
+    runtime: str = "auto"
+    image: str = ""
+    docker_host: str = ""
+    gvisor: bool = False
+    concurrent_jobs: int = 1
+    memory_mib: int = 4096
+    cpus: float = 0.0
+    gpus: tuple[str, ...] = ()
+    null: bool = False
+
+
+@dataclass(frozen=True)
+class PriceConfig:
+    """The price sheet of every model that has none of its own, in micro-credits."""
+
+    per_step_megapixel: int = 0
+    per_decoded_megapixel: int = 0
+    per_cold_load: int = 0
+    per_adapter: int = 0
+    minimum: int = 0
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """The largest job, the largest lease, and how much unpaid work strangers get."""
+
+    pixels: int = 1024 * 1024
+    steps: int = 100
+    count: int = 16
+    queue: int = 8
+    window: int = 100_000
+    unsecured: int = 1_000_000
+    cap: int = 1_000_000_000
+    lease_minutes: int = 240
+    capture_at: int = 10_000_000
+
+
+@dataclass(frozen=True)
+class ModelsConfig:
+    """Which models may be sold: by digest (hex, or its beginning) or name. An empty allow list allows all."""
+
+    allow: tuple[str, ...] = ()
+    refuse: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LedgerConfig:
+    """A ledger that this provider trusts with its earnings: `did@host:port`."""
+
+    accepted: tuple[str, ...] = ()
+    auditors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole file."""
+
+    node: NodeConfig = field(default_factory=NodeConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+    price: PriceConfig = field(default_factory=PriceConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    ledger: LedgerConfig = field(default_factory=LedgerConfig)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The node's roles."""
+        return tuple(Role[name.upper()] for name in self.node.roles)
+
+
+def load(path: Path) -> Config:
+    """Read a node's configuration. Raises LocalError that names the key, what is wrong, and what would be right."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LocalError(Fault.UNKNOWN, f"there is no {path}", hint="run `gpufaird init` first") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise LocalError(Fault.MALFORMED, f"{path} can't be read: {error}") from error
+    config = _section(Config, data, str(path))
+    _check(config, str(path))
+    return config
+
+
+def _section(kind: type[T], data: dict[str, Any], where: str) -> T:
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise _wrong(where, unknown[0], f"is not a key here: there are {', '.join(known)}")
+    values: dict[str, Any] = {}
+    for name, spec in known.items():
+        if name not in data:
+            if spec.default is MISSING and spec.default_factory is MISSING:
+                raise _wrong(where, name, "is missing")
+            continue
+        values[name] = _value(hints[name], data[name], where, name)
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str, name: str) -> Any:
+    if isinstance(value, dict) and isinstance(hint, type):
+        return _section(hint, value, f"{where} [{name}]")
+    if hint == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise _wrong(where, name, "must be a list of texts")
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise _wrong(where, name, f"must be of type {hint.__name__}, not {type(value).__name__}")
+    if hint is int and not 0 <= value <= limits.AMOUNT_MAX:
+        raise _wrong(where, name, f"is {value}: it must be 0 to {limits.AMOUNT_MAX}")
+    return value
+
+
+def _check(config: Config, where: str) -> None:
+    """What one key can't know about another."""
+    node, work, size = config.node, config.workers, config.limits
+    for name in node.roles:
+        if name.upper() not in Role.__members__ or name == "unspecified":
+            raise _wrong(where, "roles", f"{name!r} is no role: there are provider, directory, ledger")
+    if not node.roles:
+        raise _wrong(where, "roles", "must name at least one role")
+    for key, texts, parse in (
+        ("announce", node.announce, Endpoint.parse),
+        ("peers", node.peers, PeerAddress.parse),
+        ("accepted", config.ledger.accepted, PeerAddress.parse),
+    ):
+        for text in texts:
+            try:
+                parse(text)
+            except FairError as error:
+                raise _wrong(where, key, f"{text!r}: {error.what}") from error
+    for key, value, low, high in (
+        ("concurrent_jobs", work.concurrent_jobs, 1, 64),
+        ("memory_mib", work.memory_mib, 256, 16 * 1024 * 1024),
+        ("pixels", size.pixels, 64, limits.PIXELS_MAX),
+        ("steps", size.steps, 1, limits.STEPS_MAX),
+        ("count", size.count, 1, limits.COUNT_MAX),
+        ("queue", size.queue, 1, limits.QUEUE_MAX),
+        ("window", size.window, 1, limits.AMOUNT_MAX),
+        ("cap", size.cap, 1, limits.AMOUNT_MAX),
+        ("lease_minutes", size.lease_minutes, 1, limits.LEASE_MAX_MS // limits.MINUTE),
+        ("capture_at", size.capture_at, 1, limits.AMOUNT_MAX),
+    ):
+        if not low <= value <= high:
+            raise _wrong(where, key, f"is {value}: it must be {low} to {high}")
+    _check_provider(config, where)
+
+
+def _check_provider(config: Config, where: str) -> None:
+    node, work = config.node, config.workers
+    if work.runtime not in ("auto", "docker", "process"):
+        raise _wrong(where, "runtime", f"{work.runtime!r} is none of auto, docker, process")
+    if work.gvisor and work.runtime == "process":
+        raise _wrong(where, "gvisor", 'needs runtime = "docker"')
+    if "provider" in node.roles and not config.price.per_step_megapixel:
+        raise _wrong(where, "per_step_megapixel", "must be at least 1: that is what you earn")
+    if "provider" in node.roles and not config.ledger.accepted:
+        raise _wrong(where, "accepted", "names no ledger: say which ledgers you trust, as did:key:…@host:port")
+
+
+def _wrong(where: str, key: str, what: str) -> LocalError:
+    return LocalError(Fault.MALFORMED, f"{where}: {key} {what}", hint="mend that line, then `gpufaird doctor`")

@@ -1,0 +1,78 @@
+"""The owner's line to the running node. Rule: a Unix socket that only the owner can open; one JSON line in, one out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpufair.protocol import limits
+from gpufair.protocol.errors import FairError, Fault, LocalError
+
+log = logging.getLogger(__name__)
+
+Command = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class ControlServer:
+    """Answers the owner's commands."""
+
+    def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
+        self._path, self._commands = path, commands
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. A socket that a crash left behind is replaced: the node's lock says that nobody else runs."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=limits.CONTROL_MAX)
+        self._path.chmod(0o600)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = await self._answer(await reader.readline())
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+        except (ConnectionError, ValueError) as error:
+            log.debug("a control connection broke: %s", error)
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            asked = json.loads(line)
+            command = self._commands[asked["command"]]
+        except (ValueError, KeyError, TypeError):
+            return {"error": f"unknown command: there are {', '.join(sorted(self._commands))}"}
+        try:
+            return await command()
+        except FairError as error:
+            return {"error": str(error)}
+
+
+async def ask(path: Path, command: str, *, timeout_s: float = 30) -> dict[str, Any]:
+    """Send a command to the node that runs in this home. Raises LocalError if none does."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(str(path), limit=limits.CONTROL_MAX)
+            writer.write(json.dumps({"command": command}).encode() + b"\n")
+            await writer.drain()
+            answer: dict[str, Any] = json.loads(await reader.readline())
+            writer.close()
+    except (OSError, ValueError, TimeoutError) as error:
+        raise LocalError(Fault.UNAVAILABLE, "no node answers here", hint="start it with `gpufaird up`") from error
+    if "error" in answer:
+        raise LocalError(Fault.NOT_ALLOWED, str(answer["error"]))
+    return answer

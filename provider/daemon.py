@@ -1,0 +1,197 @@
+"""The composition root. Rule: every object of a running node is made here, once, and handed what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import IO, Any
+
+from gpufair.protocol.edge.channels import Peers
+from gpufair.protocol.edge.keys import Keys
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sqlite import open_database
+from gpufair.protocol.edge.system import SystemClock, SystemRandom
+from gpufair.protocol.errors import Fault, LocalError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.messages import Envelope, Role
+from gpufair.provider import report
+from gpufair.provider.config import Config
+from gpufair.provider.control import ControlServer
+from gpufair.provider.directory.directory import Directory
+from gpufair.provider.directory.office import DirectoryDesk
+from gpufair.provider.directory.store import DirectoryStore
+from gpufair.provider.home import Home
+from gpufair.provider.jobs.store import TABLES
+from gpufair.provider.ledger import Ledger, Writer, open_store
+from gpufair.provider.ledger.office import LedgerService
+from gpufair.provider.rpc.publisher import Publisher
+from gpufair.provider.rpc.server import NodeServer, serve
+from gpufair.provider.sales.offers import Broadcasts
+from gpufair.provider.selling import Seller, open_runtime
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS = "gpufair.provider.jobs:migrations"
+SOFTWARE = f"gpufair/{version('gpufair')}"
+
+
+class Node:
+    """One running gpufaird: its roles, its server, its owner's line."""
+
+    def __init__(self, home: Home, config: Config, keys: Keys) -> None:
+        self.home, self.config, self.keys = home, config, keys
+        self.desk = Desk(keys.signer, SystemClock(), SystemRandom())
+        self.stopping = asyncio.Event()
+        self.port = 0
+        self._lock: IO[str] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open the stores, reconcile, listen, publish. Raises LocalError with what to do if any of it can't be."""
+        self._lock = _alone(self.home)
+        self.store = RowStore(open_database(self.home.jobs, MIGRATIONS), TABLES)
+        self.peers = Peers(self.desk.clock)
+        self.directory = DirectoryDesk(
+            Directory(DirectoryStore(self.home.directory), self.desk.clock), lambda: self.broadcasts.record().envelope
+        )
+        self.ledger = self._open_ledger() if Role.LEDGER in self.config.roles else None
+        self.seller: Seller | None = None
+        self.broadcasts = Broadcasts(
+            self.desk, self.store, roles=self.config.roles, endpoints=self._endpoints,
+            certificate=self.keys.tls.certificate, sealing_key=self.keys.sealing_public, software=SOFTWARE,
+        )  # fmt: skip
+        if Role.PROVIDER in self.config.roles:
+            runtime = await open_runtime(self.config, self.home, self.keys.did)
+            self.seller = Seller(
+                self.home, self.config, self.keys, self.desk, self.store, self.peers, runtime, self.broadcasts
+            )  # fmt: skip
+        self.server = self._serve()
+        self.port = self.server.port
+        await self.server.start()
+        if self.seller is not None:
+            await self.seller.start()
+        self.publisher = Publisher(self._documents, self.directory, self.peers, self.config.node.peers)
+        await self.publisher.round()
+        self._tasks = [asyncio.create_task(self.publisher.run())]
+        self.control = ControlServer(self.home.socket, self._commands())
+        await self.control.start()
+        log.info("node %s serves on port %d as %s", self.keys.did, self.port, ", ".join(self.config.node.roles))
+
+    async def run(self) -> None:
+        """Serve until told to stop, or until a drain is through."""
+        await self.stopping.wait()
+
+    async def stop(self) -> None:
+        """Hand back what runs, settle what is open, leave no worker behind."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.control.stop()
+        if self.seller is not None:
+            await self.seller.stop()
+        await self.server.stop()
+        await self.peers.close()
+        self.directory.close()
+        if self.ledger is not None:
+            self.ledger.close()
+        self.store.close()
+        if self._lock is not None:
+            self._lock.close()
+        log.info("node stopped")
+
+    def _open_ledger(self) -> LedgerService:
+        store = open_store(self.home.ledger, self.keys.did)
+        ledger = Ledger(self.desk, store, auditors=self.config.ledger.auditors)
+        return LedgerService(Writer(ledger), ledger, store)
+
+    def _endpoints(self) -> tuple[str, ...]:
+        if self.config.node.announce:
+            return self.config.node.announce
+        host = self.config.node.listen.rpartition(":")[0].strip("[]")
+        return (f"127.0.0.1:{self.port}",) if host in ("0.0.0.0", "::", "") else (f"{host}:{self.port}",)  # noqa: S104
+
+    def _serve(self) -> NodeServer:
+        return serve(
+            listen=self.config.node.listen,
+            tls_identity=self.keys.tls,
+            directory=self.directory,
+            market=self.seller.market if self.seller is not None else None,
+            ledger=self.ledger,
+        )
+
+    def _documents(self) -> Sequence[Envelope]:
+        record = self.broadcasts.record().envelope
+        return (record,) if self.seller is None else (record, self.seller.offers.current().envelope)
+
+    # --- the owner's commands ------------------------------------------------------------------------------------
+
+    def _commands(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "pause": lambda: self._gate(paused=True),
+            "resume": lambda: self._gate(paused=False),
+            "drain": self._drain,
+            "stop": self._stop,
+        }
+
+    async def status(self) -> dict[str, Any]:
+        """Everything that `gpufaird status` shows."""
+        now = self.desk.now_ms()
+        answer: dict[str, Any] = {
+            "did": self.keys.did,
+            "port": self.port,
+            "endpoints": list(self._endpoints()),
+            "roles": list(self.config.node.roles),
+            "software": SOFTWARE,
+            "peers": report.peers(self.publisher.states),
+        }
+        if self.seller is not None:
+            answer["provider"] = {**self.seller.status(), **report.earnings(self.store, now)}
+        if self.ledger is not None:
+            answer["ledger"] = self.ledger.status()
+        return answer
+
+    async def _gate(self, *, paused: bool) -> dict[str, Any]:
+        if self.seller is None:
+            raise LocalError(Fault.NOT_ALLOWED, "this node is no provider: there is nothing to pause")
+        self.seller.gate.paused = paused
+        await self.publisher.round()
+        return {"paused": paused}
+
+    async def _drain(self) -> dict[str, Any]:
+        if self.seller is None:
+            raise LocalError(Fault.NOT_ALLOWED, "this node is no provider: there is nothing to drain")
+        self.seller.gate.draining = True
+        await self.publisher.round()
+        self._tasks.append(asyncio.create_task(self._stop_when_drained(self.seller)))
+        return {"draining": True}
+
+    async def _stop_when_drained(self, seller: Seller) -> None:
+        await seller.drained()
+        self.stopping.set()
+
+    async def _stop(self) -> dict[str, Any]:
+        self.stopping.set()
+        return {"stopping": True}
+
+
+def _alone(home: Home) -> IO[str]:
+    """Hold the home's lock: two nodes on the same stores would sign against each other."""
+    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = home.lock.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        hint = "stop it first (`gpufaird drain`), or give this one another --home"
+        raise LocalError(Fault.CONFLICT, f"a node is running in {home.root} already", hint=hint) from error
+    with contextlib.suppress(OSError):
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+    return lock

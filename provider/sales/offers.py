@@ -1,0 +1,147 @@
+"""The node record and the offer. Rule: sequences only grow, across restarts too; only the newest offer is for sale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gpufair.protocol import limits
+from gpufair.protocol.addresses import PeerAddress
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.envelope import Signed
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.messages import (
+    BidClass,
+    LedgerRef,
+    ModelOffer,
+    NodeRecord,
+    Offer,
+    Precision,
+    Role,
+    Scheduler,
+    Task,
+    WorkerImage,
+)
+from gpufair.provider.jobs.store import CounterRow
+from gpufair.provider.sales.ask import AskPolicy
+from gpufair.provider.sales.stock import Stock
+
+RENEW_AFTER_MS = limits.BROADCAST_TTL_MS // 3
+
+
+class Broadcasts:
+    """The node's record: made anew when it is a third through its life.
+
+    `endpoints` is asked each time: the port may have been chosen by the system after this was made.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        store: RowStore,
+        *,
+        roles: tuple[Role, ...],
+        endpoints: Callable[[], tuple[str, ...]],
+        certificate: bytes,
+        sealing_key: bytes,
+        software: str,
+    ) -> None:
+        self._desk, self._store = desk, store
+        self._roles, self._endpoints, self._certificate = roles, endpoints, certificate
+        self._sealing_key, self._software = sealing_key, software
+        self._record: Signed[NodeRecord] | None = None
+
+    def sequence(self, name: str) -> int:
+        """The next sequence of a kind of broadcast: max(last + 1, unix ms), on disk before it is used."""
+        with self._store.begin() as rows:
+            last = rows.get(CounterRow, name=name)
+            value = max(self._desk.now_ms(), last.value + 1 if last else 1)
+            rows.save(CounterRow(name, value))
+        return value
+
+    def record(self) -> Signed[NodeRecord]:
+        """The node record to show now."""
+        if self._record is None or _is_old(self._record, self._desk.now_ms()):
+            self._record = self._desk.sign(
+                NodeRecord(
+                    head=self._desk.broadcast_head(), sequence=self.sequence("record"), roles=self._roles,
+                    endpoints=self._endpoints(), tls_certificate=self._certificate, sealing_key=self._sealing_key,
+                    software=self._software,
+                )
+            )  # fmt: skip
+        return self._record
+
+
+class Offers:
+    """The provider's offer: made anew when the stock has changed or a third of its life is over."""
+
+    def __init__(self, desk: Desk, broadcasts: Broadcasts, stock: Stock, ask: AskPolicy) -> None:
+        self._desk, self._broadcasts, self._stock, self._ask = desk, broadcasts, stock, ask
+        self._offers: list[Signed[Offer]] = []
+        self._content: object = None
+
+    def current(self) -> Signed[Offer]:
+        """The newest offer, renewed first if need be."""
+        record, content = self._broadcasts.record(), self._now()
+        newest = self._offers[-1] if self._offers else None
+        if newest is None or content != self._content or newest.doc.record != record.id or _is_old(
+            newest, self._desk.now_ms()
+        ):  # fmt: skip
+            self._content = content
+            newest = self._desk.sign(self._make(record.id))
+            self._offers = [*self._offers[-7:], newest]
+        return newest
+
+    def biddable(self, offer: bytes) -> Signed[Offer] | None:
+        """The offer with this id, if it is the newest, or was superseded less than a minute ago (rule 20)."""
+        newest = self.current()
+        now = self._desk.now_ms()
+        for index, known in enumerate(self._offers):
+            if known.id == offer:
+                superseded = known is not newest and self._offers[index + 1].doc.head.issued_at_ms
+                in_grace = not superseded or now <= superseded + limits.SUPERSEDED_GRACE_MS
+                return known if in_grace else None
+        return None
+
+    def was_ours(self, offer: bytes) -> bool:
+        """Whether we made this offer not long ago."""
+        return any(known.id == offer for known in self._offers)
+
+    def _now(self) -> object:
+        """What a change of would make a new offer. The queue counts only as empty or not: it changes all the time."""
+        stock = self._stock
+        models = tuple((m.digest, m.name, stock.state(m.digest), self._ask.sheet(m.digest)) for m in stock.models())
+        return models, stock.queue_free > 0, stock.gate.reasons(), stock.shelf.profiles
+
+    def _make(self, record: bytes) -> Offer:
+        stock, config = self._stock, self._stock.config
+        closed = bool(stock.gate.reasons())
+        models = [
+            ModelOffer(m.digest, m.name, m.family, m.licence, stock.state(m.digest), self._ask.sheet(m.digest))
+            for m in stock.models()[: limits.OFFER_MODELS_MAX]
+        ]
+        ledgers = [PeerAddress.parse(text) for text in config.ledger.accepted]
+        return Offer(
+            head=self._desk.broadcast_head(),
+            sequence=self._broadcasts.sequence("offer"),
+            record=record,
+            gpus=stock.gpus,
+            cpu_cores=stock.cpu_cores,
+            memory_bytes=stock.memory_bytes,
+            tasks=(Task.TEXT_TO_IMAGE,),
+            schedulers=tuple(s for s in Scheduler if s not in (Scheduler.UNSPECIFIED, Scheduler.LCM)),
+            precisions=(Precision.EXACT,),
+            classes=(BidClass.ON_DEMAND,),
+            models=() if closed else tuple(models),
+            worker_images=(WorkerImage(stock.worker_image, stock.worker_name),),
+            ledgers=tuple(LedgerRef(ledger.did, str(ledger.endpoint)) for ledger in ledgers),
+            isolation=stock.isolation,
+            profiles=tuple(sorted(stock.shelf.profiles))[: limits.OFFER_PROFILES_MAX],
+            limits=stock.limits,
+            window_max=config.limits.window,
+            queue_free=stock.queue_free,
+            region="",
+        )
+
+
+def _is_old(document: Signed[NodeRecord] | Signed[Offer], now_ms: int) -> bool:
+    return now_ms >= document.doc.head.issued_at_ms + RENEW_AFTER_MS

@@ -1,0 +1,164 @@
+"""The provider role put together. Rule: like the daemon, it makes and connects; the rooms decide."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from gpufair.protocol.edge.channels import Peers
+from gpufair.protocol.edge.keys import Keys
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.errors import FairError, LocalError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.messages import Gpu
+from gpufair.provider.config import Config
+from gpufair.provider.hardware.probe import Hardware, probe
+from gpufair.provider.home import Home
+from gpufair.provider.jobs.leases import Policy
+from gpufair.provider.jobs.office import JobOffice
+from gpufair.provider.models.store import ModelStore
+from gpufair.provider.rpc.ledgers import Ledgers
+from gpufair.provider.sales.admission import Admission
+from gpufair.provider.sales.ask import FixedAsk
+from gpufair.provider.sales.offers import Broadcasts, Offers
+from gpufair.provider.sales.office import MarketDesk
+from gpufair.provider.sales.stock import Gate, Model, Stock
+from gpufair.provider.workers.outcome import WorkerFailedError
+from gpufair.provider.workers.pool import Pool
+from gpufair.provider.workers.process import ProcessRuntime
+from gpufair.provider.workers.runtime import Runtime, Variant, WorkerSpec
+
+log = logging.getLogger(__name__)
+
+
+class Seller:
+    """Everything that a provider needs to sell."""
+
+    def __init__(
+        self,
+        home: Home,
+        config: Config,
+        keys: Keys,
+        desk: Desk,
+        store: RowStore,
+        peers: Peers,
+        runtime: Runtime,
+        broadcasts: Broadcasts,
+    ) -> None:
+        self._runtime = runtime
+        self.models = ModelStore(home.models)
+        self.hardware = probe(home.models)
+        specs = tuple(worker_specs(config, home, self.hardware))
+        self.pool = Pool(runtime, specs, self.models.path, desk.random)
+        self.gate = Gate()
+        self.jobs: JobOffice
+        self.stock = Stock(
+            config, self._on_sale, self.pool, self.gate,
+            gpus=_gpus(self.hardware, config), cpu_cores=self.hardware.cpu_cores, isolation=runtime.isolation,
+            worker_image=runtime.worker_image, worker_name=runtime.name, waiting=lambda: self.jobs.runner.waiting,
+        )  # fmt: skip
+        self.jobs = JobOffice(
+            desk, store, policy=Policy(capture_at=config.limits.capture_at), admission=self.stock.admit,
+            workers=self.pool, ledgers=Ledgers(peers, config.ledger.accepted), sealing_key=keys.sealing,
+            certificate_sha256=keys.tls.certificate_sha256,
+        )  # fmt: skip
+        self.offers = Offers(desk, broadcasts, self.stock, FixedAsk(config.price))
+        self.market = MarketDesk(Admission(desk, store, self.jobs.leases, self.offers, self.stock), self.jobs)
+        self._warming: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """End what a crash left behind, reconcile the leases, and warm a worker."""
+        reaped = await self.pool.reap()
+        if reaped:
+            log.warning("%d workers of an earlier run were ended", reaped)
+        await self.jobs.start()
+        self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        """Load a model ahead of the first job: then the offer can say `warm`, and charges no cold load."""
+        for model in self.stock.models()[:1]:
+            try:
+                load_ms = await self.pool.warm(model.digest)
+                log.info("model %s is warm after %d ms", model.name, load_ms)
+            except (WorkerFailedError, FairError) as error:
+                log.warning("no worker could be warmed: %s", error)
+
+    async def drained(self) -> None:
+        """Wait until no lease is open and nothing runs."""
+        while self.jobs.busy() or self.jobs.leases.live():
+            await asyncio.sleep(0.2)
+
+    async def stop(self) -> None:
+        """Hand back, settle, and end every worker."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        await self.jobs.stop(settle=True)
+        await self.pool.close()
+        await self._runtime.close()
+
+    def status(self) -> dict[str, Any]:
+        """What the owner wants to know of the work."""
+        return {
+            "runtime": self._runtime.name,
+            "isolation": self._runtime.isolation.name.lower(),
+            "worker_image": self._runtime.worker_image.hex(),
+            "workers": self.pool.size,
+            "running": self.jobs.runner.running,
+            "waiting": self.jobs.runner.waiting,
+            "paused": self.gate.paused,
+            "draining": self.gate.draining,
+            "models": [
+                {"digest": m.digest.hex(), "name": m.name, "state": self.stock.state(m.digest).name.lower()}
+                for m in self.stock.models()
+            ],
+            "last_error": self.jobs.collector.last_error or self.pool.last_error,
+        }
+
+    def _on_sale(self) -> list[Model]:
+        return [Model(m.digest, m.name, m.family, m.licence) for m in self.models.list()]
+
+
+async def open_runtime(config: Config, home: Home, did: str) -> Runtime:
+    """The runtime that the owner chose; `auto` takes containers where engine and image are there, else processes."""
+    work = config.workers
+    if work.runtime == "process":
+        return ProcessRuntime(node=did, state=home.workers)
+    from gpufair.provider.workers.docker import DockerRuntime
+
+    try:
+        return await DockerRuntime.connect(node=did, image=work.image, host=work.docker_host, gvisor=work.gvisor)
+    except LocalError as error:
+        if work.runtime == "docker" or work.gvisor:
+            raise
+        log.warning("no containers here (%s): jobs run as processes, and the offer says isolation none", error.what)
+        return ProcessRuntime(node=did, state=home.workers)
+
+
+def worker_specs(config: Config, home: Home, hardware: Hardware) -> list[WorkerSpec]:
+    """What each worker is granted: its share of cores and memory, and a GPU where the owner gives one."""
+    work = config.workers
+    share = work.cpus or max(1.0, hardware.cpu_cores / work.concurrent_jobs)
+    content = home.models / "content"
+    content.mkdir(parents=True, exist_ok=True)
+    gpus: list[str | None] = [*work.gpus] or [None]
+    return [
+        WorkerSpec(
+            models=content,
+            memory_bytes=work.memory_mib * 1024 * 1024,
+            cpu_milli=round(share * 1000),
+            threads=max(1, round(share)),
+            gpu=gpus[index % len(gpus)],
+            variant=Variant.NULL if work.null else Variant.WORKER,
+        )
+        for index in range(work.concurrent_jobs)
+    ]
+
+
+def _gpus(hardware: Hardware, config: Config) -> tuple[Gpu, ...]:
+    chosen = [device for device in hardware.gpus.devices if device.uuid in config.workers.gpus]
+    kinds: dict[tuple[str, int], int] = {}
+    for device in chosen:
+        kinds[device.name, device.memory_bytes] = kinds.get((device.name, device.memory_bytes), 0) + 1
+    return tuple(Gpu(name, memory, count) for (name, memory), count in kinds.items())
