@@ -29,6 +29,19 @@ from gpufair.provider.ledger.store import LedgerStatus, Store
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """An order that passed every cheap check at `at_ms`; its signatures are still to be checked."""
+
+    order: Signed[Order]
+    at_ms: int
+    late: PeerError | None
+
+    def prepared(self, instruction: Instruction) -> Prepared:
+        """The order once its signatures hold."""
+        return Prepared(instruction, self.at_ms, self.late)
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """An order whose signatures hold, as it arrived. `late` is why it may only get a recorded answer, if so."""
 
@@ -87,6 +100,11 @@ class Ledger:
 
     def prepare(self, document: Envelope) -> Prepared:
         """Everything about an order that needs no transaction; costs the signatures. Raises PeerError."""
+        opened = self.open(document)
+        return opened.prepared(book.instruct(envelope.authenticate(opened.order)))
+
+    def open(self, document: Envelope) -> Opened:
+        """The cheap half of `prepare`: nothing is believed yet. Raises PeerError."""
         now = self._desk.now_ms()
         if len(document.payload) > limits.INSTRUCTION_MAX:
             raise PeerError(Fault.TOO_LARGE, f"an order has {len(document.payload)} bytes of {limits.INSTRUCTION_MAX}")
@@ -98,7 +116,7 @@ class Ledger:
             raise late
         if isinstance(order.doc, Capture):
             self._check_lease(order.doc.lease)
-        return Prepared(book.instruct(envelope.authenticate(order)), now, late)
+        return Opened(order, now, late)
 
     def post(self, prepared: Sequence[Prepared]) -> list[Envelope | PeerError]:
         """Decide prepared orders, in this order, in one transaction that is on disk when this returns."""
@@ -198,8 +216,10 @@ class Ledger:
 
 
 def _lateness(order: Signed[Order], now_ms: int) -> PeerError | None:
+    # A capture must find its way whenever we are up again: like its voucher it lives as long as the hold.
+    lifetime = limits.HOLD_MAX_MS if isinstance(order.doc, Capture) else limits.COMMAND_TTL_MS
     try:
-        envelope.check_time(order.doc.head, now_ms, lifetime_max_ms=limits.COMMAND_TTL_MS)
+        envelope.check_time(order.doc.head, now_ms, lifetime_max_ms=lifetime)
     except PeerError as error:
         return error
     return None
