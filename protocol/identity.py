@@ -14,6 +14,10 @@ from gpufair.protocol.errors import Fault, PeerError
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _ED25519_MULTICODEC = b"\xed\x01"
 _PREFIX = "did:key:z"
+_FIELD = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_WEAK = frozenset((0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8))
+"""The y of the eight points of small order: signatures under such a key can be made by anybody."""
 
 
 class Signer(Protocol):
@@ -69,6 +73,9 @@ def public_key(did: str) -> Ed25519PublicKey:
     raw = _unbase58(did[len(_PREFIX) :])
     if len(raw) != 34 or not raw.startswith(_ED25519_MULTICODEC):
         raise PeerError(Fault.MALFORMED, "the identity is not an Ed25519 did:key")
+    y = int.from_bytes(raw[2:], "little") % 2**255
+    if y >= _FIELD or y in _WEAK:
+        raise PeerError(Fault.MALFORMED, "the identity's key is not one that only its owner can sign with")
     return Ed25519PublicKey.from_public_bytes(raw[2:])
 
 

@@ -51,14 +51,6 @@ class PublishAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class JournalPage:
-    """A piece of the journal (events, verbatim) and the signed head."""
-
-    events: Annotated[tuple[Annotated[bytes, f.Size(1, limits.MESSAGE_MAX)], ...], f.Size(0, limits.JOURNAL_PAGE)]
-    head: Envelope
-
-
-@dataclass(frozen=True, slots=True)
 class FetchPart:
     """One piece of a fetched delivery: exactly one of the three."""
 

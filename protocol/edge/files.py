@@ -36,12 +36,15 @@ def read_private(path: Path, *, limit: int) -> bytes:
         raise LocalError(Fault.UNKNOWN, f"{path} does not exist") from error
     except OSError as error:
         raise LocalError(Fault.NOT_ALLOWED, f"{path} cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
             raise LocalError(Fault.MALFORMED, f"{path} is not a file")
-        _refuse_shared(path, info.st_mode, "600")
-        data = file.read(limit + 1)
+        _refuse_shared(path, mode, "600")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(handle)
     if len(data) > limit:
         raise LocalError(Fault.TOO_LARGE, f"{path} has more than {limit} bytes")
     return data

@@ -16,6 +16,7 @@ from gpufair.protocol.edge.calls import Part
 from gpufair.protocol.edge.status import PeerUnreachable
 from gpufair.protocol.edge.streams import ExecuteStream, parts
 from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.journal import JournalPage
 from gpufair.protocol.messages import Envelope
 
 _Unary = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
@@ -156,5 +157,5 @@ class LedgerPeer(_Service):
 
     async def journal(self, query: Envelope) -> tuple[tuple[bytes, ...], Envelope]:
         """A page of events, verbatim, from the query's `since` on, and the signed head of the whole journal."""
-        page = wire.decode(calls.JournalPage, await self._ask("Journal", wire.encode(query)))
+        page = wire.decode(JournalPage, await self._ask("Journal", wire.encode(query)))
         return page.events, page.head

@@ -6,6 +6,11 @@ import os
 import time
 
 
+def monotonic_s() -> float:
+    """Seconds on a clock that is never set: for waits and rates, never for a date."""
+    return time.monotonic()
+
+
 class SystemClock:
     """The machine's wall clock."""
 

@@ -30,6 +30,13 @@ class Guard(grpc.aio.ServerInterceptor):
     def __init__(self, buckets: Buckets, random: Random) -> None:
         self._buckets = buckets
         self._random = random
+        self._running: set[asyncio.Task[Any] | None] = set()
+
+    async def idle(self, within_s: float) -> None:
+        """Wait until every call has ended, cancelled ones too: what they clean up may need the house as it stands."""
+        running = [task for task in self._running if task is not None]
+        if running:
+            await asyncio.wait(running, timeout=within_s)
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]], details: grpc.HandlerCallDetails
@@ -45,6 +52,8 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def _guarded(self, behaviour: Callable[..., Any], method: str, handler: _Handler) -> Callable[..., Awaitable[Any]]:
         async def guarded(request: Any, context: Any) -> Any:
+            task = asyncio.current_task()
+            self._running.add(task)
             try:
                 self._admit(context.peer())
                 source = self._paced(request, context.peer()) if handler.request_streaming else request
@@ -57,6 +66,8 @@ class Guard(grpc.aio.ServerInterceptor):
                 raise
             except Exception as error:  # whatever an office raises, the peer gets a typed refusal
                 await self._refuse(error, method, context)
+            finally:
+                self._running.discard(task)
 
         return guarded
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Callable
 
 import grpc
@@ -13,7 +12,7 @@ from grpc_health.v1 import health, health_pb2
 from gpufair.protocol import limits
 from gpufair.protocol.edge import calls, tls
 from gpufair.protocol.edge.channels import MESSAGE_OPTIONS
-from gpufair.protocol.edge.system import SystemRandom
+from gpufair.protocol.edge.system import SystemRandom, monotonic_s
 from gpufair.protocol.edge.tls import TlsIdentity
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.ports import Random
@@ -22,6 +21,8 @@ from gpufair.provider.rpc.bucket import Buckets
 from gpufair.provider.rpc.guard import Guard
 from gpufair.provider.rpc.offices import DirectoryOffice, LedgerOffice, MarketOffice
 
+_CLEANUP_S = limits.CONNECT_TIMEOUT_MS / 1000
+"""How long a cancelled call may take to clean up after itself when the node stops."""
 _OPTIONS = (
     *MESSAGE_OPTIONS,
     ("grpc.max_concurrent_streams", limits.STREAMS_MAX),
@@ -37,8 +38,9 @@ _OPTIONS = (
 class NodeServer:
     """A bound server; `port` is the one that it got."""
 
-    def __init__(self, server: grpc.aio.Server, services_offered: tuple[str, ...], port: int) -> None:
+    def __init__(self, server: grpc.aio.Server, guard: Guard, services_offered: tuple[str, ...], port: int) -> None:
         self._server = server
+        self._guard = guard
         self._services = services_offered
         self._health = health.aio.HealthServicer()
         server.add_generic_rpc_handlers((_health_service(self._health),))
@@ -51,9 +53,10 @@ class NodeServer:
         await self._server.start()
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Tell health checks, take no new calls, give running ones `grace_s`, then cancel them."""
+        """Tell health checks, take no new calls, give running ones `grace_s`, cancel the rest and see them end."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+        await self._guard.idle(_CLEANUP_S)
 
 
 def serve(
@@ -64,7 +67,7 @@ def serve(
     market: MarketOffice | None = None,
     ledger: LedgerOffice | None = None,
     open_within_ms: int = limits.STREAM_OPEN_MS,
-    now_s: Callable[[], float] = time.monotonic,
+    now_s: Callable[[], float] = monotonic_s,
     random: Random | None = None,
 ) -> NodeServer:
     """Bind `listen` (`127.0.0.1:50551`, `[::]:0`); `start` comes next. Raises LocalError if the port can't be had."""
@@ -76,7 +79,7 @@ def serve(
     if ledger is not None:
         handlers[calls.LEDGER] = services.ledger_service(ledger)
     server.add_generic_rpc_handlers(tuple(handlers.values()))
-    return NodeServer(server, tuple(handlers), _bind(server, listen, tls_identity))
+    return NodeServer(server, guard, tuple(handlers), _bind(server, listen, tls_identity))
 
 
 def _health_service(servicer: health.aio.HealthServicer) -> grpc.GenericRpcHandler:

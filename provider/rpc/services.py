@@ -12,6 +12,7 @@ import grpc.aio
 from gpufair.protocol import limits, wire
 from gpufair.protocol.edge import calls
 from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.journal import JournalPage
 from gpufair.protocol.messages import Capture, Document, Down, Envelope, HoldOrder, Issue, Pay, Redeem, Up
 from gpufair.provider.rpc.offices import DirectoryOffice, LedgerOffice, MarketOffice
 
@@ -100,7 +101,7 @@ def ledger_service(office: LedgerOffice) -> grpc.GenericRpcHandler:
 
     async def journal(request: bytes) -> bytes:
         events, head = await office.journal(wire.decode(Envelope, request))
-        return wire.encode(calls.JournalPage(tuple(events), head))
+        return wire.encode(JournalPage(tuple(events), head))
 
     methods = {name: order(kind) for name, kind in _ORDERS.items()} | {"Ask": ask, "Journal": journal}
     return _handler(calls.LEDGER, {name: _unary(method) for name, method in methods.items()})
