@@ -1,48 +1,77 @@
 """Group commit. Rule: one thread writes, and nobody hears an answer before the commit that holds it is on disk.
 
-Orders that arrive while a commit is under way wait, and share the next one. Two threads form a line: the first checks
-signatures, the second posts what the first has checked, so that the disk and the processor work at the same time.
+Orders that arrive while a commit is under way wait, and share the next one. The same thread checks signatures, between
+transactions: a second one would only fight it for the interpreter's lock. Helper processes can take that off it: then
+they check the next batch while this one is posted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future
-from typing import Any
+from dataclasses import dataclass
 
 from gpufair.protocol import limits
+from gpufair.protocol.book import Instruction
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.journal import JournalPage
 from gpufair.protocol.messages import Envelope
-from gpufair.provider.ledger.ledger import Ledger, Prepared
+from gpufair.provider.ledger.ledger import Ledger, Opened, Prepared
+from gpufair.provider.ledger.verifiers import Verdict, Verifiers, believed, instructed
 
-_Asked = tuple[Envelope, "Future[Envelope]"]
-_Checked = tuple[Prepared, "Future[Envelope]"]
+_Future = asyncio.Future[Envelope]
+_Asked = tuple[Envelope, _Future]
+_Settled = tuple[_Future, Envelope | Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Orders that passed the cheap checks, and what helpers were asked about their signatures, if they were."""
+
+    opened: list[tuple[Opened, _Future]]
+    asked: list[Future[list[Verdict]]] | None
+
+
+_NOTHING = _Begun([], None)
+
+_WORTH_SENDING = 8
+"""Fewer orders than this are checked sooner here than elsewhere."""
 
 
 class Writer:
-    """The async face of a ledger; holds expire by themselves while it runs. Call `close` when done."""
+    """The async face of a ledger; holds expire by themselves while it runs. Call `close` when done.
 
-    def __init__(self, ledger: Ledger, *, tick_ms: int = limits.LEDGER_TICK_MS) -> None:
+    Any number of event loops may use it. `helpers` is the number of processes that check signatures for it; 0 is right
+    for all but a busy ledger. `last_error` is the newest failure that nobody who asked could be told of.
+    """
+
+    def __init__(self, ledger: Ledger, *, helpers: int = 0, tick_ms: int = limits.LEDGER_TICK_MS) -> None:
         self._ledger = ledger
+        self._verifiers = Verifiers(helpers) if helpers else None
         self._tick_s = tick_ms / 1000
-        self._asked: queue.Queue[_Asked | None] = queue.Queue(limits.LEDGER_QUEUE)
-        # A small second queue: the checker waits for the writer instead of running far ahead of it.
-        self._checked: queue.Queue[_Checked | None] = queue.Queue(2 * limits.LEDGER_BATCH)
+        self._line: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._closed = False
         self.last_error = ""
-        self._threads = [
-            threading.Thread(target=self._check, name="ledger-checker", daemon=True),
-            threading.Thread(target=self._write, name="ledger-writer", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._thread.start()
 
     async def submit(self, document: Envelope) -> Envelope:
-        """Execute an order; see `Ledger.submit`. Raises LocalError when too many orders wait, or the disk fails."""
-        return await asyncio.wrap_future(self.enqueue(document))
+        """Execute an order; see `Ledger.submit`. Raises LocalError when too many orders wait, or the disk fails.
+
+        Once in line an order is executed, even if the caller no longer waits; asking again gets the same answer.
+        """
+        if self._closed:
+            raise LocalError(Fault.UNAVAILABLE, "the ledger is stopping")
+        if self._line.qsize() >= limits.LEDGER_QUEUE:
+            hint = "send the same bytes again in a moment"
+            raise LocalError(Fault.UNAVAILABLE, "too many orders wait for the ledger", hint=hint)
+        future: _Future = asyncio.get_running_loop().create_future()
+        self._line.put((document, future))
+        return await future
 
     async def ask(self, query: Envelope) -> Envelope:
         """Answer a query; see `Ledger.ask`."""
@@ -52,77 +81,106 @@ class Writer:
         """A page of the journal; see `Ledger.journal`."""
         return await asyncio.to_thread(self._ledger.journal, query)
 
-    def enqueue(self, document: Envelope) -> Future[Envelope]:
-        """Put an order in line, from any thread; the future gets its answer, PeerError or LocalError."""
-        future: Future[Envelope] = Future()
-        if self._closed:
-            raise LocalError(Fault.UNAVAILABLE, "the ledger is stopping")
-        try:
-            self._asked.put_nowait((document, future))
-        except queue.Full:
-            hint = "send the same bytes again in a moment"
-            raise LocalError(Fault.UNAVAILABLE, "too many orders wait for the ledger", hint=hint) from None
-        return future
-
     def close(self) -> None:
-        """Finish what is in line, then stop both threads."""
+        """Finish what is in line, then stop the thread. Call it from any thread, or in `asyncio.to_thread`."""
         self._closed = True
-        self._asked.put(None)
-        for thread in self._threads:
-            thread.join()
+        self._line.put(None)
+        self._thread.join()
+        if self._verifiers is not None:
+            self._verifiers.close()
+        late = LocalError(Fault.UNAVAILABLE, "the ledger is stopping")
+        while not self._line.empty():  # whoever slipped in behind the end of the line
+            item = self._line.get()
+            if item is not None:
+                _settle([(item[1], late)])
 
-    def _check(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            document, future = asked
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                prepared = self._ledger.prepare(document)
-            except Exception as error:  # whatever it is belongs to the one who asked, never to this thread
-                future.set_exception(error)
-            else:
-                self._checked.put((prepared, future))
-        self._checked.put(None)
-
-    def _write(self) -> None:
-        running = True
-        while running:
-            batch, running = self._drain()
-            if batch:
-                self._post(batch)
-            else:
+    def _run(self) -> None:
+        running, ahead = True, _NOTHING
+        while running or ahead.opened:
+            batch, running = self._drain(wait=not ahead.opened) if running else ([], False)
+            begun = self._begin(batch)
+            if ahead.opened:
+                self._finish(ahead)
+            elif running and not batch:
                 self._expire()
+            if begun.asked is None:  # no helper is at work on it, so there is nothing to wait for
+                self._finish(begun)
+                begun = _NOTHING
+            ahead = begun
 
-    def _drain(self) -> tuple[list[_Checked], bool]:
-        """Everything that waits now, at most a batch; empty after one tick without any."""
-        batch: list[_Checked] = []
+    def _drain(self, *, wait: bool) -> tuple[list[_Asked], bool]:
+        """Everything that is in line now, at most a batch; False at the end of the line. Waits one tick if told to."""
+        batch: list[_Asked] = []
         try:
-            item = self._checked.get(timeout=self._tick_s)
+            item = self._line.get(timeout=self._tick_s) if wait else self._line.get_nowait()
             while item is not None:
                 batch.append(item)
                 if len(batch) == limits.LEDGER_BATCH:
                     return batch, True
-                item = self._checked.get_nowait()
+                item = self._line.get_nowait()
         except queue.Empty:
             return batch, True
         return batch, False
 
-    def _post(self, batch: list[_Checked]) -> None:
+    def _begin(self, batch: list[_Asked]) -> _Begun:
+        """The cheap checks, and, where there are helpers, the signatures' beginning."""
+        opened: list[tuple[Opened, _Future]] = []
+        settled: list[_Settled] = []
+        for document, future in batch:
+            try:
+                opened.append((self._ledger.open(document), future))
+            except Exception as error:  # whatever it is belongs to the one who asked, never to this thread
+                settled.append((future, error))
+        _settle(settled)
+        if self._verifiers is None or len(opened) < _WORTH_SENDING:
+            return _Begun(opened, None)
         try:
-            results = self._ledger.post([prepared for prepared, _ in batch])
+            return _Begun(opened, self._verifiers.ask([one.order for one, _ in opened]))
         except Exception as error:
-            if len(batch) == 1:
-                self._fail(batch[0][1], error)
-                return
-            # One order must not be able to sink the others: post them one by one, and let the culprit fail alone.
-            for one in batch:
-                self._post([one])
+            self._without_helpers(error)
+            return _Begun(opened, None)
+
+    def _finish(self, begun: _Begun) -> None:
+        """The signatures' end, the transaction, and the answers."""
+        if not begun.opened:
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            if isinstance(result, PeerError):
-                future.set_exception(result)
+        checked: list[tuple[Prepared, _Future]] = []
+        settled: list[_Settled] = []
+        for (one, future), instruction in zip(begun.opened, self._instructions(begun), strict=True):
+            if isinstance(instruction, PeerError):
+                settled.append((future, instruction))
             else:
-                future.set_result(result)
+                checked.append((one.prepared(instruction), future))
+        settled += self._post(checked)
+        _settle(settled)
+
+    def _instructions(self, begun: _Begun) -> list[Instruction | PeerError]:
+        orders = [one.order for one, _ in begun.opened]
+        if begun.asked is not None:
+            try:
+                verdicts = [verdict for future in begun.asked for verdict in future.result()]
+                return [believed(order, verdict) for order, verdict in zip(orders, verdicts, strict=True)]
+            except Exception as error:
+                self._without_helpers(error)
+        return [instructed(order) for order in orders]
+
+    def _without_helpers(self, error: Exception) -> None:
+        """Go on alone: helpers that broke are no reason to refuse an order."""
+        self.last_error = f"the helpers that check signatures are gone ({error})"
+        if self._verifiers is not None:
+            self._verifiers.close()
+        self._verifiers = None
+
+    def _post(self, checked: list[tuple[Prepared, _Future]]) -> list[_Settled]:
+        try:
+            results = self._ledger.post([prepared for prepared, _ in checked])
+        except Exception as error:
+            if len(checked) == 1:
+                self.last_error = str(error)
+                return [(checked[0][1], error)]
+            # One order must not be able to sink the others: post them one by one, and let the culprit fail alone.
+            return [settled for one in checked for settled in self._post([one])]
+        return [(future, result) for (_, future), result in zip(checked, results, strict=True)]
 
     def _expire(self) -> None:
         try:
@@ -130,6 +188,22 @@ class Writer:
         except Exception as error:  # a full disk must not end the thread: the next tick tries again
             self.last_error = str(error)
 
-    def _fail(self, future: Future[Any], error: Exception) -> None:
-        self.last_error = str(error)
-        future.set_exception(error)
+
+def _settle(settled: Iterable[_Settled]) -> None:
+    """Wake each event loop once, with all that it waits for."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Settled]] = {}
+    for future, result in settled:
+        by_loop.setdefault(future.get_loop(), []).append((future, result))
+    for loop, mine in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+            loop.call_soon_threadsafe(_deliver, mine)
+
+
+def _deliver(settled: list[_Settled]) -> None:
+    for future, result in settled:
+        if future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from multiprocessing import get_context
 import pytest
 
 from gpufair.protocol import limits, wire
-from gpufair.protocol.errors import LocalError, PeerError
+from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.messages import Captured, Decline, Envelope, Hold, Issue, Pay, Posted, QueryKind
 from gpufair.provider.ledger import Writer, audit
 
@@ -63,6 +64,47 @@ def test_bad_orders_fail_alone(funded):
     assert funded.balance("bob")[0] == 5
 
 
+def mixed(world, count):
+    """Good orders of every kind, and among them one of each bad sort."""
+    orders = [world.sign("alice", Pay, world.bob.did, 1, "").envelope for _ in range(count)]
+    orders += [world.capture_order("bob", "L", n, [(f"k{n}", 1)], [f"k{n}"]).envelope for n in range(1, count)]
+    orders.append(world.capture_order("bob", "L", 90, payer="bob").envelope)  # a voucher of the payee's own
+    capture = world.capture_order("bob", "L", 91).doc
+    broken = dataclasses.replace(capture, voucher=capture.voucher[:-1] + bytes([capture.voucher[-1] ^ 1]))
+    orders.append(world.bob.sign(broken).envelope)
+    orders.append(dataclasses.replace(orders[0], signatures=orders[1].signatures))
+    return orders
+
+
+def kind_of(answer):
+    return answer.fault if isinstance(answer, PeerError) else answer.payload_type
+
+
+def test_helpers_come_to_the_same_verdicts_and_their_death_costs_nobody_an_answer(make_world, tmp_path):
+    worlds = [make_world(tmp_path / f"{name}.db") for name in ("alone", "helped")]
+    for world in worlds:
+        world.issue("alice", 1000)
+        world.hold("alice", "bob", "L", 300)
+
+    async def rounds(writer, orders):
+        first = await asyncio.gather(*map(writer.submit, orders[0]), return_exceptions=True)
+        if writer._verifiers is not None:
+            for process in writer._verifiers._pool._processes.values():
+                process.kill()
+        return first, await asyncio.gather(*map(writer.submit, orders[1]), return_exceptions=True)
+
+    outcomes = []
+    for world, helpers in zip(worlds, (0, 1), strict=True):
+        with writing(world, helpers=helpers) as writer:
+            outcomes.append(asyncio.run(rounds(writer, [mixed(world, 12), mixed(world, 12)])))
+            assert ("helpers" in writer.last_error) is bool(helpers)
+    alone, helped = ([[kind_of(answer) for answer in part] for part in outcome] for outcome in outcomes)
+    assert alone == helped
+    assert {Fault.BAD_SIGNATURE, Posted.TYPE, Captured.TYPE, Decline.TYPE} == set(alone[0])
+    assert worlds[0].balance("bob") == worlds[1].balance("bob")
+    assert all(audit(world.ledger, world.store).ok for world in worlds)
+
+
 def test_an_order_that_trips_a_bug_sinks_only_itself(funded, monkeypatch):
     """The bug: whatever pays 13 raises, in the middle of everybody's transaction."""
     real = funded.ledger._one
@@ -103,26 +145,50 @@ def test_questions_are_answered_beside_the_orders(funded):
 
 def test_a_full_line_is_said_at_once(funded, monkeypatch):
     monkeypatch.setattr(limits, "LEDGER_QUEUE", 3)
-    orders = [funded.sign("alice", Pay, funded.bob.did, 1, "").envelope for _ in range(700)]
-    writer = Writer(funded.ledger)
+    orders = [funded.sign("alice", Pay, funded.bob.did, 1, "").envelope for _ in range(300)]
 
-    def flood():
-        for order in orders:
-            writer.enqueue(order)
+    async def flood():
+        with funded.ledger._posting:  # nothing can be posted meanwhile
+            asked = [asyncio.ensure_future(writer.submit(order)) for order in orders]
+            await asyncio.sleep(0.01)
+        return await asyncio.gather(*asked, return_exceptions=True)
 
-    with funded.ledger._posting, pytest.raises(LocalError, match="too many orders"):  # nothing can be posted meanwhile
-        flood()
-    writer.close()
-    assert 3 <= funded.balance("bob")[0] < 700, "those in line were served"
+    with writing(funded) as writer:
+        answers = asyncio.run(flood())
+    refused = [answer for answer in answers if isinstance(answer, LocalError)]
+    assert refused
+    assert all("too many orders" in str(error) for error in refused)
+    assert funded.balance("bob")[0] == 300 - len(refused) >= 3, "those in line were served"
 
 
 def test_closing_finishes_what_is_in_line_and_takes_no_more(funded):
+    orders = [funded.sign("alice", Pay, funded.bob.did, 1, "").envelope for _ in range(31)]
     writer = Writer(funded.ledger)
-    futures = [writer.enqueue(funded.sign("alice", Pay, funded.bob.did, 1, "").envelope) for _ in range(30)]
-    writer.close()
-    assert all(future.done() and future.result().payload_type == Posted.TYPE for future in futures)
-    with pytest.raises(LocalError, match="stopping"):
-        writer.enqueue(funded.sign("alice", Pay, funded.bob.did, 1, "").envelope)
+
+    async def close_early():
+        asked = [asyncio.ensure_future(writer.submit(order)) for order in orders[:30]]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(writer.close)
+        with pytest.raises(LocalError, match="stopping"):
+            await writer.submit(orders[30])
+        return await asyncio.gather(*asked)
+
+    assert {answer.payload_type for answer in asyncio.run(close_early())} == {Posted.TYPE}
+
+
+def test_who_stops_waiting_does_not_stop_the_order(funded):
+    order = funded.sign("alice", Pay, funded.bob.did, 1, "").envelope
+
+    async def impatient():
+        asked = asyncio.ensure_future(writer.submit(order))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.sleep(0.01)
+        return await writer.submit(order)
+
+    with writing(funded) as writer:
+        assert asyncio.run(impatient()).payload_type == Posted.TYPE
+    assert funded.balance("bob")[0] == 1
 
 
 # --- killed ---------------------------------------------------------------------------------------------------------
