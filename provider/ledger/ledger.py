@@ -12,11 +12,11 @@ signatures, cheapest first. `post` decides a list of prepared orders in one tran
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from gpufair.protocol import book, envelope, limits, wire
-from gpufair.protocol.book import Instruction, Order, Posting, Unchanged
+from gpufair.protocol.book import HoldRow, Instruction, Order, Posting, Unchanged
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
@@ -168,15 +168,16 @@ class Ledger:
 
     def _expire_due(self, batch: Batch, at_ms: int) -> int:
         at_ms = max(at_ms, batch.newest.at_ms)
+        return self._expire(batch, batch.due(at_ms), at_ms)
+
+    def _expire(self, batch: Batch, holds: Iterable[HoldRow], at_ms: int) -> int:
+        """Close those whose time is over, unless this ledger has not served for one margin yet."""
         if self._desk.now_ms() < self._serving_from_ms:
             return 0
-        count = 0
-        for hold in batch.due(at_ms):
-            posting = book.expire(hold, at_ms)
-            if isinstance(posting, Posting):
-                batch.post(posting, b"", at_ms)
-                count += 1
-        return count
+        postings = [posting for hold in holds if isinstance(posting := book.expire(hold, at_ms), Posting)]
+        for posting in postings:
+            batch.post(posting, b"", at_ms)
+        return len(postings)
 
     def _one(self, batch: Batch, one: Prepared) -> Envelope | PeerError:
         order, head = one.order, one.order.doc.head
@@ -190,6 +191,9 @@ class Ledger:
         at_ms = max(one.at_ms, batch.newest.at_ms)
         if at_ms > one.at_ms + limits.SKEW_MS:
             raise LocalError(Fault.UNAVAILABLE, "this ledger's clock went back", hint="set the clock; the book is safe")
+        if isinstance(order.doc, Capture):
+            hold = batch.hold(order.doc.lease)
+            self._expire(batch, [] if hold is None else [hold], at_ms)
         outcome = book.decide(batch, self.did, one.instruction, at_ms)
         event = None
         if isinstance(outcome, Posting):

@@ -22,6 +22,7 @@ from gpufair.protocol.messages import (
     Signature,
 )
 from gpufair.provider.ledger import Ledger
+from gpufair.provider.ledger.batch import Batch
 
 MINUTE = 60_000
 
@@ -294,6 +295,15 @@ def test_a_hold_expires_by_the_ledgers_clock_and_gives_back_the_rest(funded):
 def test_a_capture_that_arrives_at_the_expiry_is_too_late_whoever_looked_before(funded):
     funded.clock.ms += 60 * MINUTE
     refused(funded.capture("bob", "L", 200), ReasonCode.HOLD_CLOSED)
+    assert funded.balance("alice") == (1000, 0, 0)
+
+
+def test_a_late_capture_is_refused_even_when_more_holds_are_due_than_one_sweep_closes(funded, monkeypatch):
+    funded.hold("alice", "bob", "M", 10, lasts=1)
+    monkeypatch.setattr(Batch, "due", lambda self, at_ms: [])
+    funded.clock.ms += 60 * MINUTE
+    refused(funded.capture("bob", "L", 200), ReasonCode.HOLD_CLOSED)
+    refused(funded.capture("bob", "M", 5, final=True), ReasonCode.HOLD_CLOSED)
     assert funded.balance("alice") == (1000, 0, 0)
 
 

@@ -283,6 +283,15 @@ def test_a_lie_with_a_freshly_made_chain_and_head_is_found(lie):
     assert any(LIES[lie] in finding.what for finding in findings), findings
 
 
+@pytest.mark.parametrize("change", [{"previous": START}, {"sequence": 4}])
+def test_an_event_that_names_another_place_in_the_chain(change):
+    chain = story()
+    items = chain.items()
+    items[4] = wire.encode(dataclasses.replace(chain.events[4], **change))
+    findings = verify(items[:5], chain.signed_head(items[:5]), BANK.did).findings
+    assert [finding.what for finding in findings] == ["the event names another predecessor"]
+
+
 def test_two_signed_heads_for_one_event_are_a_lie_whatever_else_is_true():
     chain, other = story(), story()
     legs_changed(other)
