@@ -9,7 +9,7 @@ from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LeaseState
-from gpufair.protocol.messages import Bid, Decline, Envelope, Reason, ReasonCode, Terms
+from gpufair.protocol.messages import Bid, Decline, Envelope, Offer, Reason, ReasonCode, Terms
 from gpufair.protocol.pricing import frozen_sheet
 from gpufair.provider.jobs.leases import LIVE, Leases
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
@@ -39,10 +39,12 @@ class Admission:
         self._desk.receive(document, Bid)
         if len(document.signatures) != 1:
             raise PeerError(Fault.MALFORMED, "a bid carries its client's signature alone")
+        # Renewing the offer writes too, so it is done before our own transaction begins.
+        offer, newest = self._offers.biddable(bid.doc.head.parent), self._offers.current()
         with self._store.begin() as rows:
-            reasons = self._objections(rows, bid)
+            reasons = self._objections(rows, bid, offer)
             if reasons:
-                answer = self._decline(bid, reasons).envelope
+                answer = self._decline(bid, reasons, newest).envelope
             else:
                 answer = dsse.countersign(bid, self._desk.signer).envelope
                 self._leases.agree(rows, Signed(bid.doc, bid.id, answer))
@@ -50,20 +52,14 @@ class Admission:
             rows.insert(RequestRow(bid.issuer, bid.doc.head.id, bid.id, wire.encode(answer), forget))
         return answer
 
-    def _decline(self, bid: Signed[Bid], reasons: tuple[Reason, ...]) -> Signed[Decline]:
+    def _decline(self, bid: Signed[Bid], reasons: tuple[Reason, ...], newest: Signed[Offer]) -> Signed[Decline]:
+        model = matching.model_offer(newest.doc, bid.doc.sheet.model)
+        instead = Terms(frozen_sheet(model), newest.doc.window_max, newest.doc.limits) if model else None
         head = self._desk.head(bid.issuer, parent=bid.id)
-        return self._desk.sign(Decline(head, reasons[: limits.REASONS_MAX], self._would_accept(bid)))
+        return self._desk.sign(Decline(head, reasons[: limits.REASONS_MAX], instead))
 
-    def _would_accept(self, bid: Signed[Bid]) -> Terms | None:
-        offer = self._offers.current()
-        model = matching.model_offer(offer.doc, bid.doc.sheet.model)
-        if model is None:
-            return None
-        return Terms(frozen_sheet(model), offer.doc.window_max, offer.doc.limits)
-
-    def _objections(self, rows: Rows, bid: Signed[Bid]) -> tuple[Reason, ...]:
+    def _objections(self, rows: Rows, bid: Signed[Bid], offer: Signed[Offer] | None) -> tuple[Reason, ...]:
         gate = self._stock.gate.reasons()
-        offer = self._offers.biddable(bid.doc.head.parent)
         if offer is None:
             ours = self._offers.was_ours(bid.doc.head.parent)
             return (*gate, Reason(ReasonCode.OFFER_SUPERSEDED if ours else ReasonCode.OFFER_UNKNOWN))
