@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
 
 from gpufair.protocol import identity, limits, wire
 from gpufair.protocol.errors import Fault, PeerError
@@ -122,4 +123,16 @@ def receive(envelope: Envelope, kind: type[D], *, me: str, now_ms: int, lifetime
 
 def from_bytes(data: bytes, kind: type[D]) -> Signed[D]:
     """A document out of our own store or out of another document; signatures are not checked."""
+    # A lease's few documents are looked into again and again; being frozen, they can be shared.
+    if len(data) <= _REMEMBERED_MAX:
+        remembered: Signed[D] = _remembered(data, kind)  # type: ignore[arg-type]  # a class is hashable
+        return remembered
+    return read(wire.decode(Envelope, data), kind)
+
+
+_REMEMBERED_MAX = 8 * limits.KIB
+
+
+@lru_cache(maxsize=1024)
+def _remembered(data: bytes, kind: type[Any]) -> Signed[Any]:
     return read(wire.decode(Envelope, data), kind)

@@ -1,17 +1,21 @@
-"""Frozen dataclasses in tables of the same shape. Rule: a row's fields are its table's columns.
+"""Frozen dataclasses in tables of the same shape. Rule: a row's fields are columns of its table, by the same names.
 
 Both sides keep their leases this way: the provider's job store and the client's wallet. Transactions are `BEGIN
-IMMEDIATE` (see `sqlite`); nothing is sent before the transaction that says so has been committed.
+IMMEDIATE` (see `sqlite`); nothing is sent before the transaction that says so has been committed. A second dataclass
+with fewer fields may read the same table: it leaves the large columns on disk.
+
+Statements are built and compiled once a shape and then run as text: building them costs more than SQLite itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Column, Connection, Select, Table, insert, select, update
+from sqlalchemy import Column, Connection, CursorResult, Dialect, Table, bindparam, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gpufair.protocol.edge.sqlite import Database
@@ -20,6 +24,9 @@ R = TypeVar("R")
 
 Fault = Callable[[str], None]
 """Called at each persistence point with its name; a simulator raises from it to crash there."""
+
+_Shape = tuple[tuple[str, int], ...]
+"""Columns that are compared, each with the number of values it may have (-1: exactly one value, by `=`)."""
 
 
 def no_fault(_point: str) -> None:
@@ -35,49 +42,38 @@ class Rows:
 
     def get(self, kind: type[R], /, **where: object) -> R | None:
         """The one row that fits, or None."""
-        found = self._connection.execute(self._query(kind, where)).mappings().first()
-        return None if found is None else kind(**found)
+        found = self._select(kind, where, None).first()
+        return None if found is None else _made(kind, found)
 
     def all(self, kind: type[R], /, *, order: str | None = None, **where: object) -> list[R]:
         """Every row that fits; a tuple or set as a value means any of its members."""
-        query = self._query(kind, where)
-        if order is not None:
-            query = query.order_by(self._tables[kind].c[order])
-        return [kind(**found) for found in self._connection.execute(query).mappings()]
+        return [_made(kind, found) for found in self._select(kind, where, order).all()]
 
     def insert(self, row: object) -> None:
         """Add a row. A row with the same key is a bug, and the database says so."""
-        self._connection.execute(insert(self._tables[type(row)]), _values(row))
+        self._run(_insert(self._dialect, self._tables[type(row)], type(row)), row)
 
     def save(self, row: object) -> None:
         """Add a row or replace the one with the same key."""
-        table = self._tables[type(row)]
-        statement = upsert(table)
-        changed = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
-        keys = cast("list[Column[Any]]", list(table.primary_key.columns))
-        self._connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), _values(row))
+        self._run(_save(self._dialect, self._tables[type(row)], type(row)), row)
 
-    def change(self, kind: type[Any], where: Mapping[str, object], **values: object) -> int:
+    def change(self, kind: type[Any], where: Mapping[str, object], /, **values: object) -> int:
         """Set some columns of the rows that fit; how many there were."""
-        table = self._tables[kind]
-        statement = update(table).where(*_conditions(table, where)).values(**values)
-        return self._connection.execute(statement).rowcount
+        shape, parameters = _shaped(where)
+        statement = _update(self._dialect, self._tables[kind], tuple(values), shape)
+        return self._connection.exec_driver_sql(statement, (*values.values(), *parameters)).rowcount
 
-    def _query(self, kind: type[Any], where: Mapping[str, object]) -> Select[Any]:
-        table = self._tables[kind]
-        columns = [table.c[field.name] for field in fields(kind)]
-        return select(*columns).where(*_conditions(table, where))
+    @property
+    def _dialect(self) -> Dialect:
+        return self._connection.dialect
 
+    def _run(self, statement: str, row: object) -> None:
+        self._connection.exec_driver_sql(statement, tuple(getattr(row, name) for name in _names(type(row))))
 
-def _conditions(table: Table, where: Mapping[str, object]) -> list[Any]:
-    return [
-        table.c[name].in_(list(value)) if isinstance(value, (tuple, set, frozenset)) else table.c[name] == value
-        for name, value in where.items()
-    ]
-
-
-def _values(row: object) -> dict[str, Any]:
-    return asdict(row)  # type: ignore[call-overload,no-any-return]  # rows are dataclasses; `object` keeps callers free
+    def _select(self, kind: type[Any], where: Mapping[str, object], order: str | None) -> CursorResult[Any]:
+        shape, parameters = _shaped(where)
+        statement = _query(self._dialect, self._tables[kind], kind, shape, order)
+        return self._connection.exec_driver_sql(statement, parameters)
 
 
 class RowStore:
@@ -105,3 +101,93 @@ class RowStore:
     def close(self) -> None:
         """Let go of the database file."""
         self._database.close()
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+@lru_cache
+def _truths(kind: type[Any]) -> tuple[int, ...]:
+    """The places of truth values, which SQLite has as 0 and 1."""
+    return tuple(place for place, field in enumerate(fields(kind)) if field.type in ("bool", bool))
+
+
+def _made(kind: type[R], found: Any) -> R:
+    truths = _truths(kind)
+    if not truths:
+        return kind(*found)
+    values = list(found)
+    for place in truths:
+        values[place] = bool(values[place])
+    return kind(*values)
+
+
+def _shaped(where: Mapping[str, object]) -> tuple[_Shape, tuple[Any, ...]]:
+    shape: list[tuple[str, int]] = []
+    parameters: list[Any] = []
+    for name, value in where.items():
+        if isinstance(value, (tuple, set, frozenset)):
+            shape.append((name, len(value)))
+            parameters += value
+        else:
+            shape.append((name, -1))
+            parameters.append(value)
+    return tuple(shape), tuple(parameters)
+
+
+# --- statements ------------------------------------------------------------------------------------------------------
+
+
+def _conditions(table: Table, shape: _Shape) -> list[Any]:
+    return [_condition(table.c[name], count) for name, count in shape]
+
+
+def _condition(column: Column[Any], count: int) -> Any:
+    if count == 0:
+        return text("0 = 1")  # `false()` would swallow the other conditions, and their values would be left over
+    if count < 0:
+        return column == bindparam(f"is_{column.name}")
+    return column.in_([bindparam(f"in_{column.name}_{place}") for place in range(count)])
+
+
+@lru_cache(maxsize=1024)
+def _query(dialect: Dialect, table: Table, kind: type[Any], shape: _Shape, order: str | None) -> str:
+    query = select(*(table.c[name] for name in _names(kind))).where(*_conditions(table, shape))
+    return _text(query if order is None else query.order_by(table.c[order]), dialect)
+
+
+@lru_cache(maxsize=1024)
+def _update(dialect: Dialect, table: Table, names: tuple[str, ...], shape: _Shape) -> str:
+    # The values come in this order, so the columns must: SQLAlchemy's own is that of the table.
+    changed = [(table.c[name], bindparam(f"to_{name}")) for name in names]
+    return _text(update(table).where(*_conditions(table, shape)).ordered_values(*changed), dialect)
+
+
+@lru_cache(maxsize=1024)
+def _insert(dialect: Dialect, table: Table, kind: type[Any]) -> str:
+    return _text(insert(table).values({name: bindparam(name) for name in _whole(table, kind)}), dialect)
+
+
+@lru_cache(maxsize=1024)
+def _save(dialect: Dialect, table: Table, kind: type[Any]) -> str:
+    statement = upsert(table).values({name: bindparam(name) for name in _whole(table, kind)})
+    changed = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
+    keys = cast("list[Column[Any]]", list(table.primary_key.columns))
+    return _text(statement.on_conflict_do_update(index_elements=keys, set_=changed), dialect)
+
+
+def _whole(table: Table, kind: type[Any]) -> tuple[str, ...]:
+    """The columns of a row that is written: it must have them all, in the table's order, which is that of its values."""
+    names = _names(kind)
+    if names != tuple(column.name for column in table.columns):
+        raise TypeError(f"{kind.__name__} is not the whole of a row of {table.name}")
+    return names
+
+
+def _text(statement: Any, dialect: Dialect) -> str:
+    return str(statement.compile(dialect=dialect))
