@@ -61,6 +61,7 @@ PLANTS = {
         "gpufair.provider.rpc.planted -> sqlalchemy",
         "gpufair.client.planted -> alembic",
     ),
+    "terminal": ("gpufair.provider.jobs.planted -> typer", "gpufair.client.planted -> rich"),
     "grpc": ("gpufair.client.planted -> grpc", "gpufair.provider.jobs.planted -> grpc"),
 }
 

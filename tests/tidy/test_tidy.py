@@ -28,7 +28,7 @@ def test_every_module(check: Check) -> None:
     assert not found, "\n" + "\n".join(found)
 
 
-LONG = "def f():\n" + "    x = 1\n" * 50
+LONG = "def f():\n" + "    x = 1\n" * 51
 PLANTED = [
     (tidy.has_a_docstring, "x = 1\n", 1),
     (tidy.is_short, "x = 1\n" * 301, 300),

@@ -19,10 +19,10 @@ LINES_MAX, LINES_EVER = 300, 400
 FUNCTION_LINES_MAX = 50
 
 LONG_FILES: dict[str, str] = {
-    # "protocol/wire.py": "one translation per message, one idea",
+    # "provider/some_module.py": "why it is one idea, though a long one",
 }
 LONG_FUNCTIONS: dict[str, str] = {
-    # "client/cli.py::run": "why it can't be cut",
+    "provider/cli/template.py::render": "one text: the configuration as its owner will read it",
 }
 EDGES: dict[str, str] = {  # who may ask the clock or roll dice itself; everyone else is handed a Clock and a Random
     "protocol/edge/": "the impure part of the protocol: the system's clock and randomness are adapted here",
@@ -100,7 +100,10 @@ def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.Functi
 
 def long_functions(file: File) -> Iterator[tuple[str, Complaint]]:
     for name, node in functions(file.tree):
-        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        body = (
+            node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
+        )  # signature and docstring are free
+        lines = (node.end_lineno or node.lineno) - body[0].lineno + 1
         if lines > FUNCTION_LINES_MAX:
             hint = "cut it where its comments or blank lines are"
             yield name, (node.lineno, f"{name} has {lines} lines, at most {FUNCTION_LINES_MAX}: {hint}")
