@@ -298,6 +298,20 @@ def test_a_capture_that_arrives_at_the_expiry_is_too_late_whoever_looked_before(
     assert funded.balance("alice") == (1000, 0, 0)
 
 
+def test_a_capture_may_wait_for_the_ledger_as_long_as_its_hold_lasts(funded):
+    def lasting(lifetime):
+        doc = funded.capture_order("bob", "L", 100).doc
+        head = dataclasses.replace(doc.head, expires_at_ms=doc.head.issued_at_ms + lifetime)
+        return funded.bob.sign(dataclasses.replace(doc, head=head))
+
+    patient = lasting(60 * MINUTE)
+    funded.clock.ms += 59 * MINUTE
+    assert funded.give(patient).paid == 100
+    with pytest.raises(PeerError) as caught:
+        funded.give(lasting(limits.HOLD_MAX_MS + 1))
+    assert caught.value.fault is Fault.MALFORMED
+
+
 def test_a_late_capture_is_refused_even_when_more_holds_are_due_than_one_sweep_closes(funded, monkeypatch):
     funded.hold("alice", "bob", "M", 10, lasts=1)
     monkeypatch.setattr(Batch, "due", lambda self, at_ms: [])
