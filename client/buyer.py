@@ -32,7 +32,7 @@ from gpufair.client.talk import Listen, Talk
 from gpufair.client.wallet import LeaseRow, PeerRow
 from gpufair.client.wish import Wish
 from gpufair.protocol import limits, wire
-from gpufair.protocol.addresses import PeerAddress
+from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge.channels import Peer, Peers
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.status import PeerUnreachable
@@ -73,7 +73,7 @@ class Buyer:
     def addresses(self) -> tuple[PeerAddress, ...]:
         """Where to look: the nodes that were added, with the did that they had then, and those of the config."""
         with self.store.read() as rows:
-            added = [PeerAddress.parse(row.address) for row in rows.all(PeerRow, order="added_ms")]
+            added = [PeerAddress(Endpoint.parse(row.address), row.did) for row in rows.all(PeerRow, order="added_ms")]
         known = {address.endpoint for address in added}
         return (*added, *(one for one in self.config.peers if one.endpoint not in known))
 

@@ -1,4 +1,4 @@
-"""How a purchase ended, in words. Rule: nothing is called lost that can still be fetched, and every text says what next.
+"""How a purchase ended, in words. Rule: what can be fetched is never called lost; every text says what to do next.
 
 Pure: it reads what the wallet says and asks nobody.
 """

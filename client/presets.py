@@ -17,7 +17,8 @@ class Preset:
     guidance_milli: int
 
 
-_BY_NAME = {"emoji64": Preset(64, 20, 2_500)}
+_DEMO = Preset(64, 20, 2_500)
+_BY_NAME = {"demo": _DEMO, "emoji64": _DEMO}
 _BY_FAMILY = {
     "StableDiffusionPipeline": Preset(512, 25, 7_500),
     "StableDiffusionXLPipeline": Preset(1024, 30, 7_000),

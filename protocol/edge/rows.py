@@ -4,7 +4,8 @@ Both sides keep their leases this way: the provider's job store and the client's
 IMMEDIATE` (see `sqlite`); nothing is sent before the transaction that says so has been committed. A second dataclass
 with fewer fields may read the same table: it leaves the large columns on disk.
 
-Statements are built and compiled once a shape and then run as text: building them costs more than SQLite itself.
+Statements are built and compiled once a shape and then run as text by the driver, inside SQLAlchemy's transaction:
+building them, and SQLAlchemy's result objects, cost several times what SQLite does.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Column, Connection, CursorResult, Dialect, Table, bindparam, insert, select, text, update
+from sqlalchemy import Column, Connection, Dialect, Table, bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gpufair.protocol.edge.sqlite import Database
 
+P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 Fault = Callable[[str], None]
 """Called at each persistence point with its name; a simulator raises from it to crash there."""
@@ -37,43 +40,43 @@ class Rows:
     """Typed reads and writes inside one transaction."""
 
     def __init__(self, connection: Connection, tables: Mapping[type[Any], Table]) -> None:
-        self._connection = connection
+        self._dialect = connection.dialect
+        self._driver: Any = connection.connection.dbapi_connection
         self._tables = tables
 
     def get(self, kind: type[R], /, **where: object) -> R | None:
         """The one row that fits, or None."""
-        found = self._select(kind, where, None).first()
-        return None if found is None else _made(kind, found)
+        found = self._select(kind, where, None)
+        return found[0] if found else None
 
     def all(self, kind: type[R], /, *, order: str | None = None, **where: object) -> list[R]:
         """Every row that fits; a tuple or set as a value means any of its members."""
-        return [_made(kind, found) for found in self._select(kind, where, order).all()]
+        return self._select(kind, where, order)
 
     def insert(self, row: object) -> None:
         """Add a row. A row with the same key is a bug, and the database says so."""
-        self._run(_insert(self._dialect, self._tables[type(row)], type(row)), row)
+        self._write(_insert(self._dialect, self._tables[type(row)], type(row)), row)
 
     def save(self, row: object) -> None:
         """Add a row or replace the one with the same key."""
-        self._run(_save(self._dialect, self._tables[type(row)], type(row)), row)
+        self._write(_save(self._dialect, self._tables[type(row)], type(row)), row)
 
     def change(self, kind: type[Any], where: Mapping[str, object], /, **values: object) -> int:
         """Set some columns of the rows that fit; how many there were."""
         shape, parameters = _shaped(where)
         statement = _update(self._dialect, self._tables[kind], tuple(values), shape)
-        return self._connection.exec_driver_sql(statement, (*values.values(), *parameters)).rowcount
+        return int(self._run(statement, (*values.values(), *parameters)).rowcount)
 
-    @property
-    def _dialect(self) -> Dialect:
-        return self._connection.dialect
-
-    def _run(self, statement: str, row: object) -> None:
-        self._connection.exec_driver_sql(statement, tuple(getattr(row, name) for name in _names(type(row))))
-
-    def _select(self, kind: type[Any], where: Mapping[str, object], order: str | None) -> CursorResult[Any]:
+    def _select(self, kind: type[R], where: Mapping[str, object], order: str | None) -> list[R]:
         shape, parameters = _shaped(where)
-        statement = _query(self._dialect, self._tables[kind], kind, shape, order)
-        return self._connection.exec_driver_sql(statement, parameters)
+        cursor = self._run(_query(self._dialect, self._tables[kind], kind, shape, order), parameters)
+        return [_made(kind, found) for found in cursor.fetchall()]
+
+    def _write(self, statement: str, row: object) -> None:
+        self._run(statement, tuple(getattr(row, name) for name in _names(type(row))))
+
+    def _run(self, statement: str, parameters: tuple[Any, ...]) -> Any:
+        return self._driver.cursor().execute(statement, parameters)
 
 
 class RowStore:
@@ -103,15 +106,20 @@ class RowStore:
         self._database.close()
 
 
+def _remembered(function: Callable[P, T]) -> Callable[P, T]:
+    """The shapes of statements are few: each is worked out once."""
+    return cast("Callable[P, T]", lru_cache(maxsize=1024)(function))
+
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache
+@_remembered
 def _names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
-@lru_cache
+@_remembered
 def _truths(kind: type[Any]) -> tuple[int, ...]:
     """The places of truth values, which SQLite has as 0 and 1."""
     return tuple(place for place, field in enumerate(fields(kind)) if field.type in ("bool", bool))
@@ -155,34 +163,34 @@ def _condition(column: Column[Any], count: int) -> Any:
     return column.in_([bindparam(f"in_{column.name}_{place}") for place in range(count)])
 
 
-@lru_cache(maxsize=1024)
+@_remembered
 def _query(dialect: Dialect, table: Table, kind: type[Any], shape: _Shape, order: str | None) -> str:
     query = select(*(table.c[name] for name in _names(kind))).where(*_conditions(table, shape))
     return _text(query if order is None else query.order_by(table.c[order]), dialect)
 
 
-@lru_cache(maxsize=1024)
+@_remembered
 def _update(dialect: Dialect, table: Table, names: tuple[str, ...], shape: _Shape) -> str:
     # The values come in this order, so the columns must: SQLAlchemy's own is that of the table.
     changed = [(table.c[name], bindparam(f"to_{name}")) for name in names]
     return _text(update(table).where(*_conditions(table, shape)).ordered_values(*changed), dialect)
 
 
-@lru_cache(maxsize=1024)
+@_remembered
 def _insert(dialect: Dialect, table: Table, kind: type[Any]) -> str:
     return _text(insert(table).values({name: bindparam(name) for name in _whole(table, kind)}), dialect)
 
 
-@lru_cache(maxsize=1024)
+@_remembered
 def _save(dialect: Dialect, table: Table, kind: type[Any]) -> str:
     statement = upsert(table).values({name: bindparam(name) for name in _whole(table, kind)})
-    changed = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
+    changed: dict[str, Any] = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
     keys = cast("list[Column[Any]]", list(table.primary_key.columns))
     return _text(statement.on_conflict_do_update(index_elements=keys, set_=changed), dialect)
 
 
 def _whole(table: Table, kind: type[Any]) -> tuple[str, ...]:
-    """The columns of a row that is written: it must have them all, in the table's order, which is that of its values."""
+    """The columns of a row that is written: all of them, in the table's order, which is that of the row's values."""
     names = _names(kind)
     if names != tuple(column.name for column in table.columns):
         raise TypeError(f"{kind.__name__} is not the whole of a row of {table.name}")

@@ -1,0 +1,129 @@
+"""The JSON objects of docs/cli.md. Rule: a field keeps its name and meaning for ever; amounts are micro-credits.
+
+Ids, digests and keys are hex; times are Unix milliseconds; what is not there is null, not missing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpufair.client import budget
+from gpufair.client.choosing import Choice
+from gpufair.client.plan import Plan
+from gpufair.client.purchases import Purchase, provider_of
+from gpufair.client.verify import Verified
+from gpufair.protocol.envelope import Signed
+from gpufair.protocol.messages import Offer, Reason, Spec
+from gpufair.protocol.pricing import Quote
+
+Object = dict[str, Any]
+
+
+def answer(name: str, **fields: Any) -> Object:
+    """A command's whole answer; its schema's name comes first."""
+    return {"schema": f"gpufair/{name}/1", **fields}
+
+
+def reason_object(reason: Reason) -> Object:
+    """One reason with its numbers."""
+    return {
+        "code": reason.code.name.lower(), "wanted": reason.wanted, "limit": reason.limit, "unit": reason.unit,
+        "detail": reason.detail,
+    }  # fmt: skip
+
+
+def quote_object(quote: Quote) -> Object:
+    """A price, line by line."""
+    lines = [
+        {"line": one.line.value, "quantity": one.quantity, "unit": one.unit, "rate": one.rate, "amount": one.amount}
+        for one in quote.lines
+    ]
+    return {"total": quote.total, "upfront": quote.upfront, "increment": quote.increment, "lines": lines}
+
+
+def spec_object(spec: Spec) -> Object:
+    """The public part of a job."""
+    return {
+        "model": spec.model.hex(), "width": spec.width, "height": spec.height, "steps": spec.steps,
+        "count": spec.count, "guided": spec.guided, "scheduler": spec.scheduler.name.lower(),
+        "precision": spec.precision.name.lower(),
+    }  # fmt: skip
+
+
+def offer_object(offer: Signed[Offer]) -> Object:
+    """An offer: who, what, for how much, how isolated, paid where."""
+    doc = offer.doc
+    return {
+        "id": offer.id.hex(), "provider": offer.issuer, "sequence": doc.sequence,
+        "expires_at_ms": doc.head.expires_at_ms, "isolation": doc.isolation.name.lower(),
+        "gpus": [{"name": g.name, "memory_bytes": g.memory_bytes, "count": g.count} for g in doc.gpus],
+        "cpu_cores": doc.cpu_cores, "memory_bytes": doc.memory_bytes, "queue_free": doc.queue_free,
+        "region": doc.region, "window_max": doc.window_max,
+        "limits": {"pixels": doc.limits.pixels, "steps": doc.limits.steps, "count": doc.limits.count},
+        "schedulers": [one.name.lower() for one in doc.schedulers],
+        "ledgers": [{"did": one.did, "endpoint": one.endpoint} for one in doc.ledgers],
+        "models": [
+            {
+                "digest": m.digest.hex(), "name": m.name, "family": m.family, "licence": m.licence,
+                "state": m.state.name.lower(),
+                "price": {
+                    "per_step_megapixel": m.sheet.per_step_megapixel,
+                    "per_decoded_megapixel": m.sheet.per_decoded_megapixel,
+                    "per_cold_load": m.sheet.per_cold_load, "per_adapter": m.sheet.per_adapter,
+                    "minimum": m.sheet.minimum,
+                },
+            }
+            for m in doc.models
+        ],
+    }  # fmt: skip
+
+
+def choice_object(choice: Choice) -> Object:
+    """An offer that can do a job, and its quote."""
+    return {
+        "provider": choice.offer.issuer, "offer": choice.offer.id.hex(), "spec": spec_object(choice.spec),
+        "isolation": choice.offer.doc.isolation.name.lower(), "quote": quote_object(choice.candidate.quote),
+    }  # fmt: skip
+
+
+def plan_object(plan: Plan) -> Object:
+    """What is about to be bought."""
+    return {
+        **choice_object(plan.choice), "model_name": plan.candidate.model.name, "ledger": plan.ledger.did,
+        "available": plan.available, "seed": plan.body.seed, "guidance_milli": plan.body.guidance_milli,
+    }  # fmt: skip
+
+
+def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> Object:
+    """A job and what came of it. `files` are where its pictures were written, by index."""
+    job, lease, body = purchase.job, purchase.lease, purchase.body
+    return {
+        "job": job.id.hex(), "lease": lease.id.hex(), "state": job.state, "lease_state": lease.state,
+        "note": job.note, "prompt": job.prompt, "negative": body.negative_prompt, "seed": body.seed,
+        "guidance_milli": body.guidance_milli, "spec": spec_object(purchase.spec), "model_name": purchase.model_name,
+        "provider": lease.provider, "provider_endpoints": list(provider_of(lease).endpoints), "ledger": lease.ledger,
+        "created_ms": job.created_ms, "spent": purchase.spent, "held": lease.cap - lease.captured if budget.is_open(lease) else 0,
+        "captured": lease.captured, "released": lease.released, "settled": purchase.is_settled,
+        "distrust": lease.distrust or None, "reasons": [reason_object(one) for one in purchase.reasons],
+        "pictures": [
+            {
+                "index": one.index, "opened": bool(one.png), "paid": one.amount if one.locked else 0,
+                "sha256": one.claim.plain_sha256.hex(), "bytes": one.claim.plain_length,
+                "trace_root": one.claim.trace_root.hex(), "profile": one.claim.profile.hex(),
+                "file": (files or {}).get(one.index),
+            }
+            for one in purchase.pictures
+        ],
+    }  # fmt: skip
+
+
+def verified_object(verified: Verified, file: str) -> Object:
+    """A picture whose receipt holds."""
+    claim = verified.receipt.doc
+    return {
+        "file": file, "valid": True, "provider": verified.provider, "receipt": verified.receipt.id.hex(),
+        "issued_at_ms": claim.head.issued_at_ms, "lease": claim.lease.hex(), "job": claim.job.hex(),
+        "picture": claim.picture, "spec": spec_object(claim.spec), "price": claim.increment,
+        "sha256": claim.plain_sha256.hex(), "bytes": claim.plain_length, "trace_root": claim.trace_root.hex(),
+        "leaf_count": claim.leaf_count, "profile": claim.profile.hex(),
+    }  # fmt: skip

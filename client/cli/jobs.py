@@ -1,0 +1,124 @@
+"""`history`, `show`, `fetch`, `cancel`. Rule: the wallet first; others are asked only for what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
+
+if TYPE_CHECKING:
+    from gpufair.client.buyer import Buyer
+
+Job = Annotated[str, typer.Argument(help="A job's id, or its first digits, as `history` shows them.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(rich_help_panel="Pictures")(history)
+    app.command(rich_help_panel="Pictures")(show)
+    app.command(rich_help_panel="Pictures")(fetch)
+    app.command(rich_help_panel="Pictures")(cancel)
+
+
+def history(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many, newest first.")] = 20,
+    home: HomeDir = None,
+    as_json: Json = False,
+) -> None:
+    """List your jobs, newest first. Offline."""
+    perform(home, as_json, lambda stage: stage.with_buyer(lambda buyer: _history(stage, buyer, limit)))
+
+
+def show(job: Job, home: HomeDir = None, as_json: Json = False) -> None:
+    """Show all that the wallet knows of a job. Offline."""
+    perform(home, as_json, lambda stage: stage.with_buyer(lambda buyer: _show(stage, buyer, job)))
+
+
+def fetch(
+    job: Job,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The PNG; else named after the prompt.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    wait: Annotated[int, typer.Option("--wait", min=1, max=3600, help="Seconds to go on with a job.")] = 600,
+    home: HomeDir = None,
+    as_json: Json = False,
+) -> None:
+    """Take up a job again: write its pictures, bring in what is missing, settle."""
+
+    def work(stage: Stage) -> Answer:
+        return stage.with_buyer(lambda buyer: _fetch(stage, buyer, job, output, force=force, wait=wait))
+
+    perform(home, as_json, work)
+
+
+def cancel(job: Job, home: HomeDir = None, as_json: Json = False) -> None:
+    """Stop a job. Pictures that were delivered stay payable; the rest of the hold comes back."""
+    perform(home, as_json, lambda stage: stage.with_buyer(lambda buyer: _cancel(stage, buyer, job)))
+
+
+async def _history(stage: Stage, buyer: Buyer, limit: int) -> Answer:
+    from gpufair.client import purchases
+    from gpufair.client.cli.answers import answer, purchase_object
+    from gpufair.client.cli.views import history_table
+
+    found = purchases.history(buyer.store, limit)
+    if found:
+        stage.out.print(history_table(found))
+    else:
+        stage.say("No jobs yet. Next: gpufair run 'a fox on a green background'")
+    return answer("history", jobs=[purchase_object(one) for one in found])
+
+
+async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
+    from gpufair.client import purchases
+    from gpufair.client.cli.answers import answer, purchase_object
+    from gpufair.client.cli.views import purchase_lines
+
+    found = purchases.find(buyer.store, job)
+    stage.say(f"job {found.job.id.hex()}", style="bold")
+    for line in purchase_lines(found):
+        stage.say(line)
+    if len(found.opened) < found.job.count or not found.is_settled:
+        stage.say(f"\nNext: gpufair fetch {found.job.id.hex()[:12]}", style="dim")
+    return answer("show", **purchase_object(found))
+
+
+async def _fetch(stage: Stage, buyer: Buyer, job: str, output: Path | None, *, force: bool, wait: int) -> Answer:
+    from gpufair.client import pictures, purchases
+    from gpufair.client.cli.answers import answer, purchase_object
+    from gpufair.client.cli.progress import Watch
+    from gpufair.client.cli.views import cost_words
+    from gpufair.client.endings import ended
+    from gpufair.client.failures import PurchaseError
+
+    found = purchases.find(buyer.store, job)
+    stage.job = found.job.id
+    paths = pictures.targets(output or pictures.name_for(found.job.prompt, Path.cwd()), found.job.count)
+    pictures.check_writable(paths, force=force)
+    failure: PurchaseError | None = None
+    try:
+        with Watch(stage, count=found.job.count, steps=found.spec.steps) as watch:
+            await buyer.fetch(found, watch, patience_s=wait)
+    except PurchaseError as error:
+        failure = error
+    found = purchases.find(buyer.store, found.job.id.hex())
+    written = pictures.write(found, paths, force=force)
+    for path in written.values():
+        stage.say(f"✓ {path}", style="green")
+    if failure is not None and len(written) < found.job.count:
+        raise failure
+    stage.say(f"  cost      {cost_words(ended(found))}")
+    return answer("fetch", **purchase_object(found, written))
+
+
+async def _cancel(stage: Stage, buyer: Buyer, job: str) -> Answer:
+    from gpufair.client import purchases
+    from gpufair.client.cli.answers import answer, purchase_object
+    from gpufair.client.cli.views import cost_words
+
+    found = await buyer.cancel(purchases.find(buyer.store, job))
+    stage.say(f"The job is {found.job.state}.")
+    stage.say(f"  cost      {cost_words(found)}")
+    return answer("cancel", **purchase_object(found))

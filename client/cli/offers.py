@@ -1,0 +1,89 @@
+"""`offers`, `quote`. Rule: what is shown was verified here; whatever was left out is counted, with its reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpufair.client.cli import options as o
+from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
+
+if TYPE_CHECKING:
+    from gpufair.client.buyer import Buyer
+    from gpufair.client.wish import Wish
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(rich_help_panel="Market")(offers)
+    app.command(rich_help_panel="Market")(quote)
+
+
+def offers(
+    model: Annotated[str, typer.Option("--model", "-m", help="Only offers of this model: name or digest.")] = "",
+    home: HomeDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show who sells what, for how much."""
+    perform(home, as_json, lambda stage: stage.with_buyer(lambda buyer: _offers(stage, buyer, model)))
+
+
+def quote(
+    steps: o.Steps = None,
+    size: o.Size = "",
+    guidance: o.Guidance = "",
+    scheduler: o.SchedulerName = "ddim",
+    count: o.Count = 1,
+    model: o.Model = "",
+    home: HomeDir = None,
+    as_json: Json = False,
+) -> None:
+    """Compute what a job would cost at each offer, line by line. Nothing is signed or sent."""
+
+    def work(stage: Stage) -> Answer:
+        wish = o.make_wish("quote", steps=steps, size=size, guidance=guidance, scheduler=scheduler, count=count,
+                           model=model)  # fmt: skip
+        return stage.with_buyer(lambda buyer: _quote(stage, buyer, wish))
+
+    perform(home, as_json, work)
+
+
+async def _offers(stage: Stage, buyer: Buyer, model: str) -> Answer:
+    from gpufair.client.choosing import models_on_sale, pick_model
+    from gpufair.client.cli.answers import answer, offer_object
+    from gpufair.client.cli.views import offers_table
+
+    market = await buyer.market()
+    shown = market.offers
+    if model:
+        wanted = pick_model(models_on_sale(shown), model).digest
+        shown = [offer for offer in shown if any(m.digest == wanted for m in offer.doc.models)]
+    if shown:
+        stage.out.print(offers_table(shown))
+        stage.say("\nNext: gpufair run 'a fox on a green background'")
+    else:
+        stage.say(f"{market.asked} nodes answered, and none knows of an offer.")
+        stage.say("Next: gpufair peers add HOST:PORT", style="dim")
+    for trouble in market.troubles[:8]:
+        stage.say(f"left out: {trouble.source}: {trouble.what}", style="dim")
+    troubles = [{"source": one.source, "what": one.what} for one in market.troubles]
+    return answer("offers", asked=market.asked, offers=[offer_object(one) for one in shown], left_out=troubles)
+
+
+async def _quote(stage: Stage, buyer: Buyer, wish: Wish) -> Answer:
+    from gpufair.client.choosing import seller, summary
+    from gpufair.client.cli.answers import answer, choice_object, reason_object
+    from gpufair.client.cli.views import quote_table
+    from gpufair.protocol.units import show
+
+    choices = buyer.choose(await buyer.market(), wish)
+    best = choices.good[0]
+    stage.out.print(quote_table(best.candidate.quote))
+    stage.say(f"\nat {seller(best)}, the cheapest of {len(choices.good)} that match")
+    for other in choices.good[1:6]:
+        stage.say(f"   {seller(other)}  {show(other.candidate.quote.total)}", style="dim")
+    if choices.dropped:
+        stage.say(f"{len(choices.dropped)} do not match: {summary(choices.dropped)}", style="dim")
+    dropped = [{"provider": did, "reasons": [reason_object(r) for r in why]} for did, why in choices.dropped]
+    return answer("quote", choices=[choice_object(one) for one in choices.good], dropped=dropped)

@@ -1,0 +1,81 @@
+"""A job's progress, as it happens. Rule: on stderr, and only as lively as the place allows: a bar on a terminal, lines
+elsewhere, nothing with --json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gpufair.client import events as ev
+from gpufair.client.cli.stage import Stage
+from gpufair.protocol.units import show
+
+
+class Watch:
+    """Listens to a session's events and shows them."""
+
+    def __init__(self, stage: Stage, *, count: int, steps: int, preview: Path | None = None) -> None:
+        self._stage = stage
+        self._count = count
+        self._steps = steps
+        self._preview = preview
+        self._live = stage.err.is_terminal and not stage.as_json
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(32), MofNCompleteColumn(),
+                   TimeElapsedColumn())  # fmt: skip
+        self._bar = Progress(*columns, console=stage.err, transient=True, disable=not self._live)
+        self._task = self._bar.add_task("waiting for the provider", total=count * steps)
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if self._preview is not None:
+            with contextlib.suppress(OSError):
+                self._preview.unlink(missing_ok=True)
+
+    def __call__(self, event: ev.Event) -> None:
+        """Take one event."""
+        match event:
+            case ev.JobPlaced(job):
+                self._stage.job = job
+            case ev.JobAccepted():
+                self._tell("accepted: waiting for a free worker")
+            case ev.StepDone(_, picture, step, steps):
+                self._step(picture, step, steps)
+            case ev.PreviewSeen(png=png):
+                self._show_preview(png)
+            case ev.PictureLocked(_, picture, amount):
+                self._tell(f"picture {picture + 1} of {self._count} delivered: {show(amount)} promised for its key")
+            case ev.PictureOpened(_, picture):
+                self._tell(f"picture {picture + 1} of {self._count} opened")
+            case ev.LeaseClosing():
+                self._tell("settling")
+
+    def _step(self, picture: int, step: int, steps: int) -> None:
+        words = "drawing" if self._count == 1 else f"drawing {picture + 1} of {self._count}"
+        done = min(picture * self._steps + min(step, steps), self._count * self._steps)
+        self._bar.update(self._task, description=words, completed=max(done, self._done))
+        self._done = max(done, self._done)
+        if not self._live and step == 0:
+            self._stage.err.print(words)
+
+    def _tell(self, words: str) -> None:
+        self._bar.update(self._task, description=words)
+        if not self._live:
+            self._stage.err.print(words)
+
+    def _show_preview(self, png: bytes) -> None:
+        if self._preview is None:
+            return
+        with contextlib.suppress(OSError):
+            self._preview.write_bytes(png)

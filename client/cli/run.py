@@ -1,0 +1,127 @@
+"""`run`. Rule: the whole plan and its price are shown before anything is signed, and a person says yes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpufair.client.cli import options as o
+from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
+
+if TYPE_CHECKING:
+    from gpufair.client.buyer import Buyer
+    from gpufair.client.plan import Plan
+    from gpufair.client.purchases import Purchase
+    from gpufair.client.wish import Wish
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Pictures")(run)
+
+
+def run(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The PNG; else named after the prompt.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask: buy if the price is within the bounds.")] = False,
+    negative: Annotated[str, typer.Option("--negative", help="What to avoid.")] = "",
+    steps: o.Steps = None,
+    guidance: o.Guidance = "",
+    size: o.Size = "",
+    seed: Annotated[int | None, typer.Option("--seed", help="For the same picture again.")] = None,
+    scheduler: o.SchedulerName = "ddim",
+    count: o.Count = 1,
+    model: o.Model = "",
+    max_price: Annotated[str, typer.Option("--max-price", metavar="CREDITS", help="Refuse to pay more.")] = "",
+    trust_provider_ledger: Annotated[
+        bool, typer.Option("--trust-provider-ledger", help="Allow a ledger that the seller runs.")
+    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Write small previews to FILE.preview.png.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    home: HomeDir = None,
+    as_json: Json = False,
+) -> None:
+    """Buy a picture: plan and price first, then live progress, then the PNG with its signed receipt."""
+
+    def work(stage: Stage) -> Answer:
+        wish = o.make_wish(
+            prompt, negative=negative, steps=steps, guidance=guidance, size=size, seed=seed, scheduler=scheduler,
+            count=count, model=model, max_price=max_price, trust_provider_ledger=trust_provider_ledger,
+            preview_every=max(1, (steps or 20) // 5) if preview else 0,
+        )  # fmt: skip
+        return _run(stage, wish, output, yes=yes, force=force)
+
+    perform(home, as_json, work)
+
+
+def _run(stage: Stage, wish: Wish, output: Path | None, *, yes: bool, force: bool) -> Answer:
+    from gpufair.client import pictures
+    from gpufair.client.cli.answers import answer, plan_object, purchase_object
+
+    file = output or pictures.name_for(wish.prompt, Path.cwd())
+    paths = pictures.targets(file, wish.count)
+    pictures.check_writable(paths, force=force)
+    _check_can_ask(stage, yes=yes)
+    plan, purchase, written = stage.with_buyer(lambda buyer: _buy(stage, buyer, wish, paths, yes=yes, force=force))
+    _say_result(stage, purchase, written)
+    return answer("run", plan=plan_object(plan), **purchase_object(purchase, written))
+
+
+async def _buy(
+    stage: Stage, buyer: Buyer, wish: Wish, paths: list[Path], *, yes: bool, force: bool
+) -> tuple[Plan, Purchase, dict[int, str]]:
+    from gpufair.client import pictures, purchases
+    from gpufair.client.cli.progress import Watch
+    from gpufair.client.failures import DeclinedError, PurchaseError
+
+    plan = await buyer.plan(wish)
+    _say_plan(stage, plan)
+    if not yes and not typer.confirm("Buy it?", default=True, err=True):
+        raise DeclinedError("not bought", hint="nothing was spent")
+    preview = paths[0].with_suffix(".preview.png") if wish.preview_every else None
+    try:
+        with Watch(stage, count=plan.spec.count, steps=plan.spec.steps, preview=preview) as watch:
+            purchase = await buyer.buy(plan, watch)
+    except PurchaseError as error:
+        if error.job:  # what did come is written before the failure is told
+            partly = purchases.find(buyer.store, error.job.hex())
+            for path in pictures.write(partly, paths, force=force).values():
+                stage.say(f"  {path} is here all the same")
+        raise
+    return plan, purchase, pictures.write(purchase, paths, force=force)
+
+
+def _check_can_ask(stage: Stage, *, yes: bool) -> None:
+    from gpufair.protocol.errors import Fault, LocalError
+
+    if not yes and (stage.as_json or not sys.stdin.isatty()):
+        hint = "add --yes to buy without being asked; --max-price bounds what that may cost"
+        raise LocalError(Fault.MALFORMED, "there is no terminal to ask on", hint=hint)
+
+
+def _say_plan(stage: Stage, plan: Plan) -> None:
+    from gpufair.client.cli.views import plan_table, quote_table
+
+    stage.out.print(plan_table(plan))
+    stage.say()
+    stage.out.print(quote_table(plan.candidate.quote))
+    stage.say()
+
+
+def _say_result(stage: Stage, purchase: Purchase, written: dict[int, str]) -> None:
+    from gpufair.client.cli.views import cost_words, size
+    from gpufair.protocol import identity
+
+    made: Any = None
+    for picture in purchase.opened:
+        made = picture.claim
+        where = written[picture.index]
+        stage.say(f"✓ {where}  {made.spec.width}x{made.spec.height}, {size(made.plain_length)}", style="green")
+    stage.say(f"  cost      {cost_words(purchase)}")
+    stage.say(f"  job       {purchase.job.id.hex()[:12]}, seed {purchase.body.seed}")
+    if made is not None:
+        who = identity.short(purchase.lease.provider)
+        stage.say(f"  receipt   signed by {who}, inside the PNG: gpufair verify {next(iter(written.values()))}")

@@ -1,0 +1,185 @@
+"""How things look on a terminal. Rule: peers' words go in as plain text, so that they can't paint, move or pretend."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from gpufair.client.choosing import seller
+from gpufair.client.plan import Plan
+from gpufair.client.purchases import Purchase
+from gpufair.client.verify import Verified
+from gpufair.client.wish import GUIDED_ABOVE_MILLI
+from gpufair.protocol import identity
+from gpufair.protocol.envelope import Signed
+from gpufair.protocol.messages import ModelState, Offer, Spec
+from gpufair.protocol.pricing import Quote
+from gpufair.protocol.units import show
+
+if TYPE_CHECKING:
+    from gpufair.client.counters import Counter
+
+_COLOURS = {"paid": "green", "delivered": "yellow", "running": "yellow", "placed": "yellow", "draft": "dim"}
+
+
+def _plain(*, header: bool) -> Table:
+    return Table(box=box.SIMPLE_HEAD if header else None, show_header=header, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def spec_words(spec: Spec, *, guidance_milli: int, seed: int | None) -> str:
+    """A job in one line."""
+    words = [f"{spec.width}x{spec.height}", f"{spec.steps} steps"]
+    words.append(f"guidance {milli(guidance_milli)}" if guidance_milli > GUIDED_ABOVE_MILLI else "unguided")
+    words.append(spec.scheduler.name.lower())
+    words += [f"seed {seed}"] if seed is not None else []
+    words += [f"{spec.count} pictures"] if spec.count > 1 else []
+    return " · ".join(words)
+
+
+def milli(thousandths: int) -> str:
+    """Thousandths as a decimal number: 7500 is 7.5."""
+    whole, rest = divmod(thousandths, 1000)
+    return f"{whole}.{rest:03d}".rstrip("0").rstrip(".")
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count:,} B" if count < 10_000 else f"{count // 1000:,} kB"
+
+
+def when(ms: int) -> str:
+    """A time in the reader's own zone."""
+    return dt.datetime.fromtimestamp(ms / 1000, tz=dt.UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def quote_table(quote: Quote) -> Table:
+    """A price, line by line, and its sum."""
+    table = _plain(header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right", style="dim")
+    table.add_column(justify="right")
+    for line in quote.lines:
+        rate = f"{line.quantity:,} {line.unit} at {line.rate:,}"
+        if line.unit in ("step-pixels", "pixels"):
+            rate += " per million"
+        table.add_row(f"  {line.line.value}", rate, show(line.amount))
+    table.add_row(Text("  total", style="bold"), "", Text(show(quote.total), style="bold"))
+    return table
+
+
+def plan_table(plan: Plan) -> Table:
+    """What will be bought, from whom, paid where."""
+    offer, body = plan.choice.offer, plan.body
+    table = _plain(header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    job = spec_words(plan.spec, guidance_milli=body.guidance_milli, seed=body.seed)
+    hardware = (
+        ", ".join(f"{gpu.count} x {gpu.name}" for gpu in offer.doc.gpus[:3]) or f"{offer.doc.cpu_cores} CPU cores"
+    )
+    table.add_row("  prompt", body.prompt[:500])
+    if body.negative_prompt:
+        table.add_row("  not", body.negative_prompt[:500])
+    table.add_row("  job", job)
+    table.add_row("  model", f"{plan.candidate.model.name} ({plan.candidate.model.digest.hex()[:12]})")
+    table.add_row("  provider", f"{seller(plan.choice)} · {hardware} · isolation {offer.doc.isolation.name.lower()}")
+    table.add_row("  ledger", f"{identity.short(plan.ledger.did)} · you have {show(plan.available)} there")
+    return table
+
+
+def offers_table(offers: Iterable[Signed[Offer]]) -> Table:
+    """One line for each model of each offer."""
+    table = _plain(header=True)
+    for title in ("provider", "model", "state", "on", "isolation"):
+        table.add_column(title, overflow="fold")
+    for title in ("per step-MP", "minimum", "largest", "free"):
+        table.add_column(title, justify="right")
+    for offer in offers:
+        doc = offer.doc
+        on = ", ".join(f"{gpu.count} x {gpu.name}" for gpu in doc.gpus[:2]) or f"{doc.cpu_cores} CPU cores"
+        for model in doc.models:
+            if model.state is not ModelState.ABSENT:
+                table.add_row(
+                    identity.short(offer.issuer), f"{model.name} {model.digest.hex()[:8]}", model.state.name.lower(),
+                    on, doc.isolation.name.lower(), show(model.sheet.per_step_megapixel), show(model.sheet.minimum),
+                    f"{doc.limits.pixels / 1e6:.2g} MP", str(doc.queue_free),
+                )  # fmt: skip
+    return table
+
+
+def history_table(purchases: Iterable[Purchase]) -> Table:
+    """One line for each job."""
+    table = _plain(header=True)
+    for title in ("job", "when", "state", "pictures"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("cost", justify="right", no_wrap=True)
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, max_width=48)
+    for one in purchases:
+        cost = Text(show(one.spent), style="" if one.is_settled else "dim")
+        table.add_row(
+            one.job.id.hex()[:12], when(one.job.created_ms), state_text(one.job.state),
+            f"{len(one.opened)} of {one.job.count}", cost, " ".join(one.job.prompt.split()),
+        )  # fmt: skip
+    return table
+
+
+def state_text(state: str) -> Text:
+    """A job's state in its colour."""
+    return Text(state, style=_COLOURS.get(state, "red"))
+
+
+def purchase_lines(one: Purchase) -> Iterator[str]:
+    """A job in full."""
+    job, lease = one.job, one.lease
+    yield f"  prompt    {' '.join(job.prompt.split())[:500]}"
+    yield f"  job       {spec_words(one.spec, guidance_milli=one.body.guidance_milli, seed=one.body.seed)}"
+    yield f"  model     {one.model_name} ({one.spec.model.hex()[:12]})"
+    yield f"  state     {job.state}" + (f": {job.note}" if job.note else "")
+    yield f"  provider  {lease.provider}"
+    yield f"  ledger    {lease.ledger}"
+    yield f"  lease     {lease.id.hex()}, {lease.state}, at most {show(lease.cap)}"
+    yield f"  made      {when(job.created_ms)}"
+    yield "  cost      " + cost_words(one)
+    if lease.distrust:
+        yield f"  CHEATED   {lease.distrust}"
+    for picture in one.pictures:
+        claim = picture.claim
+        state = "here" if picture.png else "paid, its key has not come" if picture.locked else "here, not paid"
+        yield f"  picture {picture.index}  {state}, {size(claim.plain_length)}, sha256 {claim.plain_sha256.hex()[:16]}…"
+
+
+def cost_words(one: Purchase) -> str:
+    """What a job cost, and whether that is the ledger's last word."""
+    if one.is_settled:
+        return f"{show(one.spent)}, settled; {show(one.lease.released)} came back"
+    return f"{show(one.spent)} promised so far; {show(one.lease.cap)} is held until {when(one.lease.hold_expires_ms)}"
+
+
+def verified_lines(verified: Verified) -> Iterator[str]:
+    """Who made a picture, as what, for how much."""
+    claim = verified.receipt.doc
+    guided = "guided" if claim.spec.guided else "unguided"
+    yield f"  made by   {verified.provider}"
+    yield f"  on        {when(claim.head.issued_at_ms)}"
+    yield f"  model     {claim.spec.model.hex()}"
+    job = f"{claim.spec.width}x{claim.spec.height} · {claim.spec.steps} steps · {guided}"
+    yield f"  job       {claim.job.hex()[:12]} · {job} · {claim.spec.scheduler.name.lower()} · picture {claim.picture}"
+    yield f"  price     {show(claim.increment)}"
+    yield f"  trace     {claim.trace_root.hex()[:32]}… over {claim.leaf_count} steps"
+
+
+def balance_lines(counters: Iterable[Counter]) -> Iterator[str]:
+    """What there is at each ledger."""
+    for one in counters:
+        where = f"{identity.short(one.ref.did)} at {one.ref.endpoint}"
+        if one.balance is None:
+            yield f"✗ {where}: {one.error}"
+            continue
+        held = f", {show(one.balance.held)} held for open leases" if one.balance.held else ""
+        earning = f", {show(one.balance.earning)} on its way to you" if one.balance.earning else ""
+        yield f"{show(one.balance.available):>16}  {where}{held}{earning}"
