@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import docker.errors
 import pytest
 
 import docker
@@ -154,8 +156,9 @@ def build(engine: docker.APIClient) -> Iterator[Callable[[str], str]]:
         return str(ids[-1])
 
     yield build
-    for image in made:
-        engine.remove_image(image, force=True)
+    for image in reversed(made):
+        with contextlib.suppress(docker.errors.APIError):  # built twice, or the base of another
+            engine.remove_image(image, force=True)
 
 
 @pytest.fixture(scope="session")
