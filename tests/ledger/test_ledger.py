@@ -153,6 +153,20 @@ def test_a_decline_is_forgotten_only_when_its_order_is_dead_of_age(funded):
     assert funded.balance("carol")[0] == 100
 
 
+def test_an_old_order_whose_decline_is_forgotten_between_the_checks_is_still_too_old(funded):
+    order = funded.sign("carol", Pay, funded.bob.did, 5, "")
+    funded.ledger.submit(order.envelope)
+    funded.issue("carol", 100)
+    funded.clock.ms += 8 * MINUTE
+    prepared = funded.ledger.prepare(order.envelope)
+    funded.clock.ms += 2 * MINUTE
+    funded.ledger.expire()
+    [answer] = funded.ledger.post([prepared])
+    assert isinstance(answer, PeerError)
+    assert answer.fault is Fault.EXPIRED
+    assert funded.balance("carol")[0] == 100
+
+
 # --- bad documents: a typed refusal, and nothing changed --------------------------------------------------------------
 def resigned(world, **changes):
     doc = world.sign("alice", Pay, world.carol.did, 5, "").doc
