@@ -78,5 +78,6 @@ def _enumerate(nvml: ModuleType) -> GpuFindings:
 
 
 def _text(value: Any) -> str:
-    """Older versions of the library give bytes."""
-    return printable(value.decode(errors="replace") if isinstance(value, bytes) else str(value), NAME_MAX)
+    """One line that is safe to print. Older versions of the library give bytes."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return printable(" ".join(text.split()), NAME_MAX)

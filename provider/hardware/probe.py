@@ -63,13 +63,13 @@ def _cpu_name(root: Path) -> str:
     for line in _read(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model"):
-            return printable(value.strip(), NAME_MAX)
+            return printable(" ".join(value.split()), NAME_MAX)
     return platform.processor() or platform.machine()
 
 
 def _memory_bytes(root: Path) -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [_read(root / name).strip() for name in CGROUP_MEMORY]
+    limits = [_read(root / name) for name in CGROUP_MEMORY]
     return min([total, *(int(limit) for limit in limits if limit.isdigit())])
 
 
@@ -89,6 +89,6 @@ def _disk_free(folder: Path) -> int:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(errors="replace").strip()
     except OSError:
         return ""
