@@ -102,7 +102,8 @@ def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> 
         "note": job.note, "prompt": job.prompt, "negative": body.negative_prompt, "seed": body.seed,
         "guidance_milli": body.guidance_milli, "spec": spec_object(purchase.spec), "model_name": purchase.model_name,
         "provider": lease.provider, "provider_endpoints": list(provider_of(lease).endpoints), "ledger": lease.ledger,
-        "created_ms": job.created_ms, "spent": purchase.spent, "held": lease.cap - lease.captured if budget.is_open(lease) else 0,
+        "created_ms": job.created_ms, "spent": purchase.spent,
+        "held": lease.cap - lease.captured if budget.is_open(lease) else 0,
         "captured": lease.captured, "released": lease.released, "settled": purchase.is_settled,
         "distrust": lease.distrust or None, "reasons": [reason_object(one) for one in purchase.reasons],
         "pictures": [

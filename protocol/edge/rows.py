@@ -67,6 +67,11 @@ class Rows:
         statement = _update(self._dialect, self._tables[kind], tuple(values), shape)
         return int(self._run(statement, (*values.values(), *parameters)).rowcount)
 
+    def delete(self, kind: type[Any], /, **where: object) -> int:
+        """Remove the rows that fit; how many there were."""
+        shape, parameters = _shaped(where)
+        return int(self._run(_delete(self._dialect, self._tables[kind], shape), parameters).rowcount)
+
     def _select(self, kind: type[R], where: Mapping[str, object], order: str | None) -> list[R]:
         shape, parameters = _shaped(where)
         cursor = self._run(_query(self._dialect, self._tables[kind], kind, shape, order), parameters)
@@ -177,6 +182,11 @@ def _update(dialect: Dialect, table: Table, names: tuple[str, ...], shape: _Shap
 
 
 @_remembered
+def _delete(dialect: Dialect, table: Table, shape: _Shape) -> str:
+    return _text(delete(table).where(*_conditions(table, shape)), dialect)
+
+
+@_remembered
 def _insert(dialect: Dialect, table: Table, kind: type[Any]) -> str:
     return _text(insert(table).values({name: bindparam(name) for name in _whole(table, kind)}), dialect)
 
@@ -184,7 +194,7 @@ def _insert(dialect: Dialect, table: Table, kind: type[Any]) -> str:
 @_remembered
 def _save(dialect: Dialect, table: Table, kind: type[Any]) -> str:
     statement = upsert(table).values({name: bindparam(name) for name in _whole(table, kind)})
-    changed: dict[str, Any] = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
+    changed = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
     keys = cast("list[Column[Any]]", list(table.primary_key.columns))
     return _text(statement.on_conflict_do_update(index_elements=keys, set_=changed), dialect)
 
