@@ -53,8 +53,7 @@ class NodeServer:
         await self._server.start()
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Tell health checks, take no new calls, give running ones `grace_s`, cancel the rest and see them end."""
-        await self._health.enter_graceful_shutdown()
+        """Take no new calls, give running ones `grace_s`, cancel the rest and see them end."""
         await self._server.stop(grace_s)
         await self._guard.idle(_CLEANUP_S)
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import time
+from dataclasses import replace
 
 import grpc
 import grpc.aio
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpufair.protocol import limits
-from gpufair.protocol.edge import calls, status
+from gpufair.protocol import limits, wire
+from gpufair.protocol.edge import calls, status, tls
 from gpufair.protocol.edge.channels import open_channel
+from gpufair.protocol.edge.status import RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
-from gpufair.protocol.messages import Pay
+from gpufair.protocol.messages import Body, Pay
 from gpufair.provider.rpc.bucket import Buckets
 
 DID = "did:key:z6Mkon3Necd6NkkyfoGoHxid2znGc59LU3K7mubaRcFbLfLX"
@@ -35,6 +37,13 @@ async def raw(house, service, method, data, **options):
     finally:
         await channel.close()
     return None
+
+
+def unbounded(house):
+    """A channel of somebody else's making: nothing is limited, compression is on."""
+    credentials = grpc.ssl_channel_credentials(root_certificates=tls.pem_of(house.card.tls.certificate))
+    options = (("grpc.ssl_target_name_override", "gpufair.node"), ("grpc.max_send_message_length", -1))
+    return grpc.aio.secure_channel(str(house.endpoint), credentials, options=options)
 
 
 def fault_of(run, a_house, service, method, data):
@@ -76,8 +85,39 @@ def test_random_bytes(run, a_house, blobs):
 
 
 def test_one_byte_more_than_a_message_may_have(run, a_house):
-    refusal = fault_of(run, a_house, calls.LEDGER, "Pay", bytes(limits.MESSAGE_MAX + 1))
-    assert refusal.fault in (Fault.LIMIT, Fault.TOO_LARGE)
+    """From a client that sets itself no limit."""
+
+    async def work():
+        async with a_house() as house:
+            async with unbounded(house) as channel:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await channel.unary_unary(calls.path(calls.LEDGER, "Pay"))(
+                        bytes(limits.MESSAGE_MAX + 1), timeout=10
+                    )
+            assert status.from_status(caught.value, "it").fault is Fault.LIMIT
+            assert house.offices.seen == []
+            assert (await house.peer()).did == house.card.desk.did
+
+    run(work())
+
+
+def test_an_answer_that_is_too_large(run, a_house):
+    """The other way round: a node that sends its reader more than a message may hold."""
+
+    async def work():
+        async with a_house() as house:
+            pages = [house.card.record().envelope] * limits.FIND_MAX
+            big = [replace(page, payload=bytes(limits.MESSAGE_MAX // 50)) for page in pages]
+
+            async def flood(_dids, _after):
+                return big, ""
+
+            house.offices.find_records = flood
+            with pytest.raises(RemoteRefusal) as caught:
+                await (await house.peer()).directory.find_records()
+            assert caught.value.fault in (Fault.LIMIT, Fault.INTERNAL)
+
+    run(work())
 
 
 def test_the_largest_message_is_judged_by_its_content(run, a_house):
@@ -90,15 +130,29 @@ def test_a_compressed_bomb(run, a_house):
 
     async def work():
         async with a_house() as house:
-            credentials = grpc.ssl_channel_credentials(root_certificates=_pem(house))
-            options = (("grpc.ssl_target_name_override", "gpufair.node"), ("grpc.max_send_message_length", -1))
-            async with grpc.aio.secure_channel(str(house.endpoint), credentials, options=options) as channel:
+            async with unbounded(house) as channel:
                 call = channel.unary_unary(calls.path(calls.LEDGER, "Pay"))
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await call(bytes(64 * limits.MIB), compression=grpc.Compression.Gzip, timeout=10)
             assert caught.value.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED)
             assert house.offices.seen == []
             assert (await house.peer()).did == house.card.desk.did
+
+    run(work())
+
+
+def test_a_small_compressed_message_is_refused_too(run, a_house, a_document):
+    """Compression is off, not merely bounded: there is one form of a message, and one length."""
+
+    async def work():
+        async with a_house() as house:
+            async with unbounded(house) as channel:
+                call = channel.unary_unary(calls.path(calls.LEDGER, "Ask"))
+                data = wire.encode(a_document(Pay, DID, 1, "m" * 200))
+                assert await call(data, timeout=10)
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await call(data, compression=grpc.Compression.Gzip, timeout=10)
+            assert len(house.offices.seen) == 1
 
     run(work())
 
@@ -182,8 +236,6 @@ def test_a_flood_costs_the_flooder_only(run, a_house, a_document):
 
 
 def test_a_flood_inside_a_stream_is_slowed_and_loses_nothing(run, a_house):
-    from gpufair.protocol.messages import Body
-
     async def work():
         ticks = iter(range(10**9))
         async with a_house(now_s=lambda: next(ticks) / 1000) as house:  # each look at the clock: a fifth of a token
@@ -201,6 +253,7 @@ def test_a_flood_inside_a_stream_is_slowed_and_loses_nothing(run, a_house):
                     count += 1
                 await sending
             assert count == 1 + 600 + 1
+            assert next(ticks) > 900  # 200 tokens had to be waited for, a fifth at a time
 
     run(work())
 
@@ -237,16 +290,8 @@ class _Raw:
 
 
 def _is_find(blob):
-    from gpufair.protocol import wire
-
     try:
         wire.decode(calls.FindRequest, blob)
     except PeerError:
         return False
     return True
-
-
-def _pem(house):
-    from gpufair.protocol.edge import tls
-
-    return tls.pem_of(house.card.tls.certificate)

@@ -42,6 +42,18 @@ def test_meeting_over_ipv6(run, a_house):
     run(work())
 
 
+def test_meeting_by_name(run, a_house):
+    async def work():
+        async with a_house() as house:
+            peer = await house.peers.meet(f"localhost:{house.server.port}")
+            assert peer.did == house.card.desk.did
+            house.card.endpoints = (f"LocalHost:{house.server.port}",)
+            async with Peers(CLOCK) as others:
+                assert (await others.at(house.card.record())).did == peer.did
+
+    run(work())
+
+
 def test_another_did_than_the_one_given(run, a_house, a_card):
     async def work():
         async with a_house() as house:
@@ -117,8 +129,10 @@ def test_a_record_that_someone_else_signed(run, a_house, a_card):
             with pytest.raises(PeerError) as caught:
                 await house.peer()
             assert caught.value.fault is Fault.BAD_SIGNATURE
-            with pytest.raises(PeerError):
+            del house.offices.record  # an honest node again: only the record in our hand is forged
+            with pytest.raises(PeerError) as caught:
                 await house.peers.at(envelope.read(forged, type(theirs.doc)))
+            assert caught.value.fault is Fault.BAD_SIGNATURE
 
     run(work())
 
@@ -176,8 +190,10 @@ def test_a_record_is_renewed_on_the_same_connection(run, a_house):
             before = peer.record.doc.sequence
             await asyncio.sleep(0.005)
             assert (await peer.refresh()).doc.sequence > before
-            peer.keep(house.card.record())
-            newest = peer.record.doc.sequence
+            old, newest = house.card.record(), CLOCK.now_ms() + 60_000
+            peer.keep(house.card.desk.sign(replace(old.doc, sequence=newest)))
+            peer.keep(old)
+            assert peer.record.doc.sequence == newest
             house.card.tls = tls.create()
             with pytest.raises(PeerError, match="another certificate"):
                 await peer.refresh()
