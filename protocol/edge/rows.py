@@ -177,7 +177,7 @@ def _query(dialect: Dialect, table: Table, kind: type[Any], shape: _Shape, order
 @_remembered
 def _update(dialect: Dialect, table: Table, names: tuple[str, ...], shape: _Shape) -> str:
     # The values come in this order, so the columns must: SQLAlchemy's own is that of the table.
-    changed = [(table.c[name], bindparam(f"to_{name}")) for name in names]
+    changed: list[tuple[Any, Any]] = [(table.c[name], bindparam(f"to_{name}")) for name in names]
     return _text(update(table).where(*_conditions(table, shape)).ordered_values(*changed), dialect)
 
 
