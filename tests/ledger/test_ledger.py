@@ -69,6 +69,12 @@ def test_a_capture_that_pays_nothing_more_is_answered_and_leaves_no_event(funded
     assert funded.state() == before
 
 
+def test_a_key_shown_twice_is_learnt_once(funded, tools):
+    funded.capture("bob", "L", 100, [("a", 50)], ["a"])
+    assert funded.capture("bob", "L", 120, [("a", 50), ("b", 5)], ["a", "b"]).paid == 25
+    assert funded.hold_state("alice", "L").keys == (tools.key("a"), tools.key("b"))
+
+
 # --- repeats ---------------------------------------------------------------------------------------------------------
 ORDERS = {
     "issue": lambda w: w.sign("bank", Issue, w.carol.did, 5, "cash 9"),
@@ -310,6 +316,12 @@ def test_a_capture_that_arrives_at_the_expiry_is_too_late_whoever_looked_before(
     funded.clock.ms += 60 * MINUTE
     refused(funded.capture("bob", "L", 200), ReasonCode.HOLD_CLOSED)
     assert funded.balance("alice") == (1000, 0, 0)
+
+
+def test_what_an_expired_hold_gives_back_can_be_spent_by_the_very_next_order(funded):
+    assert isinstance(funded.pay("alice", "carol", 701), Decline)
+    funded.clock.ms += 60 * MINUTE
+    assert isinstance(funded.pay("alice", "carol", 1000), Posted)
 
 
 def test_a_capture_may_wait_for_the_ledger_as_long_as_its_hold_lasts(funded):
