@@ -49,11 +49,11 @@ class Demux:
 
 
 class AttachPipe:
-    """A `BytePipe` over the socket that an attach call left. `keep` is whatever must live as long as the socket."""
+    """A `BytePipe` over the socket that an attach call left."""
 
-    def __init__(self, sock: socket.socket, keep: object, log: LogTail) -> None:
+    def __init__(self, sock: socket.socket, log: LogTail) -> None:
         sock.setblocking(False)
-        self._sock, self._keep, self._log = sock, keep, log
+        self._sock, self._log = sock, log
         self._demux = Demux()
 
     async def read(self) -> bytes:
@@ -76,4 +76,3 @@ class AttachPipe:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
-        self._keep = None

@@ -46,7 +46,10 @@ class Engine:
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Begin a call without waiting."""
-        return self._threads.submit(self._explained, call)
+        try:
+            return self._threads.submit(self._explained, call)
+        except RuntimeError as err:
+            raise LocalError(Fault.INTERNAL, "the runtime was closed while a worker of it still ran") from err
 
     async def call(self, call: Callable[[], T]) -> T:
         """Make a call. It goes on to its end even if whoever waits is cancelled."""
@@ -96,15 +99,13 @@ class Engine:
 class DockerWorker:
     """One container, attached."""
 
-    def __init__(
-        self, engine: Engine, spec: WorkerSpec, worker: str, container: str, attached: tuple[socket.socket, Any]
-    ) -> None:
+    def __init__(self, engine: Engine, spec: WorkerSpec, worker: str, container: str, attached: socket.socket) -> None:
         self.id = worker
         self.container = container
         self.exit: WorkerExit | None = None
         self._engine, self._models = engine, spec.models
         self._log = LogTail()
-        self._channel = Channel(AttachPipe(*attached, self._log), self._log)
+        self._channel = Channel(AttachPipe(attached, self._log), self._log)
         self._ending = asyncio.Lock()
 
     @property
@@ -221,14 +222,14 @@ class DockerRuntime:
         """Let go of the engine."""
         await asyncio.to_thread(self._engine.close)
 
-    def _begin(self, spec: WorkerSpec, worker: str) -> tuple[str, tuple[socket.socket, Any]]:
+    def _begin(self, spec: WorkerSpec, worker: str) -> tuple[str, socket.socket]:
         if spec.gpu is not None and self._cdi:
             # An engine may know CDI and have no device file for this GPU; the older way is tried then.
             with contextlib.suppress(docker.errors.APIError):
                 return self._make(spec, worker, gpu_cdi=True)
         return self._make(spec, worker, gpu_cdi=False)
 
-    def _make(self, spec: WorkerSpec, worker: str, *, gpu_cdi: bool) -> tuple[str, tuple[socket.socket, Any]]:
+    def _make(self, spec: WorkerSpec, worker: str, *, gpu_cdi: bool) -> tuple[str, socket.socket]:
         api = self._engine.api
         body = hardening.container(
             spec, self._image_id, node=self._node, worker=worker, seccomp=self._seccomp, runtime=self._runtime,
@@ -236,20 +237,30 @@ class DockerRuntime:
         )  # fmt: skip
         container: str = api.create_container_from_config(body)["Id"]  # type: ignore[no-untyped-call]
         try:
-            raw = api.attach_socket(container, params=ATTACH)
+            attached = _own(api.attach_socket(container, params=ATTACH))
             api.start(container)
             _check_made(body, api.inspect_container(container))
         except BaseException:
             self._engine.remove(container)
             raise
-        return container, (raw._sock, raw)  # noqa: SLF001 -- the SDK hands out a file object; the socket inside can be awaited
+        return container, attached
 
-    def _discard(self, started: Future[tuple[str, tuple[socket.socket, Any]]]) -> None:
+    def _discard(self, started: Future[tuple[str, socket.socket]]) -> None:
         if started.cancelled() or started.exception() is not None:
             return
-        container, (sock, _keep) = started.result()
-        sock.close()
+        container, attached = started.result()
+        attached.close()
         self._engine.submit(lambda: self._engine.remove(container))
+
+
+def _own(attachment: Any) -> socket.socket:
+    """The connection itself, which can be awaited. The SDK's wrappers hold each other in a ring: let go of them now."""
+    own: socket.socket = attachment._sock.dup()  # noqa: SLF001 -- the SDK documents only a file object around it
+    response = getattr(attachment, "_response", None)
+    if response is not None:
+        response.close()
+    attachment.close()
+    return own
 
 
 def _inspect(engine: Engine, image: str) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ SCRATCH_BYTES: Final = 64 * 1024 * 1024
 SHM_BYTES: Final = 16 * 1024 * 1024
 OPEN_FILES: Final = 1024
 GVISOR: Final = "runsc"
-GVISOR_PIDS: Final = 128
+GVISOR_PIDS: Final = 256
 """gVisor's own kernel runs as threads inside the container's limit, and does not start with fewer."""
 OOM_SCORE: Final = 500
 """Above every ordinary program: when the machine itself runs short, the worker goes first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import threading
@@ -158,6 +159,22 @@ def test_a_worker_ends_when_its_daemon_goes(connected, spec, engine):
                 await asyncio.sleep(0.1)
             assert engine.inspect_container(worker.container)["State"]["Status"] == "exited"
             assert [left.worker for left in await runtime.leftovers()] == ["w1"], "still there to be found by its label"
+
+    asyncio.run(scenario())
+
+
+def test_no_open_file_stays_behind(connected, spec):
+    async def scenario():
+        async with connected() as runtime:
+            counts = []
+            for round_ in range(5):
+                worker = await runtime.start(spec, f"f{round_}")
+                await worker.send(Hello(1, b"n" * 16, 1, "auto"))
+                assert isinstance(await worker.receive(), Ready)
+                await worker.kill()
+                gc.collect()  # the SDK leaves spent connections to the collector
+                counts.append(sum(1 for _ in Path("/proc/self/fd").iterdir()))
+            assert counts[-1] <= counts[1], counts
 
     asyncio.run(scenario())
 
