@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from dataclasses import dataclass
 
 from gpufair.protocol import limits
@@ -63,7 +62,7 @@ async def _disk(home: Home) -> Check:
 
 async def _clock(config: Config) -> Check:
     """A wrong clock gets every document refused. A peer's fresh record tells; without one only nonsense is seen."""
-    if time.time() * 1000 < 1_700_000_000_000:
+    if SystemClock().now_ms() < 1_700_000_000_000:
         return Check("clock", ok=False, found="the clock is years behind", fix="set it: timedatectl set-ntp true")
     for text in (*config.node.peers, *config.ledger.accepted):
         try:
