@@ -23,6 +23,7 @@ from gpufair.protocol.messages import (
     Document,
     Envelope,
     HoldState,
+    JournalHead,
     LedgerRef,
     NodeRecord,
     Query,
@@ -79,15 +80,15 @@ class Ledgers:
         `expected` are events that the ledger's answers have named to us: hiding one of those is a finding.
         """
         auditor = Auditor(peer.did, self._desk.did, expected)
+        auditor.check_balance(await self.balance(peer))  # compared when the journal gets to the event that it names
         for _ in range(_JOURNAL_PAGES_MAX):
             query = self._query(peer, QueryKind.JOURNAL, since=auditor.sequence + 1)
             events, head = await peer.ledger.journal(query.envelope)
+            if head.payload_type == Decline.TYPE and not expected:  # we have no account there; else it is a finding
+                self._answer(head, JournalHead, query)
             auditor.feed(events, head)
             if not events:
                 break
-        balance = await self.balance(peer)
-        if balance.doc.event == auditor.sequence:  # else somebody traded in between: the next audit sees it
-            auditor.check_balance(balance)
         return auditor.report(), auditor
 
     def _query(self, peer: Peer, kind: QueryKind, *, lease: bytes = b"", since: int = 0) -> Signed[Query]:

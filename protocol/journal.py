@@ -92,6 +92,7 @@ class Auditor:
         self._orders: set[bytes] = set()
         self._findings: list[Finding] = []
         self._heads: dict[int, bytes] = {}
+        self._balances: list[Balance] = []
         self._heads_met = 0
         self._newest_head = 0
         self._visible = 0
@@ -139,16 +140,29 @@ class Auditor:
             findings.append(Finding(0, f"the signed head is event {self._newest_head}: the journal ends earlier"))
         if self._newest_head < self.sequence:
             findings.append(Finding(0, "no signed head vouches for the newest event"))
+        ahead = "the ledger signed a balance as of event {}: the journal ends earlier"
+        findings += [Finding(0, ahead.format(said.event)) for said in self._balances]
         return Audit(tuple(findings), self.sequence, self.hash, self._visible, self._heads_met)
 
     def check_balance(self, balance: Signed[Balance]) -> None:
-        """Compare the ledger's signed answer with the fold; it must be about the newest event fed."""
-        said, funds = balance.doc, self.funds(balance.doc.account)
-        if said.event != self.sequence:
-            self._find(0, f"the balance is of event {said.event}, the journal fed ends at {self.sequence}")
-        elif (said.available, said.held) != (funds.available, funds.held):
-            self._find(0, f"the ledger signed {said.available} + {said.held} held, its events add up to "
-                          f"{funds.available} + {funds.held} held")  # fmt: skip
+        """Compare the ledger's signed answer with the fold as of the event that it names.
+
+        Ask for the balance first and feed the journal then: a ledger that is busy is always ahead of what was fed, and
+        the comparison takes place when the journal gets there. Never getting there is a finding.
+        """
+        if balance.doc.event < self.sequence:
+            self._find(0, f"the balance is of event {balance.doc.event}, which was fed before it")
+        else:
+            self._balances.append(balance.doc)
+            self._compare_balances()
+
+    def _compare_balances(self) -> None:
+        for said in [said for said in self._balances if said.event == self.sequence]:
+            self._balances.remove(said)
+            funds = self.funds(said.account)
+            if (said.available, said.held) != (funds.available, funds.held):
+                signed, folded = f"{said.available} + {said.held}", f"{funds.available} + {funds.held}"
+                self._find(self.sequence, f"the ledger signed {signed} held, its events add up to {folded} held")
 
     def _find(self, sequence: int, what: str) -> None:
         self._findings.append(Finding(sequence, what))
@@ -188,6 +202,7 @@ class Auditor:
             self._visible += 1
             self._check(item, previous)
         self._meet_head()
+        self._compare_balances()
 
     def _check(self, item: bytes, previous: bytes) -> None:
         try:

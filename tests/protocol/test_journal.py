@@ -149,6 +149,21 @@ def test_a_balance_is_compared_with_the_fold():
         assert len(auditor.report().findings) == found
 
 
+@pytest.mark.parametrize(("event", "available", "findings"), [
+    (3, 700, []), (4, 700, []), (8, 887, []), (3, 701, ["add up to 700 + 300"]), (9, 887, ["journal ends earlier"]),
+])  # fmt: skip
+def test_a_balance_asked_for_first_is_compared_when_the_journal_gets_there(event, available, findings):
+    chain = story()
+    held = {3: 300, 4: 180}.get(event, 0)
+    auditor = Auditor(BANK.did, ALICE.did)
+    said = Balance(chain.head(BANK, ALICE.did), ALICE.did, available, held, 0, event)
+    auditor.check_balance(envelope.sign(said, BANK))
+    auditor.feed(chain.items(), chain.signed_head())
+    found = auditor.report().findings
+    assert len(found) == len(findings)
+    assert all(word in finding.what for word, finding in zip(findings, found, strict=True))
+
+
 # --- lies: what the ledger does to an honest story, and a word of the finding that must come out -------------------
 def legs_changed(chain):
     chain.events[4] = dataclasses.replace(
