@@ -95,7 +95,7 @@ async def _fetch(stage: Stage, buyer: Buyer, job: str, output: Path | None, *, f
 
     found = purchases.find(buyer.store, job)
     stage.job = found.job.id
-    paths = pictures.targets(output or pictures.name_for(found.job.prompt, Path.cwd()), found.job.count)
+    paths = pictures.targets(output or pictures.name_for(found.job.prompt, Path()), found.job.count)
     pictures.check_writable(paths, force=force)
     failure: PurchaseError | None = None
     try:

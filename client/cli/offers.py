@@ -52,7 +52,7 @@ def quote(
 async def _offers(stage: Stage, buyer: Buyer, model: str) -> Answer:
     from gpufair.client.choosing import models_on_sale, pick_model
     from gpufair.client.cli.answers import answer, offer_object
-    from gpufair.client.cli.views import offers_table
+    from gpufair.client.cli.views import offer_lines
 
     market = await buyer.market()
     shown = market.offers
@@ -60,7 +60,9 @@ async def _offers(stage: Stage, buyer: Buyer, model: str) -> Answer:
         wanted = pick_model(models_on_sale(shown), model).digest
         shown = [offer for offer in shown if any(m.digest == wanted for m in offer.doc.models)]
     if shown:
-        stage.out.print(offers_table(shown))
+        for offer in shown:
+            for line in offer_lines(offer):
+                stage.out.print(line)
         stage.say("\nNext: gpufair run 'a fox on a green background'")
     else:
         stage.say(f"{market.asked} nodes answered, and none knows of an offer.")

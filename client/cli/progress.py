@@ -55,9 +55,11 @@ class Watch:
             case ev.PreviewSeen(png=png):
                 self._show_preview(png)
             case ev.PictureLocked(_, picture, amount):
-                self._tell(f"picture {picture + 1} of {self._count} delivered: {show(amount)} promised for its key")
+                self._tell(
+                    f"paying {self._nth(picture)}", f"{self._nth(picture)} delivered: {show(amount)} for its key"
+                )
             case ev.PictureOpened(_, picture):
-                self._tell(f"picture {picture + 1} of {self._count} opened")
+                self._tell(f"{self._nth(picture)} is here")
             case ev.LeaseClosing():
                 self._tell("settling")
 
@@ -69,10 +71,13 @@ class Watch:
         if not self._live and step == 0:
             self._stage.err.print(words)
 
-    def _tell(self, words: str) -> None:
+    def _tell(self, words: str, in_full: str = "") -> None:
         self._bar.update(self._task, description=words)
         if not self._live:
-            self._stage.err.print(words)
+            self._stage.err.print(in_full or words)
+
+    def _nth(self, picture: int) -> str:
+        return "the picture" if self._count == 1 else f"picture {picture + 1} of {self._count}"
 
     def _show_preview(self, png: bytes) -> None:
         if self._preview is None:

@@ -61,7 +61,7 @@ def _run(stage: Stage, wish: Wish, output: Path | None, *, yes: bool, force: boo
     from gpufair.client import pictures
     from gpufair.client.cli.answers import answer, plan_object, purchase_object
 
-    file = output or pictures.name_for(wish.prompt, Path.cwd())
+    file = output or pictures.name_for(wish.prompt, Path())
     paths = pictures.targets(file, wish.count)
     pictures.check_writable(paths, force=force)
     _check_can_ask(stage, yes=yes)

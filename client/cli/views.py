@@ -79,37 +79,40 @@ def plan_table(plan: Plan) -> Table:
     table.add_column(style="dim")
     table.add_column()
     job = spec_words(plan.spec, guidance_milli=body.guidance_milli, seed=body.seed)
-    hardware = (
-        ", ".join(f"{gpu.count} x {gpu.name}" for gpu in offer.doc.gpus[:3]) or f"{offer.doc.cpu_cores} CPU cores"
-    )
     table.add_row("  prompt", body.prompt[:500])
     if body.negative_prompt:
         table.add_row("  not", body.negative_prompt[:500])
     table.add_row("  job", job)
     table.add_row("  model", f"{plan.candidate.model.name} ({plan.candidate.model.digest.hex()[:12]})")
-    table.add_row("  provider", f"{seller(plan.choice)} · {hardware} · isolation {offer.doc.isolation.name.lower()}")
+    table.add_row(
+        "  provider", f"{seller(plan.choice)} · {hardware(offer.doc)} · isolation {offer.doc.isolation.name.lower()}"
+    )
     table.add_row("  ledger", f"{identity.short(plan.ledger.did)} · you have {show(plan.available)} there")
     return table
 
 
-def offers_table(offers: Iterable[Signed[Offer]]) -> Table:
-    """One line for each model of each offer."""
-    table = _plain(header=True)
-    for title in ("provider", "model", "state", "on", "isolation"):
-        table.add_column(title, overflow="fold")
-    for title in ("per step-MP", "minimum", "largest", "free"):
-        table.add_column(title, justify="right")
-    for offer in offers:
-        doc = offer.doc
-        on = ", ".join(f"{gpu.count} x {gpu.name}" for gpu in doc.gpus[:2]) or f"{doc.cpu_cores} CPU cores"
-        for model in doc.models:
-            if model.state is not ModelState.ABSENT:
-                table.add_row(
-                    identity.short(offer.issuer), f"{model.name} {model.digest.hex()[:8]}", model.state.name.lower(),
-                    on, doc.isolation.name.lower(), show(model.sheet.per_step_megapixel), show(model.sheet.minimum),
-                    f"{doc.limits.pixels / 1e6:.2g} MP", str(doc.queue_free),
-                )  # fmt: skip
-    return table
+def offer_lines(offer: Signed[Offer]) -> Iterator[Text]:
+    """An offer: who and on what, then a line for each model."""
+    doc = offer.doc
+    facts = [hardware(doc), f"isolation {doc.isolation.name.lower()}", f"up to {megapixels(doc.limits.pixels)}"]
+    facts += [f"{doc.queue_free} places free"] + ([doc.region] if doc.region else [])
+    yield Text.assemble((identity.short(offer.issuer), "bold"), "  ", " · ".join(facts))
+    for model in doc.models:
+        if model.state is not ModelState.ABSENT:
+            price = f"{show(model.sheet.per_step_megapixel)} per step-megapixel, at least {show(model.sheet.minimum)}"
+            name = f"   {model.name} {model.digest.hex()[:8]}"
+            yield Text.assemble(f"{name:<24}", (f"{model.state.name.lower():<8}", "dim"), price)
+
+
+def hardware(offer: Offer) -> str:
+    """What an offer's pictures are made on."""
+    gpus = ", ".join(f"{gpu.count} x {gpu.name}" for gpu in offer.gpus[:3])
+    return gpus or f"{offer.cpu_cores} CPU cores"
+
+
+def megapixels(pixels: int) -> str:
+    """Pixels in millions."""
+    return f"{pixels / 1e6:.2g} megapixels"
 
 
 def history_table(purchases: Iterable[Purchase]) -> Table:
@@ -142,7 +145,7 @@ def purchase_lines(one: Purchase) -> Iterator[str]:
     yield f"  state     {job.state}" + (f": {job.note}" if job.note else "")
     yield f"  provider  {lease.provider}"
     yield f"  ledger    {lease.ledger}"
-    yield f"  lease     {lease.id.hex()}, {lease.state}, at most {show(lease.cap)}"
+    yield f"  lease     {lease.id.hex()[:16]}…, {lease.state}, at most {show(lease.cap)}"
     yield f"  made      {when(job.created_ms)}"
     yield "  cost      " + cost_words(one)
     if lease.distrust:
@@ -150,13 +153,14 @@ def purchase_lines(one: Purchase) -> Iterator[str]:
     for picture in one.pictures:
         claim = picture.claim
         state = "here" if picture.png else "paid, its key has not come" if picture.locked else "here, not paid"
-        yield f"  picture {picture.index}  {state}, {size(claim.plain_length)}, sha256 {claim.plain_sha256.hex()[:16]}…"
+        yield f"  picture {picture.index} {state}, {size(claim.plain_length)}, sha256 {claim.plain_sha256.hex()[:16]}…"
 
 
 def cost_words(one: Purchase) -> str:
     """What a job cost, and whether that is the ledger's last word."""
     if one.is_settled:
-        return f"{show(one.spent)}, settled; {show(one.lease.released)} came back"
+        back = f"; {show(one.lease.released)} came back" if one.lease.released else ""
+        return f"{show(one.spent)}, settled{back}"
     return f"{show(one.spent)} promised so far; {show(one.lease.cap)} is held until {when(one.lease.hold_expires_ms)}"
 
 
