@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from gpufair.protocol.edge import keys
 from gpufair.protocol.errors import printable
 from gpufair.provider import config
 from gpufair.provider.config import Config
 from gpufair.provider.home import Home
+
+if TYPE_CHECKING:
+    from gpufair.protocol.edge.keys import Keys
 
 HomeOption = Annotated[
     Path | None,
@@ -27,8 +29,10 @@ def say(text: str = "") -> None:
     Console(highlight=False, emoji=False, soft_wrap=True).print(printable(text, limit=20_000), markup=False)
 
 
-def open_home(path: Path | None) -> tuple[Home, Config, keys.Keys]:
+def open_home(path: Path | None) -> tuple[Home, Config, Keys]:
     """A node's folder, configuration and keys. Raises LocalError that names the next command."""
+    from gpufair.protocol.edge import keys
+
     home = Home.find(path)
     settings = config.load(home.config)
     return home, settings, keys.load(home.keys, passphrase=passphrase())

@@ -6,18 +6,18 @@ import asyncio
 import logging
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpufair.protocol.edge import keys as key_files
-from gpufair.protocol.edge.keys import Keys
-from gpufair.protocol.edge.sqlite import open_database
 from gpufair.protocol.units import show as amount
 from gpufair.provider.cli.common import HomeOption, JsonOption, open_home, passphrase, say, show
 from gpufair.provider.config import Config
 from gpufair.provider.control import ask
 from gpufair.provider.home import Home
+
+if TYPE_CHECKING:
+    from gpufair.protocol.edge.keys import Keys
 
 
 def register(app: typer.Typer) -> None:
@@ -126,6 +126,9 @@ def backup(
 ) -> None:
     """Copy ledger and job store as they are now (the node may run), and the keys under a secret ($GPUFAIR_SECRET)."""
     import os
+
+    from gpufair.protocol.edge import keys as key_files
+    from gpufair.protocol.edge.sqlite import open_database
 
     where = Home.find(home)
     copied = []

@@ -9,15 +9,12 @@ from typing import Annotated
 
 import typer
 
-from gpufair.protocol.edge import keys
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.provider import config as configuration
 from gpufair.provider.cli.common import HomeOption, JsonOption, open_home, passphrase, say, show
 from gpufair.provider.cli.template import Choices, render
-from gpufair.provider.doctor import Check, examine
 from gpufair.provider.hardware.probe import probe
 from gpufair.provider.home import Home
-from gpufair.provider.models.store import ModelStore
 from gpufair.provider.sales.ask import DEFAULT_CPU, DEFAULT_GPU
 
 DEFAULT_ROLES = ("provider", "directory")
@@ -43,6 +40,8 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make keys and a configuration. Nothing is overwritten."""
+    from gpufair.protocol.edge import keys
+
     where = Home.find(home)
     if where.config.exists():
         raise LocalError(Fault.CONFLICT, f"{where.config} is there already", hint="edit it, or give another --home")
@@ -83,24 +82,24 @@ def init(
 
 
 def _demo_model(home: Home) -> str:
+    from gpufair.provider.models.store import ModelStore
+
     folder = Path(str(files("gpufair.provider.models"))) / "demo"
     return ModelStore(home.models).add(folder, name="demo").name
 
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Look at engine, GPU, disk, port, clock and models; say what is wrong and what to do."""
+    from gpufair.provider.doctor import examine
+
     where, settings, identity = open_home(home)
     checks = asyncio.run(examine(where, settings, identity))
     ok = all(check.ok for check in checks)
     answer = {"ok": ok, "checks": [{"name": c.name, "ok": c.ok, "found": c.found, "fix": c.fix} for c in checks]}
     if not show(answer, as_json=as_json):
         for check in checks:
-            _print(check)
+            say(f"{'ok ' if check.ok else 'BAD'}  {check.name:8} {check.found}")
+            if check.fix:
+                say(f"{'':14}{check.fix}")
         say("\nall is well: `gpufaird up`" if ok else "\nmend what is marked, then run this again")
     raise typer.Exit(0 if ok else 1)
-
-
-def _print(check: Check) -> None:
-    say(f"{'ok ' if check.ok else 'BAD'}  {check.name:8} {check.found}")
-    if check.fix:
-        say(f"{'':14}{check.fix}")

@@ -14,7 +14,7 @@ from gpufair.provider.rpc.offices import DirectoryOffice
 
 log = logging.getLogger(__name__)
 
-PERIOD_S = 5.0
+PERIOD_S = 1.0
 AGAIN_S = 60.0
 
 
