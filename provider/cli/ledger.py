@@ -49,9 +49,7 @@ def issue(
 
     answer = _run(home, work)
     if not show(answer, as_json=as_json):
-        text = (
-            f"issued {amount_text(value)}: the account has {amount_text(answer['available'])} now (event {answer['event']})"
-        )
+        text = f"issued {amount_text(value)}: the account has {amount_text(answer['available'])}"
         say(text)
 
 
