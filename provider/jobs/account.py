@@ -59,6 +59,21 @@ class Account:
         """All work done or begun under the lease, `in_progress` being the pictures being made now (rule 3)."""
         return self.upfront_due + sum(d.amount for d in self.deliveries) + in_progress
 
+    @property
+    def _locked(self) -> int:
+        """What the kept voucher's locks promise for deliveries whose keys are not out."""
+        waiting = {d.hashlock for d in self.deliveries if not d.revealed}
+        return sum(lock.amount for lock in self.kept.locks if lock.hashlock in waiting)
+
+    def may_begin(self, in_progress: int) -> bool:
+        """Whether the window allows work that brings what is being made to `in_progress` (rule 3).
+
+        Unlocked money beyond what is due is meant for up-front lines, of a job on its way or of the next one: were it
+        to widen the window as well, it would pay twice.
+        """
+        earned = min(self.kept_total, self.upfront_due + self.revealed_due + self._locked)
+        return payment.may_work(due_after=self.work_due(in_progress), kept_total=earned, window=self.bid.window)
+
     def prepaid(self, upfront: int) -> bool:
         """Whether one more job's up-front lines are paid: by unlocked money, not by a lock that waits (rule 5)."""
         revealed = {d.hashlock for d in self.deliveries if d.revealed}

@@ -191,7 +191,9 @@ class Leases:
             rows.save(replace(_after(lease, LeaseEvent.CLOSE), closing_reason=why))
             stopped = [a for a in account.attempts if not ATTEMPT.is_terminal(AttemptState(a.state))]
             for attempt in stopped:
-                rows.save(replace(attempt, state=_ended(attempt, account, outcome)))
+                # What was never queued was never charged.
+                upfront = 0 if attempt.state == AttemptState.ACCEPTED else attempt.upfront
+                rows.save(replace(attempt, state=_ended(attempt, account, outcome), upfront=upfront))
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
         return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in stopped), Post()]
 
