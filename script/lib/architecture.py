@@ -1,4 +1,4 @@
-"""The generated parts of ARCHITECTURE.md. ONE RULE: a diagram comes from the state table, a file's job from its docstring.
+"""The generated parts of ARCHITECTURE.md. ONE RULE: diagrams come from tables, jobs from docstrings.
 
 `architecture.py` writes them; `architecture.py --check` only says whether they are current (exit code 1 if not).
 """
@@ -21,9 +21,7 @@ LEFT_OUT = re.compile(r"_pb2|/migrations/|/__init__\.py$")
 
 def diagrams() -> str:
     """The three state machines as Mermaid."""
-    parts = []
-    for machine in MACHINES:
-        parts.append(f"**{machine.name.capitalize()}**\n\n```mermaid\n{mermaid(machine)}\n```")
+    parts = [f"**{one.name.capitalize()}**\n\n```mermaid\n{mermaid(one)}\n```" for one in MACHINES]
     return "\n\n".join(parts)
 
 
