@@ -153,9 +153,7 @@ def _own(did: str) -> sa.Select[int]:
     """The events that a did is entitled to: it is an account of a leg, or a party of the lease."""
     legs = sa.select(t.postings.c.sequence).where(t.postings.c.account == did)
     leases = sa.select(t.holds.c.lease).where(sa.or_(t.holds.c.payer == did, t.holds.c.payee == did))
-    return sa.select(t.events.c.sequence).where(
-        sa.or_(t.events.c.sequence.in_(legs), t.events.c.lease.in_(leases))
-    )
+    return sa.select(t.events.c.sequence).where(sa.or_(t.events.c.sequence.in_(legs), t.events.c.lease.in_(leases)))
 
 
 def _shown(sequence: int, document: bytes, own: set[int] | None) -> bytes:

@@ -206,7 +206,7 @@ def run(make_world, **options):
 
 
 def test_the_ledger_and_the_model_agree(make_world):
-    run(make_world, max_examples=30, stateful_step_count=25)
+    run(make_world, max_examples=20, stateful_step_count=25)
 
 
 @pytest.mark.long
