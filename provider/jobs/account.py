@@ -65,14 +65,16 @@ class Account:
         waiting = {d.hashlock for d in self.deliveries if not d.revealed}
         return sum(lock.amount for lock in self.kept.locks if lock.hashlock in waiting)
 
-    def may_begin(self, in_progress: int) -> bool:
-        """Whether the window allows work that brings what is being made to `in_progress` (rule 3).
+    def may_begin(self, in_progress: int, increment: int) -> bool:
+        """Whether the window allows one more picture of `increment` beside those being made (rule 3).
 
+        Whoever we do business with is a stranger so far, whose window is one payable increment at most (rule 22).
         Unlocked money beyond what is due is meant for up-front lines, of a job on its way or of the next one: were it
         to widen the window as well, it would pay twice.
         """
         earned = min(self.kept_total, self.upfront_due + self.revealed_due + self._locked)
-        return payment.may_work(due_after=self.work_due(in_progress), kept_total=earned, window=self.bid.window)
+        due_after, window = self.work_due(in_progress + increment), min(self.bid.window, increment)
+        return payment.may_work(due_after=due_after, kept_total=earned, window=window)
 
     def prepaid(self, upfront: int) -> bool:
         """Whether one more job's up-front lines are paid: by unlocked money, not by a lock that waits (rule 5)."""
@@ -117,6 +119,12 @@ class Account:
     def uncaptured(self) -> int:
         """What a capture would pay now."""
         return payment.payable(self.kept, self.keys, hold=self.lease.hold, captured=self.lease.captured)
+
+    @property
+    def only_waits_for_money(self) -> bool:
+        """Whether everything that was ordered is made, and some of it is not paid for."""
+        open_ = [a.state for a in self.attempts if not ATTEMPT.is_terminal(AttemptState(a.state))]
+        return bool(open_) and set(open_) == {AttemptState.DELIVERED}
 
     @property
     def in_flight(self) -> int:

@@ -167,7 +167,7 @@ class Attempts:
     def may_begin(self, attempt: AttemptRow, in_progress: int) -> bool:
         """Whether the window allows one more picture, `in_progress` being the worth of those being made (rule 3)."""
         with self._store.read() as rows:
-            return Account.load(rows, find(rows, attempt.lease)).may_begin(in_progress + attempt.increment)
+            return Account.load(rows, find(rows, attempt.lease)).may_begin(in_progress, attempt.increment)
 
     def delivered(self, attempt_id: bytes, picture: int, made: Made) -> list[Effect]:
         """A picture is finished: encrypt it under a fresh key, sign its receipt, commit, send. Once a picture."""

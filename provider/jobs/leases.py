@@ -127,6 +127,9 @@ class Leases:
             lease = find(rows, voucher.lease)
             if lease.state not in LIVE:
                 return [Send(lease.id, Closing(lease.closing_reason or f"the lease is {lease.state}"))]
+            if now >= lease.expires_ms:
+                # By our own clock the lease is over: no key goes out any more, and `tick` closes it (rule 12).
+                return [Send(lease.id, Closing("the lease has expired"))]
             self._check_voucher(lease, signed)
             dsse.authenticate(signed)
             account = Account.load(rows, lease)
@@ -258,6 +261,8 @@ class Leases:
             lease = account.lease
             if now >= lease.expires_ms:
                 effects += self.close(lease.id, "the lease has expired", Outcome.EXPIRED)
+            elif account.only_waits_for_money and now >= lease.active_ms + limits.DELIVERY_KEPT_MS:
+                effects += self.close(lease.id, "its deliveries were not paid for in time", Outcome.EXPIRED)
             elif not account.in_flight and now >= lease.active_ms + account.bid.idle_limit_ms:
                 effects += self.close(lease.id, "no job for the lease's idle limit", Outcome.EXPIRED)
         return effects
