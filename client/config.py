@@ -4,6 +4,7 @@ an error with a name, so that a mistyped spending cap can't be silently no cap.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -80,9 +81,11 @@ class Config:
 
 
 def default_home() -> Path:
-    """The usual folder for this user on this system."""
+    """$GPUFAIR_HOME, else the usual folder for this user on this system."""
     from platformdirs import user_data_path
 
+    if os.environ.get("GPUFAIR_HOME"):
+        return Path(os.environ["GPUFAIR_HOME"])
     return user_data_path("gpufair", appauthor=False)
 
 

@@ -61,12 +61,12 @@ def cancel(job: Job, home: HomeDir = None, as_json: Json = False) -> None:
 async def _history(stage: Stage, buyer: Buyer, limit: int) -> Answer:
     from gpufair.client import purchases
     from gpufair.client.cli.answers import answer, purchase_object
-    from gpufair.client.cli.views import history_table
+    from gpufair.client.cli.views import history_line
 
     found = purchases.history(buyer.store, limit)
-    if found:
-        stage.out.print(history_table(found))
-    else:
+    for one in found:
+        stage.out.print(history_line(one, stage.out.width))
+    if not found:
         stage.say("No jobs yet. Next: gpufair run 'a fox on a green background'")
     return answer("history", jobs=[purchase_object(one) for one in found])
 

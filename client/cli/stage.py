@@ -186,7 +186,7 @@ def _interrupted(stage: Stage) -> NoReturn:
     hint = ""
     if stage.job:
         job = short(stage.job)
-        hint = f"The job goes on without you. Bring it in: gpufair fetch {job}   Stop it: gpufair cancel {job}"
+        hint = f"The provider waits a little for you: gpufair fetch {job} goes on, gpufair cancel {job} ends it."
     if stage.as_json:
         body = {"code": int(Exit.INTERRUPTED), "kind": "interrupted", "fault": "cancelled", "what": "interrupted",
                 "hint": hint, "job": stage.job.hex() or None, "reasons": []}  # fmt: skip

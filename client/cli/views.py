@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 _COLOURS = {"paid": "green", "delivered": "yellow", "running": "yellow", "placed": "yellow", "draft": "dim"}
 
 
-def _plain(*, header: bool) -> Table:
-    return Table(box=box.SIMPLE_HEAD if header else None, show_header=header, pad_edge=False, padding=(0, 2, 0, 0))
+def _plain() -> Table:
+    return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def spec_words(spec: Spec, *, guidance_milli: int, seed: int | None) -> str:
@@ -59,7 +58,7 @@ def when(ms: int) -> str:
 
 def quote_table(quote: Quote) -> Table:
     """A price, line by line, and its sum."""
-    table = _plain(header=False)
+    table = _plain()
     table.add_column(style="dim")
     table.add_column(justify="right", style="dim")
     table.add_column(justify="right")
@@ -75,7 +74,7 @@ def quote_table(quote: Quote) -> Table:
 def plan_table(plan: Plan) -> Table:
     """What will be bought, from whom, paid where."""
     offer, body = plan.choice.offer, plan.body
-    table = _plain(header=False)
+    table = _plain()
     table.add_column(style="dim")
     table.add_column()
     job = spec_words(plan.spec, guidance_milli=body.guidance_milli, seed=body.seed)
@@ -115,25 +114,20 @@ def megapixels(pixels: int) -> str:
     return f"{pixels / 1e6:.2g} megapixels"
 
 
-def history_table(purchases: Iterable[Purchase]) -> Table:
-    """One line for each job."""
-    table = _plain(header=True)
-    for title in ("job", "when", "state", "pictures"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("cost", justify="right", no_wrap=True)
-    table.add_column("prompt", overflow="ellipsis", no_wrap=True, max_width=48)
-    for one in purchases:
-        cost = Text(show(one.spent), style="" if one.is_settled else "dim")
-        table.add_row(
-            one.job.id.hex()[:12], when(one.job.created_ms), state_text(one.job.state),
-            f"{len(one.opened)} of {one.job.count}", cost, " ".join(one.job.prompt.split()),
-        )  # fmt: skip
-    return table
+def history_line(one: Purchase, width: int) -> Text:
+    """A job in one line of `width` columns."""
+    prompt = " ".join(one.job.prompt.split())
+    room = max(12, width - 62)
+    return Text.assemble(
+        (one.job.id.hex()[:12], "bold"), "  ", (when(one.job.created_ms), "dim"), "  ", state_text(one.job.state),
+        f"  {len(one.opened)}/{one.job.count:<3}", (f"{show(one.spent):>14}  ", "" if one.is_settled else "dim"),
+        prompt if len(prompt) <= room else prompt[: room - 1] + "…",
+    )  # fmt: skip
 
 
 def state_text(state: str) -> Text:
     """A job's state in its colour."""
-    return Text(state, style=_COLOURS.get(state, "red"))
+    return Text(f"{state:<9}", style=_COLOURS.get(state, "red"))
 
 
 def purchase_lines(one: Purchase) -> Iterator[str]:
