@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpufair.client.wallet import DeliveryRow, JobRow, LeaseRow
+from gpufair.client.wallet import DeliveryKey, JobRow, LeaseRow
 from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
-from gpufair.protocol.lifecycle import JOB, JobState
+from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
 from gpufair.protocol.messages import Bid, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
 from gpufair.protocol.pricing import is_first
@@ -21,7 +21,7 @@ class Account:
     lease: LeaseRow
     bid: Bid
     jobs: tuple[JobRow, ...]
-    deliveries: tuple[DeliveryRow, ...]
+    deliveries: tuple[DeliveryKey, ...]
 
     @classmethod
     def load(cls, rows: Rows, lease: LeaseRow) -> Account:
@@ -30,7 +30,7 @@ class Account:
             lease,
             from_bytes(lease.envelope, Bid).doc,
             tuple(rows.all(JobRow, order="created_ms", lease=lease.id)),
-            tuple(rows.all(DeliveryRow, order="picture", lease=lease.id)),
+            tuple(rows.all(DeliveryKey, order="picture", lease=lease.id)),
         )
 
     @property
@@ -51,6 +51,11 @@ class Account:
     def upfront(self) -> int:
         """The up-front lines of accepted jobs, less what came back."""
         return sum(job.upfront for job in self.jobs if job.acceptance)
+
+    @property
+    def is_paying(self) -> bool:
+        """Whether we sign anything under the lease: not once it closes, and nothing for a cheat."""
+        return self.lease.state in (LeaseState.FUNDED, LeaseState.OPEN) and not self.lease.distrust
 
     @property
     def paid_for(self) -> int:
@@ -82,15 +87,16 @@ class Account:
         return Promise(max(promise.unlocked, self.upfront + self.paid_for), promise.locks)
 
     def may_prepay(self, job: JobRow) -> bool:
-        """Whether its up-front lines stay within the window, with those of the other undelivered jobs (rule 3)."""
-        started = {d.job for d in self.deliveries}
-        waiting = (JobState.PLACED, JobState.RUNNING)
-        others = [
-            j for j in self.jobs if j.acceptance and j.id not in started and j.state in waiting and j.id != job.id
-        ]
-        return payment.may_prepay(sum(j.upfront for j in others), job.upfront, window=self.lease.window)
+        """Whether its up-front lines stay within the window, with those of every other job that brought nothing (3).
 
-    def may_lock(self, promise: Promise, delivery: DeliveryRow) -> bool:
+        A job that ended without a picture and without its credit still counts: else each one that "expires" would cost
+        us its lines again.
+        """
+        started = {d.job for d in self.deliveries} | {job.id}
+        others = sum(j.upfront for j in self.jobs if j.acceptance and j.id not in started)
+        return payment.may_prepay(others, job.upfront, window=self.lease.window)
+
+    def may_lock(self, promise: Promise, delivery: DeliveryKey) -> bool:
         """Whether its lock, added to `promise`, fits the window, the cap and the 16 locks of a voucher (rules 3, 15).
 
         A range has one row and so one hashlock for ever: we never sign a second one for it (rule 6).

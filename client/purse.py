@@ -11,7 +11,7 @@ from gpufair.client import events as ev
 from gpufair.client.account import Account
 from gpufair.client.checks import opened_faults
 from gpufair.client.turn import Turn
-from gpufair.client.wallet import DeliveryRow, JobRow, LeaseRow
+from gpufair.client.wallet import DeliveryKey, DeliveryRow, JobRow, LeaseRow
 from gpufair.protocol import limits, payment, sealing
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
@@ -27,13 +27,25 @@ class Purse:
 
     def __init__(self, desk: Desk, lease: bytes) -> None:
         self._desk = desk
-        self._lease = lease
+        self.lease = lease
+        self._bodies_sent: set[bytes] = set()
+
+    def new_stream(self) -> None:
+        """What was sent on the last stream may not have come."""
+        self._bodies_sent.clear()
 
     def row(self, rows: Rows) -> LeaseRow:
         """The lease's row."""
-        row = rows.get(LeaseRow, id=self._lease)
+        row = rows.get(LeaseRow, id=self.lease)
         if row is None:
-            raise LocalError(Fault.UNKNOWN, f"the wallet has no lease {self._lease.hex()[:12]}")
+            raise LocalError(Fault.UNKNOWN, f"the wallet has no lease {self.lease.hex()[:12]}")
+        return row
+
+    def job(self, rows: Rows, job: bytes) -> JobRow:
+        """The row of a job. Raises PeerError for one that we never ordered under this lease."""
+        row = rows.get(JobRow, id=job, lease=self.lease)
+        if row is None:
+            raise PeerError(Fault.UNKNOWN, "a message about a job that we never ordered")
         return row
 
     def account(self, rows: Rows) -> Account:
@@ -43,24 +55,26 @@ class Purse:
     def pay_upfront(self, rows: Rows, job: JobRow) -> Turn:
         """Pay a job's up-front lines, unlocked, and send its body; wait if the window has no room for them now (5)."""
         account = self.account(rows)
-        if account.lease.distrust or not account.may_prepay(job):
+        if not account.is_paying or not account.may_prepay(job):
             return Turn()
         wanted = account.with_upfront()
         turn = self.sign(rows, account, wanted) if wanted.unlocked > account.signed.unlocked else Turn()
-        turn.ups.append(Body(job.id, job.sealed))
+        if job.id not in self._bodies_sent:
+            self._bodies_sent.add(job.id)
+            turn.ups.append(Body(job.id, job.sealed))
         return turn
 
     def pay_deliveries(self, rows: Rows) -> Turn:
         """Fold every key that came and lock every delivery that fits the window; sign once (7)."""
         account = self.account(rows)
-        if account.lease.distrust:
+        if not account.is_paying:
             return Turn()
         turn, promise = Turn(), account.with_upfront()
         for delivery in account.deliveries:
             if delivery.locked or not account.may_lock(promise, delivery):
                 continue
             promise = payment.with_lock(promise, Lock(delivery.amount, delivery.hashlock))
-            rows.save(replace(delivery, locked=True))
+            rows.change(DeliveryKey, where(delivery), locked=True)
             turn.events.append(ev.PictureLocked(delivery.job, delivery.picture, delivery.amount))
         if turn.events:
             turn += self.sign(rows, account, promise)
@@ -79,32 +93,33 @@ class Purse:
         rows.save(replace(lease, voucher=voucher.bytes))
         return Turn([Order(voucher.envelope)])
 
-    def use_key(self, rows: Rows, delivery: DeliveryRow, key: bytes) -> Turn:
+    def use_key(self, rows: Rows, delivery: DeliveryKey, key: bytes) -> Turn:
         """Open a delivery. A key that is not the lock's is refused; one that opens something else is evidence (9)."""
         if payment.hashlock(key) != delivery.hashlock:
             raise PeerError(Fault.MALFORMED, "the key is not the one of the lock")
-        job = find_job(rows, delivery.job)
-        receipt = from_bytes(delivery.receipt, Receipt)
+        row = rows.get(DeliveryRow, **where(delivery))
+        if row is None:
+            raise LocalError(Fault.INTERNAL, "a delivery is gone from the wallet")
+        job, receipt = self.job(rows, delivery.job), from_bytes(row.receipt, Receipt)
         try:
-            png = sealing.decrypt_output(delivery.cipher, key)
+            png = sealing.decrypt_output(row.cipher, key)
             wrong = opened_faults(receipt.doc, png)
         except PeerError as error:
             png, wrong = b"", [error.what]
+        rows.change(DeliveryKey, where(delivery), key=key, png=b"" if wrong else png)
         if wrong:
-            rows.save(replace(delivery, key=key))
             return self.distrust(rows, job, "; ".join(wrong))
-        rows.save(replace(delivery, key=key, png=png))
-        mine = rows.all(DeliveryRow, lease=self._lease, job=job.id)
-        if job.state == JobState.DELIVERED and all(d.png for d in mine):
+        mine = rows.all(DeliveryKey, lease=self.lease, job=job.id)
+        if job.state == JobState.DELIVERED and all(d.key for d in mine):
             rows.save(replace(job, state=JOB.after(JobState.DELIVERED, JobEvent.PAY)))
         return Turn(events=[ev.PictureOpened(job.id, delivery.picture, png, receipt.doc)])
 
     def go_on(self, rows: Rows) -> Turn:
         """A key has made room in the window: pay what waited for it."""
         turn = Turn()
-        if any(not d.locked for d in rows.all(DeliveryRow, lease=self._lease)):
+        if any(not d.locked for d in rows.all(DeliveryKey, lease=self.lease)):
             turn += self.pay_deliveries(rows)
-        for job in rows.all(JobRow, lease=self._lease, state=JobState.PLACED):
+        for job in rows.all(JobRow, lease=self.lease, state=JobState.PLACED):
             if job.acceptance:
                 turn += self.pay_upfront(rows, job)
         return turn
@@ -118,9 +133,6 @@ class Purse:
         return Turn(events=[ev.Cheated(job.id, why)])
 
 
-def find_job(rows: Rows, job: bytes) -> JobRow:
-    """The row of a job. Raises PeerError for one that we never ordered."""
-    row = rows.get(JobRow, id=job)
-    if row is None:
-        raise PeerError(Fault.UNKNOWN, "a message about a job that we never ordered")
-    return row
+def where(delivery: DeliveryKey) -> dict[str, object]:
+    """The key of a delivery's row."""
+    return {"lease": delivery.lease, "job": delivery.job, "picture": delivery.picture}

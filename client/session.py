@@ -12,11 +12,10 @@ from dataclasses import replace
 from gpufair.client import events as ev
 from gpufair.client import settlement
 from gpufair.client.account import Account
-from gpufair.client.arrivals import Arrivals
-from gpufair.client.checks import faults
-from gpufair.client.purse import Purse, find_job
+from gpufair.client.goods import Goods
+from gpufair.client.purse import Purse
 from gpufair.client.turn import Turn
-from gpufair.client.wallet import DeliveryRow, JobRow
+from gpufair.client.wallet import DeliveryKey, JobRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import sealing, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
@@ -26,7 +25,6 @@ from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import JOB, LEASE, JobEvent, JobState, LeaseEvent, LeaseState
 from gpufair.protocol.messages import (
     Answer,
-    Body,
     Cancel,
     Challenge,
     Chunk,
@@ -46,7 +44,6 @@ from gpufair.protocol.messages import (
     Outcome,
     Preview,
     Progress,
-    Receipt,
     Spec,
     StreamOpen,
     Voucher,
@@ -63,7 +60,7 @@ class Session:
         self._desk = desk
         self._store = store
         self._purse = Purse(desk, lease)
-        self._arrivals = Arrivals()
+        self._goods = Goods(store, self._purse)
         self.lease = lease
 
     # --- the stream ----------------------------------------------------------------------------------------------
@@ -75,19 +72,19 @@ class Session:
 
     def resume(self) -> Turn:
         """What to say on a new stream: the newest voucher, and every job that is not over, byte for byte as before."""
+        self._purse.new_stream()
+        self._goods.new_stream()
         with self._store.begin() as rows:
             lease = self._purse.row(rows)
             if lease.state == LeaseState.FUNDED:
                 rows.save(replace(lease, state=LEASE.after(LeaseState.FUNDED, LeaseEvent.OPEN)))
-            account = self._purse.account(rows)
+            jobs = self._purse.account(rows).jobs
         turn = Turn()
         if lease.voucher:
             turn.ups.append(Order(from_bytes(lease.voucher, Voucher).envelope))
-        for job in account.jobs:
-            if not JOB.is_terminal(JobState(job.state)):
-                turn.ups.append(Order(from_bytes(job.header, JobHeader).envelope))
-                if job.acceptance and account.signed.unlocked >= account.upfront:
-                    turn.ups.append(Body(job.id, job.sealed))
+        # The provider answers each with what we may have missed; to its acceptance we answer with the body.
+        going = [job for job in jobs if not JOB.is_terminal(JobState(job.state))]
+        turn.ups += [Order(from_bytes(job.header, JobHeader).envelope) for job in going]
         return turn
 
     # --- orders --------------------------------------------------------------------------------------------------
@@ -95,10 +92,12 @@ class Session:
     def place(
         self, spec: Spec, body: JobBody, *, deadline_ms: int, memory_bytes: int = 0, preview_every: int = 0
     ) -> Turn:
-        """Write a job down, priced and sealed, then order it. Raises LocalError if the lease can't pay for it."""
+        """Write a job down, priced and sealed, then order it. Raises LocalError if the lease is over or can't pay."""
         with self._store.begin() as rows:
             account = self._purse.account(rows)
             lease, price = account.lease, quote(spec, account.bid.sheet, first=account.first())
+            if lease.state not in (LeaseState.FUNDED, LeaseState.OPEN) or lease.distrust:
+                raise LocalError(Fault.CONFLICT, f"the lease is {lease.state}: {lease.distrust or 'it takes no jobs'}")
             if account.committed + price.total > lease.cap:
                 left = lease.cap - account.committed
                 raise LocalError(Fault.INSUFFICIENT_FUNDS, f"the job costs {price.total}, the lease has {left} left")
@@ -132,7 +131,7 @@ class Session:
         """Tell the provider that nothing more is wanted, the newest promise first so that it captures all of it."""
         with self._store.begin() as rows:
             account = self._purse.account(rows)
-            changed = account.promise != account.signed and not account.lease.distrust
+            changed = account.promise != account.signed and account.is_paying
             turn = self._purse.sign(rows, account, account.promise) if changed else Turn()
         head = self._desk.head(account.lease.provider, parent=self.lease)
         turn.ups.append(Order(self._desk.sign(Finish(head, self.lease)).envelope))
@@ -147,17 +146,13 @@ class Session:
             case Answer():
                 turn = self._on_answer(message)
             case Progress():
-                turn = self._on_progress(message)
-            case Preview(job, picture, step, png):
-                turn.events.append(ev.PreviewSeen(job, picture, step, png))
-            case Delivery(job, picture, envelope):
-                receipt = dsse.authenticate(dsse.read(envelope, Receipt))
-                if (receipt.doc.job, receipt.doc.picture) != (job, picture):
-                    raise PeerError(Fault.MALFORMED, "the receipt is for another picture")
-                self._arrivals.begin((job, picture), receipt)
+                turn = self._goods.progress(message)
+            case Preview():
+                turn = self._goods.preview(message)
+            case Delivery():
+                self._goods.begin(message)
             case Chunk():
-                whole = self._arrivals.piece(message)
-                turn = self._arrived(*whole) if whole else turn
+                turn = self._goods.piece(message)
             case KeyReveal():
                 turn = self._on_key(message)
             case Closing():
@@ -171,7 +166,7 @@ class Session:
             raise PeerError(Fault.WRONG_TYPE, "an answer to a job of a kind that this version does not know")
         signed = dsse.authenticate(dsse.read(message.envelope, kind))
         with self._store.begin() as rows:
-            job = find_job(rows, message.job)
+            job = self._purse.job(rows, message.job)
             if signed.issuer != self._purse.row(rows).provider or signed.doc.head.parent != job.document:
                 raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the provider's to this job")
             dsse.check_audience(signed.doc.head, self._desk.did)
@@ -218,73 +213,13 @@ class Session:
         credit = min(answer.upfront_credit, job.upfront)
         after = JOB.after(JobState(job.state), event)
         rows.save(replace(job, state=after, ended=data, note=note, upfront=job.upfront - credit))
-        return Turn(events=[ev.JobOver(job.id, answer)])
-
-    def _on_progress(self, message: Progress) -> Turn:
-        self._arrivals.step(message)
-        if message.step <= 1:
-            with self._store.begin() as rows:
-                self._running(rows, find_job(rows, message.job))
-        return Turn(events=[ev.StepDone(message.job, message.picture, message.step, message.steps)])
-
-    @staticmethod
-    def _running(rows: Rows, job: JobRow) -> JobRow:
-        """The provider is at work on the job, whatever we heard of it before."""
-        if job.state == JobState.PLACED and job.acceptance:
-            job = replace(job, state=JOB.after(JobState.PLACED, JobEvent.START))
-            rows.save(job)
-        return job
-
-    def _arrived(self, receipt: Signed[Receipt], cipher: bytes) -> Turn:
-        """A whole delivery: check it, write it down, and in a transaction of its own sign for it (rules 8, 9)."""
-        claim = receipt.doc
-        with self._store.begin() as rows:
-            job = self._running(rows, find_job(rows, claim.job))
-            have = rows.get(DeliveryRow, lease=self.lease, job=job.id, picture=claim.picture)
-            if have is None:
-                if not job.acceptance or job.state not in (JobState.RUNNING, JobState.CANCELLED, JobState.FAILED):
-                    return Turn()
-                if (
-                    len(self._arrivals.leaves((job.id, claim.picture)))
-                    < from_bytes(job.header, JobHeader).doc.spec.steps + 1
-                ):
-                    # Steps went missing on the way, which is nobody's fault: have all of it sent again.
-                    return Turn([Order(from_bytes(job.header, JobHeader).envelope)])
-                wrong = self._faults(rows, job, receipt, cipher)
-                if wrong:
-                    return self._purse.distrust(rows, job, "; ".join(wrong))
-                rows.insert(
-                    DeliveryRow(
-                        lease=self.lease, job=job.id, picture=claim.picture, receipt=receipt.bytes, cipher=cipher,
-                        hashlock=claim.hashlock, amount=claim.increment, locked=False, key=b"", png=b"",
-                    )
-                )  # fmt: skip
-                arrived = len(rows.all(DeliveryRow, lease=self.lease, job=job.id))
-                if arrived == job.count and job.state == JobState.RUNNING:
-                    rows.save(replace(job, state=JOB.after(JobState.RUNNING, JobEvent.DELIVER)))
-        self._arrivals.forget((claim.job, claim.picture))
-        if have is not None and have.key:
-            return Turn()
-        with self._store.begin() as rows:
-            return self._purse.pay_deliveries(rows)
-
-    def _faults(self, rows: Rows, job: JobRow, receipt: Signed[Receipt], cipher: bytes) -> list[str]:
-        wrong = faults(
-            receipt,
-            cipher,
-            self._arrivals.leaves((job.id, receipt.doc.picture)),
-            provider=self._purse.row(rows).provider,
-            job=from_bytes(job.header, JobHeader),
-            attempt=from_bytes(job.acceptance, JobAcceptance).doc.attempt,
-            increment=job.increment,
-        )
-        if rows.get(DeliveryRow, lease=self.lease, hashlock=receipt.doc.hashlock) is not None:
-            wrong.append("its hashlock was used before")
-        return wrong
+        turn = Turn(events=[ev.JobOver(job.id, answer)])
+        turn += self._purse.go_on(rows)
+        return turn
 
     def _on_key(self, message: KeyReveal) -> Turn:
         with self._store.begin() as rows:
-            delivery = rows.get(DeliveryRow, lease=self.lease, job=message.job, picture=message.picture)
+            delivery = rows.get(DeliveryKey, lease=self.lease, job=message.job, picture=message.picture)
             if delivery is None or delivery.key or not delivery.locked:
                 return Turn()
             turn = self._purse.use_key(rows, delivery, message.key)

@@ -9,7 +9,7 @@ from gpufair.client import events as ev
 from gpufair.client.account import Account
 from gpufair.client.purse import Purse
 from gpufair.client.turn import Turn
-from gpufair.client.wallet import DeliveryRow, JobRow, LeaseRow
+from gpufair.client.wallet import DeliveryKey, JobRow, LeaseRow
 from gpufair.protocol import payment
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import Signed
@@ -25,21 +25,34 @@ def take(rows: Rows, purse: Purse, signed: Signed[HoldState], keys: tuple[bytes,
         raise PeerError(Fault.BAD_SIGNATURE, "the hold's state is not from the lease's ledger")
     turn = _open_deliveries(rows, purse, keys)
     lease = purse.row(rows)
-    allowed = payment.worth(Account.load(rows, lease).signed, keys)
-    if state.captured > allowed:
-        why = f"the ledger says it paid {state.captured} where our vouchers and keys allow {allowed}"
+    if lease.state == LeaseState.SETTLED or state.captured < lease.captured:
+        return turn  # an older answer than one that we took
+    why = _lie(state, lease, payment.worth(Account.load(rows, lease).signed, keys))
+    if why:
         lease = replace(lease, distrust=why)
         turn.events.append(ev.Cheated(b"", why))
-    lease = replace(lease, captured=min(state.captured, lease.cap), released=min(state.released, lease.cap))
+    captured = min(state.captured, lease.cap)
+    lease = replace(lease, captured=captured, released=min(state.released, lease.cap - captured))
     if state.closed:
         lease = _settle(rows, lease)
     rows.save(lease)
     return turn
 
 
+def _lie(state: HoldState, lease: LeaseRow, allowed: int) -> str:
+    """What cannot be true of a ledger's answer; its signature under it is the evidence."""
+    if state.captured > allowed:
+        return f"the ledger says it paid {state.captured} where our vouchers and keys allow {allowed}"
+    if state.amount != lease.cap or state.captured + state.released > state.amount:
+        return f"the ledger's figures for the hold of {lease.cap} do not add up"
+    if state.closed and state.captured + state.released != state.amount:
+        return f"the ledger closed the hold of {state.amount} and gave back {state.released} after {state.captured}"
+    return ""
+
+
 def _open_deliveries(rows: Rows, purse: Purse, keys: tuple[bytes, ...]) -> Turn:
     turn, by_lock = Turn(), {hashlib.sha256(key).digest(): key for key in keys}
-    for delivery in rows.all(DeliveryRow, lease=purse.row(rows).id):
+    for delivery in rows.all(DeliveryKey, lease=purse.lease):
         if delivery.locked and not delivery.key and delivery.hashlock in by_lock:
             turn += purse.use_key(rows, delivery, by_lock[delivery.hashlock])
     return turn

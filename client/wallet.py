@@ -82,6 +82,19 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryKey:
+    """The money side of a delivery: its row without the megabytes."""
+
+    lease: bytes
+    job: bytes
+    picture: int
+    hashlock: bytes
+    amount: int
+    locked: bool
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PeerRow:
     """A node that we start looking from, as the user named it."""
 
@@ -136,6 +149,7 @@ TABLES: dict[type, Table] = {
         "sequences", METADATA, _text("did", key=True), _text("kind", key=True), _int("sequence"), _blob("document")
     ),
 }  # fmt: skip
+TABLES[DeliveryKey] = TABLES[DeliveryRow]
 
 
 def open_wallet(path: Path | None, fault: Fault = no_fault) -> RowStore:

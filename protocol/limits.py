@@ -31,6 +31,8 @@ FUNDING_TIMEOUT_MS = 30 * SECOND
 WINDOW_TIMEOUT_MS = 10 * SECOND
 IDLE_LIMIT_MAX_MS = HOUR
 NOTICE_MAX_MS = 60 * SECOND
+ASK_AGAIN_MAX = 8
+"""How often a client asks on one stream for a picture whose steps it did not see whole."""
 DELIVERY_KEPT_MS = HOUR
 """How long a provider keeps a finished delivery for a buyer whose stream dropped (at least until its hold closes)."""
 TIME_MAX_MS = 4_102_444_800_000  # the year 2100: anything later is a mistake or an attack
