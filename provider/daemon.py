@@ -48,18 +48,31 @@ class Node:
         self.desk = Desk(keys.signer, SystemClock(), SystemRandom())
         self.stopping = asyncio.Event()
         self.port = 0
-        self._lock: IO[str] | None = None
+        self._exits = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open the stores, reconcile, listen, publish. Raises LocalError with what to do if any of it can't be."""
-        self._lock = _alone(self.home)
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        exits = self._exits
+        exits.callback(_alone(self.home).close)
         self.store = RowStore(open_database(self.home.jobs, MIGRATIONS), TABLES)
+        exits.callback(self.store.close)
         self.peers = Peers(self.desk.clock)
+        exits.push_async_callback(self.peers.close)
         self.directory = DirectoryDesk(
             Directory(DirectoryStore(self.home.directory), self.desk.clock), lambda: self.broadcasts.record().envelope
         )
+        exits.callback(self.directory.close)
         self.ledger = self._open_ledger() if Role.LEDGER in self.config.roles else None
+        if self.ledger is not None:
+            exits.callback(self.ledger.close)
         self.seller: Seller | None = None
         self.broadcasts = Broadcasts(
             self.desk, self.store, roles=self.config.roles, endpoints=self._endpoints,
@@ -71,14 +84,21 @@ class Node:
                 self.home, self.config, self.keys, self.desk, self.store, self.peers, runtime, self.broadcasts
             )  # fmt: skip
         self.server = self._serve()
+        exits.push_async_callback(self.server.stop)
         self.port = self.server.port
+        if self.seller is not None:
+            exits.push_async_callback(self.seller.stop)
+            # Before anybody is let in: what runs after this was begun by this run of the node.
+            await self.seller.reconcile()
         await self.server.start()
         if self.seller is not None:
-            await self.seller.start()
+            self.seller.warm()
         self.publisher = Publisher(self._documents, self.directory, self.peers, self.config.node.peers)
         await self.publisher.round()
+        exits.push_async_callback(self._end_tasks)
         self._tasks = [asyncio.create_task(self.publisher.run())]
         self.control = ControlServer(self.home.socket, self._commands())
+        exits.push_async_callback(self.control.stop)
         await self.control.start()
         log.info("node %s serves on port %d as %s", self.keys.did, self.port, ", ".join(self.config.node.roles))
 
@@ -87,22 +107,14 @@ class Node:
         await self.stopping.wait()
 
     async def stop(self) -> None:
-        """Hand back what runs, settle what is open, leave no worker behind."""
+        """Hand back what runs, settle what is open, leave no worker behind; also after a start that failed."""
+        await self._exits.aclose()
+        log.info("node stopped")
+
+    async def _end_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.control.stop()
-        if self.seller is not None:
-            await self.seller.stop()
-        await self.server.stop()
-        await self.peers.close()
-        self.directory.close()
-        if self.ledger is not None:
-            self.ledger.close()
-        self.store.close()
-        if self._lock is not None:
-            self._lock.close()
-        log.info("node stopped")
 
     def _open_ledger(self) -> LedgerService:
         store = open_store(self.home.ledger, self.keys.did)
@@ -137,6 +149,7 @@ class Node:
             "resume": lambda: self._gate(paused=False),
             "drain": self._drain,
             "stop": self._stop,
+            "audit": self._audit,
         }
 
     async def status(self) -> dict[str, Any]:
@@ -174,6 +187,11 @@ class Node:
     async def _stop_when_drained(self, seller: Seller) -> None:
         await seller.drained()
         self.stopping.set()
+
+    async def _audit(self) -> dict[str, Any]:
+        if self.ledger is None:
+            raise LocalError(Fault.NOT_ALLOWED, "this node keeps no ledger", hint='add "ledger" to its roles')
+        return await self.ledger.audit()
 
     async def _stop(self) -> dict[str, Any]:
         self.stopping.set()

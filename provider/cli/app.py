@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from gpufair.protocol.errors import FairError
-from gpufair.provider.cli import ledger, lifecycle, models, setup
+from gpufair.provider.cli import backups, ledger, lifecycle, models, setup
 
 app = typer.Typer(
     help="Own and serve: sell this machine's GPU time, keep a directory, run a ledger.",
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 setup.register(app)
 lifecycle.register(app)
+backups.register(app)
 app.add_typer(models.app, name="models", help="The model store.")
 app.add_typer(ledger.app, name="ledger", help="The ledger: issue, redeem, look, check.")
 

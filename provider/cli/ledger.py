@@ -13,12 +13,16 @@ from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.units import parse_credits
 from gpufair.protocol.units import show as amount_text
 from gpufair.provider.cli.common import HomeOption, JsonOption, say, show
+from gpufair.provider.control import ask
+from gpufair.provider.home import Home
 
 if TYPE_CHECKING:
     from gpufair.protocol.messages import Posted
     from gpufair.provider.cli.operator import Operator
 
 app = typer.Typer(no_args_is_help=True)
+
+AUDIT_S = 3600.0
 
 Account = Annotated[str, typer.Argument(help="The account: a did:key.")]
 OptionalAccount = Annotated[str, typer.Argument(help="The account, a did:key (default: this node's own).")]
@@ -113,14 +117,8 @@ def statement(account: OptionalAccount = "", home: HomeOption = None, as_json: J
 
 @app.command()
 def audit(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Re-execute the whole journal from its first event: every signature, sum, balance and link."""
-
-    async def work(ledger: Operator) -> dict[str, Any]:
-        found = await ledger.audit()
-        findings = [{"event": finding.sequence, "what": finding.what} for finding in found.findings]
-        return {"ok": found.ok, "events": found.sequence, "head": found.hash.hex(), "findings": findings}
-
-    answer = _run(home, work)
+    """Re-execute the whole journal from its first event, and compare every table with what comes of it."""
+    answer = asyncio.run(ask(Home.find(home).socket, "audit", timeout_s=AUDIT_S))
     if not show(answer, as_json=as_json):
         verdict = "the book is sound" if answer["ok"] else f"{len(answer['findings'])} findings"
         say(f"{verdict}: {answer['events']} events, head {answer['head'][:16]}")

@@ -1,4 +1,4 @@
-"""`up`, `status`, `pause`, `resume`, `drain`, `stop`, `backup`. Rule: `up` stays in front; the others talk to it."""
+"""`up`, `status`, `pause`, `resume`, `drain`, `stop`. Rule: `up` stays in front; the others talk to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpufair.protocol.units import show as amount
-from gpufair.provider.cli.common import HomeOption, JsonOption, open_home, passphrase, say, show
+from gpufair.provider.cli.common import HomeOption, JsonOption, open_home, say, show
 from gpufair.provider.config import Config
 from gpufair.provider.control import ask
 from gpufair.provider.home import Home
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, status, pause, resume, drain, stop, backup):
+    for command in (up, status, pause, resume, drain, stop):
         app.command()(command)
 
 
@@ -117,35 +117,3 @@ def stop(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Stop now: running jobs are handed back, open leases settled."""
     if not show(_command(home, "stop"), as_json=as_json):
         say("stopping")
-
-
-def backup(
-    target: Annotated[Path, typer.Argument(help="A folder for the copies.")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Copy ledger and job store as they are now (the node may run), and the keys under a secret ($GPUFAIR_SECRET)."""
-    import os
-
-    from gpufair.protocol.edge import keys as key_files
-    from gpufair.protocol.edge.sqlite import open_database
-
-    where = Home.find(home)
-    copied = []
-    for path, migrations in (
-        (where.ledger, "gpufair.provider.ledger:migrations"),
-        (where.jobs, "gpufair.provider.jobs:migrations"),
-    ):
-        if path.exists():
-            database = open_database(path, migrations)
-            database.backup(target / path.name)
-            database.close()
-            copied.append(path.name)
-    secret = os.environ.get("GPUFAIR_SECRET")
-    if secret:
-        key_files.backup(where.keys, target / "keys.backup", secret=secret, passphrase=passphrase())
-        copied.append("keys.backup")
-    if not show({"copied": copied, "folder": str(target)}, as_json=as_json):
-        say(f"copied {', '.join(copied)} to {target}")
-        if not secret:
-            say("the keys were not copied: set GPUFAIR_SECRET to have them encrypted and copied too")

@@ -13,7 +13,6 @@ from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.journal import Audit, Auditor
 from gpufair.protocol.messages import Balance, Decline, Envelope, Event, Issue, Posted, Query, QueryKind, Redeem
 from gpufair.provider.cli.common import open_home
 from gpufair.provider.control import ask
@@ -53,13 +52,6 @@ class Operator:
         async for items, _head in self.pages(QueryKind.STATEMENT, account):
             for item in items:
                 yield wire.decode(Event, item)
-
-    async def audit(self) -> Audit:
-        """Re-execute the whole journal."""
-        auditor = Auditor(self.peer.did)
-        async for items, head in self.pages(QueryKind.JOURNAL, self.desk.did):
-            auditor.feed(items, head)
-        return auditor.report()
 
     def query(self, kind: QueryKind, account: str, since: int = 0) -> Envelope:
         """A signed question."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from gpufair.protocol.journal import JournalPage
 from gpufair.protocol.messages import Envelope
 from gpufair.provider.ledger import Ledger, Store, Writer
+from gpufair.provider.ledger.audit import audit
 
 
 class LedgerService:
@@ -33,6 +35,12 @@ class LedgerService:
     def status(self) -> dict[str, Any]:
         """Accounts, holds, events and credits outstanding."""
         return asdict(self._ledger.status())
+
+    async def audit(self) -> dict[str, Any]:
+        """Execute the journal again and compare every table with it, while the book is in use."""
+        found = await asyncio.to_thread(audit, self._ledger, self._store)
+        findings = [{"event": finding.sequence, "what": finding.what} for finding in found.findings]
+        return {"ok": found.ok, "events": found.sequence, "head": found.hash.hex(), "findings": findings}
 
     def close(self) -> None:
         """Finish what is queued, then close the book."""
