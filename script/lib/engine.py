@@ -141,7 +141,8 @@ class OwnEngine:
         pid = self.process()
         if pid is not None:
             _end(pid, signal.SIGTERM, 10)
-        for stray in _processes_naming(str(self.run_dir / "exec")):
+        # What ran inside first: without its shim a container's process would go on for ever, known to nobody.
+        for stray in _processes_of(self.home / "data" / "containers") + _processes_naming(str(self.run_dir / "exec")):
             _end(stray, signal.SIGKILL, 5)
         for mount in reversed(_mounts_under([self.run_dir, self.home])):
             succeeds(["umount", "-l", mount])
@@ -178,6 +179,19 @@ def _processes_naming(path: str) -> list[int]:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 if any(word.startswith(path.encode()) for word in (entry / "cmdline").read_bytes().split(b"\0")):
+                    found.append(int(entry.name))
+    return found
+
+
+def _processes_of(containers: Path) -> list[int]:
+    """Processes whose control group bears the id of a container of this engine."""
+    ids = [path.name for path in containers.iterdir()] if containers.is_dir() else []
+    found = []
+    for entry in Path("/proc").iterdir():
+        if ids and entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                groups = (entry / "cgroup").read_text()
+                if any(name in groups for name in ids):
                     found.append(int(entry.name))
     return found
 
