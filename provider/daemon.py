@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import IO, Any
+from typing import Any
 
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.keys import Keys
@@ -61,7 +59,7 @@ class Node:
 
     async def _start(self) -> None:
         exits = self._exits
-        exits.callback(_alone(self.home).close)
+        exits.callback(self.home.take().close)
         self.store = RowStore(open_database(self.home.jobs, MIGRATIONS), TABLES)
         exits.callback(self.store.close)
         self.peers = Peers(self.desk.clock)
@@ -196,20 +194,3 @@ class Node:
     async def _stop(self) -> dict[str, Any]:
         self.stopping.set()
         return {"stopping": True}
-
-
-def _alone(home: Home) -> IO[str]:
-    """Hold the home's lock: two nodes on the same stores would sign against each other."""
-    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = home.lock.open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        hint = "stop it first (`gpufaird drain`), or give this one another --home"
-        raise LocalError(Fault.CONFLICT, f"a node is running in {home.root} already", hint=hint) from error
-    with contextlib.suppress(OSError):
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-    return lock

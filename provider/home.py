@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import platformdirs
+
+from gpufair.protocol.errors import Fault, LocalError
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,18 @@ class Home:
     def lock(self) -> Path:
         """Held by the one running node."""
         return self.root / "node.lock"
+
+    def take(self) -> IO[str]:
+        """Hold the home's lock until the file is closed: two nodes on the same stores would sign against each other.
+
+        Raises LocalError if a node is running here.
+        """
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = self.lock.open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            hint = "stop it first (`gpufaird stop`), or give this one another --home"
+            raise LocalError(Fault.CONFLICT, f"a node is running in {self.root}", hint=hint) from error
+        return lock

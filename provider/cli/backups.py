@@ -49,16 +49,22 @@ def backup(target: Folder, home: HomeOption = None, as_json: JsonOption = False)
 
 def restore(source: Folder, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Put copies back, the node being stopped. What is there now is kept beside it, as *.replaced."""
+    where = Home.find(home)
+    with where.take():
+        put = _put_back(source, where)
+    if not put:
+        raise LocalError(Fault.UNKNOWN, f"there are no copies in {source}", hint="give the folder that `backup` wrote")
+    if not show({"restored": put, "home": str(where.root)}, as_json=as_json):
+        say(f"restored {', '.join(put)}. A ledger must not go back behind what it has answered:")
+        say("if anything happened since the copy, tell your users before `gpufaird up`")
+
+
+def _put_back(source: Path, where: Home) -> list[str]:
     from gpufair.protocol.edge import keys, sqlite
 
-    where, put = Home.find(home), []
-    if where.socket.exists():
-        raise LocalError(
-            Fault.CONFLICT, "a node is running here, or was killed", hint="stop it; else remove control.sock"
-        )
+    put = []
     for name in MIGRATIONS:
         if (source / name).exists():
-            where.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             sqlite.restore(source / name, where.root / name)
             put.append(name)
     if (source / KEYS).exists() and not keys.exists(where.keys):
@@ -67,8 +73,4 @@ def restore(source: Folder, home: HomeOption = None, as_json: JsonOption = False
             raise LocalError(Fault.NOT_ALLOWED, "the keys are encrypted", hint=f"set {SECRET} to the backup's secret")
         keys.restore(source / KEYS, where.keys, secret=secret, passphrase=passphrase())
         put.append(KEYS)
-    if not put:
-        raise LocalError(Fault.UNKNOWN, f"there are no copies in {source}", hint="give the folder that `backup` wrote")
-    if not show({"restored": put, "home": str(where.root)}, as_json=as_json):
-        say(f"restored {', '.join(put)}. A ledger must not go back behind what it has answered:")
-        say("if anything happened since the copy, tell your users before `gpufaird up`")
+    return put
