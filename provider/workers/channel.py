@@ -91,6 +91,9 @@ class Channel:
         if self._held:
             self._held = False
             self._link.consumed()
+        if not self._frames:
+            # Credit goes back in one piece when all that came is done with: a piece for each frame would cost a write
+            # each, and could fill the pipe of a worker that doesn't read.
             await self._flush()
         while not self._frames:
             if self._fault is not None:
@@ -131,12 +134,15 @@ class Channel:
     async def _flush(self) -> None:
         # Two tasks may have something to say: what the link hands out must reach the pipe in that order.
         async with self._writing:
-            data = b"" if self._cut else self._link.outgoing()
+            data = self._link.outgoing() if self.alive else b""
             if not data:
                 return
-            self._cut = True
-            # A worker that has ended is the reader's to tell, after all that it said before. Cancelled half-way through
-            # a frame, the pipe can't be used again either.
-            with contextlib.suppress(OSError):
+            try:
                 await self._pipe.write(data)
-                self._cut = False
+            except OSError:
+                # A worker that has ended is the reader's to tell, after all that it said before.
+                self._cut = True
+            except BaseException:
+                # Cancelled half-way through a frame, the pipe can't be used again.
+                self._cut = True
+                raise

@@ -126,7 +126,8 @@ def test_who_ignores_credit_is_cut_off_while_the_caller_pauses(script_runtime, s
         pool = tools.pool(script_runtime(), spec)
         run = pool.run(tools.order("flood", steps=2_000))
         seen = [await anext(run)]
-        await asyncio.sleep(0.5)  # the caller's pause: a worker that waits for credit would wait now
+        while pool._places[0].warm.worker.alive:  # the caller's pause: a worker that waits for credit would wait now
+            await asyncio.sleep(0.02)
         with pytest.raises(Exception, match="credit of") as caught:
             seen += [event async for event in run]
         assert caught.value.code is tools.Failure.LIED
