@@ -67,12 +67,15 @@ class Seller:
         self.market = MarketDesk(Admission(desk, store, self.jobs.leases, self.offers, self.stock), self.jobs)
         self._warming: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """End what a crash left behind, reconcile the leases, and warm a worker."""
+    async def reconcile(self) -> None:
+        """End what a crash left behind and bring the leases into order. Nobody may talk to the jobs room before."""
         reaped = await self.pool.reap()
         if reaped:
             log.warning("%d workers of an earlier run were ended", reaped)
         await self.jobs.start()
+
+    def warm(self) -> None:
+        """Have a worker load a model meanwhile."""
         self._warming = asyncio.create_task(self._warm())
 
     async def _warm(self) -> None:
@@ -90,7 +93,8 @@ class Seller:
             await asyncio.sleep(0.2)
 
     async def stop(self) -> None:
-        """Hand back, settle, and end every worker."""
+        """Hand back, settle, and end every worker. Nothing new is let in any more."""
+        self.gate.draining = True
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
