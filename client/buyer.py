@@ -35,7 +35,7 @@ from gpufair.protocol import limits, wire
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge.channels import Peer, Peers
 from gpufair.protocol.edge.rows import RowStore
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
@@ -207,6 +207,8 @@ class Buyer:
             purchase = purchases.by_id(self.store, session.lease, job)
             if len(purchase.opened) == purchase.job.count:
                 return purchase
+            if isinstance(error, RemoteRefusal):
+                raise DeclinedError(f"the provider refuses to go on: {error.what}", hint=later(job), job=job) from error
             raise CheatedError(f"the provider breaks the protocol: {error.what}", hint=later(job), job=job) from error
         purchase = purchases.by_id(self.store, session.lease, job)
         if not finished and len(purchase.opened) < purchase.job.count:

@@ -137,7 +137,7 @@ def perform(folder: Path | None, as_json: bool, work: Callable[[Stage], Answer])
 def exit_code(error: Exception) -> Exit:
     """The exit code of a failure."""
     from gpufair.client import failures
-    from gpufair.protocol.edge.status import PeerUnreachable
+    from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
     from gpufair.protocol.errors import Fault, LocalError, PeerError
 
     if isinstance(error, LocalError) and error.fault is Fault.MALFORMED:
@@ -148,6 +148,7 @@ def exit_code(error: Exception) -> Exit:
         (failures.FundsError, Exit.FUNDS),
         (failures.UnreachableError, Exit.UNREACHABLE),
         (PeerUnreachable, Exit.UNREACHABLE),
+        (RemoteRefusal, Exit.DECLINED),
         (failures.JobFailedError, Exit.JOB_FAILED),
         (failures.CheatedError, Exit.CHEATED),
         (failures.VerificationError, Exit.CHEATED),

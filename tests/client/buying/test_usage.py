@@ -1,0 +1,131 @@
+"""What is wrong with a command line is said before anything is opened or asked: exit code 2, or 1 where all is well
+but the folder. Run in this process: nothing here needs a node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gpufair.client import failures
+from gpufair.client.cli.app import app
+from gpufair.client.cli.stage import Exit, exit_code
+from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
+from gpufair.protocol.errors import Fault, LocalError, PeerError
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("GPUFAIR_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return lambda *args: CliRunner().invoke(app, list(args))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--size", "100x100"),
+        ("--size", "64"),
+        ("--size", "64x64x64"),
+        ("--size", "-8x64"),
+        ("--steps", "0"),
+        ("--steps", "many"),
+        ("--guidance", "nan"),
+        ("--guidance", "1e3"),
+        ("--guidance", "51"),
+        ("--max-price", "-1"),
+        ("--max-price", "1e3"),
+        ("--max-price", "0.0000001"),
+        ("--seed", "-1"),
+        ("--seed", "9223372036854775808"),
+        ("--count", "0"),
+        ("--scheduler", "nope"),
+        ("--scheduler", "unspecified"),
+        ("-o", "no/such/folder.png"),
+        ("-o", "."),
+        ("--no-such-option",),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(call: Any, tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = call("run", "a fox", "--yes", *options)
+    assert done.exit_code == Exit.USAGE, done.output
+    assert not (tmp_path / "home").exists()
+
+
+def test_without_a_terminal_yes_must_be_said(call: Any) -> None:
+    done = call("run", "a fox", "--json")
+    assert done.exit_code == Exit.USAGE
+    assert json.loads(done.stderr)["error"]["hint"].startswith("add --yes")
+
+
+def test_a_file_is_not_overwritten_unless_told(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "fox.png").write_bytes(b"mine")
+    done = call("run", "a fox", "--yes", "-o", "fox.png")
+    assert done.exit_code == Exit.USAGE
+    assert "--force" in done.stderr
+    assert call("run", "a fox", "--yes", "-o", "fox.png", "--force").exit_code == Exit.LOCAL, "there is no identity"
+    assert (tmp_path / "fox.png").read_bytes() == b"mine"
+
+
+def test_each_first_step_names_the_next(call: Any) -> None:
+    assert "gpufair init" in call("balance").stderr
+    first = call("init")
+    assert "gpufair peers add" in first.stdout
+    assert "gpufair peers add" in call("offers").stderr
+    assert "gpufair run" in call("history").stdout
+    again = call("init")
+    assert again.exit_code == Exit.LOCAL
+    assert "already" in again.stderr
+
+
+def test_json_is_one_object_with_its_schema(call: Any) -> None:
+    for args, schema in ((("init",), "gpufair/init/1"), (("id",), "gpufair/id/1"), (("history",), "gpufair/history/1"),
+                         (("peers", "list"), "gpufair/peers/1")):  # fmt: skip
+        done = call(*args, "--json")
+        assert done.exit_code == 0
+        assert json.loads(done.stdout)["schema"] == schema
+        assert done.stdout.count("\n") == 1
+
+
+def test_control_characters_do_not_reach_the_terminal(call: Any) -> None:
+    call("init")
+    for args in (("show", "\x1b[31mabcd"), ("peers", "add", "\x1b]0;owned\x07:1"), ("verify", "\x1b[2J.png")):
+        done = call(*args)
+        assert done.exit_code in (1, 2)
+        assert "\x1b" not in done.output
+        assert "\x07" not in done.output
+
+
+def test_the_passphrase_is_asked_for_and_kept(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUFAIR_PASSPHRASE", "open sesame")
+    assert json.loads(call("init", "--passphrase", "--json").stdout)["protected"] is True
+    assert call("id").exit_code == 0
+    monkeypatch.setenv("GPUFAIR_PASSPHRASE", "wrong")
+    assert call("id").exit_code == Exit.LOCAL
+    monkeypatch.delenv("GPUFAIR_PASSPHRASE")
+    assert "GPUFAIR_PASSPHRASE" in call("id").stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (failures.NoOfferError("x"), 3),
+        (failures.DeclinedError("x"), 4),
+        (failures.FundsError("x", wanted=1, limit=0), 5),
+        (failures.UnreachableError("x"), 6),
+        (PeerUnreachable("x"), 6),
+        (failures.CheatedError("x"), 7),
+        (failures.VerificationError("x"), 7),
+        (PeerError(Fault.BAD_SIGNATURE, "x"), 7),
+        (RemoteRefusal(Fault.UNKNOWN, "x"), 4),
+        (failures.JobFailedError("x"), 8),
+        (LocalError(Fault.MALFORMED, "x"), 2),
+        (LocalError(Fault.INTERNAL, "x"), 1),
+        (RuntimeError("x"), 1),
+    ],
+)
+def test_exit_codes_never_change(error: Exception, code: int) -> None:
+    assert exit_code(error) == code
