@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpufair.protocol import payment
 from gpufair.protocol.edge.rows import Rows
@@ -10,7 +10,7 @@ from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.protocol.messages import Bid, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
-from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow
+from gpufair.provider.jobs.store import AttemptRow, DeliveryDue, LeaseRow
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Account:
     lease: LeaseRow
     bid: Bid
     attempts: tuple[AttemptRow, ...]
-    deliveries: tuple[DeliveryRow, ...]
+    deliveries: tuple[DeliveryDue, ...]
     kept: Promise
 
     @classmethod
@@ -31,8 +31,15 @@ class Account:
             lease,
             from_bytes(lease.envelope, Bid).doc,
             tuple(rows.all(AttemptRow, order="accepted_ms", lease=lease.id)),
-            tuple(rows.all(DeliveryRow, order="picture", lease=lease.id)),
+            tuple(rows.all(DeliveryDue, order="picture", lease=lease.id)),
             kept,
+        )
+
+    def reload(self, rows: Rows) -> Account:
+        """The account again, after a change of its attempts or deliveries."""
+        attempts = tuple(rows.all(AttemptRow, order="accepted_ms", lease=self.lease.id))
+        return replace(
+            self, attempts=attempts, deliveries=tuple(rows.all(DeliveryDue, order="picture", lease=self.lease.id))
         )
 
     @property
@@ -82,7 +89,7 @@ class Account:
         spendable = self.kept.unlocked + sum(lock.amount for lock in self.kept.locks if lock.hashlock in revealed)
         return min(spendable, self.lease.hold) >= self.upfront_due + self.revealed_due + upfront
 
-    def revealable(self) -> list[DeliveryRow]:
+    def revealable(self) -> list[DeliveryDue]:
         """The deliveries whose keys the kept voucher has bought and that are not out yet, in the order to reveal."""
         due, ready = self.upfront_due + self.revealed_due, []
         for delivery in self.deliveries:
@@ -95,7 +102,7 @@ class Account:
         return ready
 
     @property
-    def bought(self) -> list[DeliveryRow]:
+    def bought(self) -> list[DeliveryDue]:
         """The deliveries whose keys are out and whose locks the client has not folded yet."""
         locked = {lock.hashlock for lock in self.kept.locks}
         return [d for d in self.deliveries if d.revealed and d.hashlock in locked]
@@ -125,6 +132,11 @@ class Account:
         """Whether everything that was ordered is made, and some of it is not paid for."""
         open_ = [a.state for a in self.attempts if not ATTEMPT.is_terminal(AttemptState(a.state))]
         return bool(open_) and set(open_) == {AttemptState.DELIVERED}
+
+    @property
+    def working(self) -> bool:
+        """Whether a job waits or runs: one that is delivered and unpaid keeps no lease open."""
+        return any(a.state in (AttemptState.ACCEPTED, AttemptState.QUEUED, AttemptState.RUNNING) for a in self.attempts)
 
     @property
     def in_flight(self) -> int:

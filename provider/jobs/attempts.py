@@ -83,13 +83,16 @@ class Attempts:
                 raise PeerError(Fault.BAD_SIGNATURE, "the job is not signed by the lease's client")
             known = rows.get(AttemptRow, lease=lease.id, job=header.job)
             request = rows.get(RequestRow, signer=signed.issuer, id=header.head.id)
-            if known is not None or request is not None:
-                if signed.id not in (known.document if known else b"", request.document if request else b""):
-                    raise PeerError(Fault.REPLAYED_DIFFERENT, "this id belongs to another job")
-                if known is None and request is not None:
-                    return [Send(lease.id, Answer(header.job, wire.decode(Envelope, request.answer)))]
-            else:
-                answer = self._answer(rows, Account.load(rows, lease), signed)
+            before = request.document if request is not None else known.document if known is not None else None
+            if before is not None and before != signed.id:
+                raise PeerError(Fault.REPLAYED_DIFFERENT, "this id belongs to another job", hint="make a new id")
+            if known is None or known.document != signed.id:
+                if request is not None:
+                    answer = wire.decode(Envelope, request.answer)
+                elif known is not None:
+                    raise PeerError(Fault.REPLAYED_DIFFERENT, "this job was ordered before", hint="make a new id")
+                else:
+                    answer = self._answer(rows, Account.load(rows, lease), signed)
                 return [Send(lease.id, Answer(header.job, answer))]
             return reattach(rows, lease.id, header.job)
 
@@ -98,10 +101,10 @@ class Attempts:
         self._desk.receive(signed.envelope, JobHeader)
         first = is_first(account.bid.sheet, (a.upfront for a in account.attempts))
         reasons = self._objections(account, header, first=first)
+        forget = header.head.expires_at_ms + limits.SKEW_MS
         if reasons:
             head = self._desk.head(signed.issuer, parent=signed.id)
             refusal = self._desk.sign(Decline(head, reasons[: limits.REASONS_MAX]))
-            forget = header.head.expires_at_ms + limits.SKEW_MS
             rows.insert(RequestRow(signed.issuer, header.head.id, signed.id, refusal.bytes, forget))
             return refusal.envelope
         price = quote(header.spec, account.bid.sheet, first=first)
@@ -118,6 +121,7 @@ class Attempts:
                 deadline_ms=now + header.deadline_ms, ended=b"",
             )
         )  # fmt: skip
+        rows.insert(RequestRow(signed.issuer, header.head.id, signed.id, acceptance.bytes, forget))
         rows.save(replace(account.lease, active_ms=now))
         return acceptance.envelope
 
@@ -216,6 +220,15 @@ class Attempts:
                 return []
             return self._end(rows, attempt, Outcome.CANCELLED, (Reason(ReasonCode.CANCELLED),))
 
+    def tick(self) -> list[Effect]:
+        """End what waits beyond its job's deadline; what runs is watched by whoever runs it."""
+        now, effects = self._desk.now_ms(), []
+        with self._store.begin() as rows:
+            for attempt in rows.all(AttemptRow, state=(AttemptState.ACCEPTED, AttemptState.QUEUED)):
+                if now >= attempt.deadline_ms:
+                    effects += self._end(rows, attempt, Outcome.EXPIRED, (Reason(ReasonCode.EXPIRED),))
+        return effects
+
     def end(self, attempt_id: bytes, outcome: Outcome, *reasons: Reason) -> list[Effect]:
         """End an attempt for a reason; nothing happens if it has ended already."""
         with self._store.begin() as rows:
@@ -225,8 +238,11 @@ class Attempts:
             return self._end(rows, attempt, outcome, reasons)
 
     def _end(self, rows: Rows, attempt: AttemptRow, outcome: Outcome, reasons: tuple[Reason, ...]) -> list[Effect]:
-        # A job that was never queued was not charged its up-front lines; one that failed through us gets them back.
-        credit = attempt.upfront if outcome in _CREDITED or attempt.state == AttemptState.ACCEPTED else 0
+        # A job that was never queued was not charged its up-front lines; one that failed through us, or waited here
+        # until its time was over, gets them back.
+        waited = attempt.state == AttemptState.QUEUED and outcome is Outcome.EXPIRED
+        is_credited = waited or outcome in _CREDITED or attempt.state == AttemptState.ACCEPTED
+        credit = attempt.upfront if is_credited else 0
         head = self._desk.head(from_bytes(attempt.header, JobHeader).issuer, parent=attempt.document)
         ended = self._desk.sign(
             JobEnded(head, attempt.lease, attempt.job, attempt.id, outcome, credit, reasons[: limits.REASONS_MAX])

@@ -33,7 +33,7 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
-from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow, OutboxRow
+from gpufair.provider.jobs.store import AttemptRow, DeliveryDue, DeliveryRow, LeaseRow, OutboxRow
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +139,8 @@ class Leases:
                 rows.save(lease)
                 account = replace(account, lease=lease, kept=Promise.of(voucher))
             for delivery in account.revealable():
-                rows.save(replace(delivery, revealed=True))
-            account = Account.load(rows, lease)
+                rows.change(DeliveryDue, {"hashlock": delivery.hashlock}, revealed=True)
+            account = account.reload(rows)
             queued = settle_attempts(rows, account)
             capture = self._capture_if_much(rows, account)
         effects: list[Effect] = [Send(lease.id, Kept(lease.kept))]
@@ -208,12 +208,15 @@ class Leases:
                 signed = dsse.authenticate(dsse.read(answer, Captured))
                 if signed.issuer != lease.ledger or signed.doc.lease != lease.id or signed.doc.head.parent != order.id:
                     raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the ledger's to this capture")
+                if signed.doc.captured > lease.hold:
+                    raise PeerError(Fault.MALFORMED, "the ledger says it paid more than it held")
                 lease = replace(lease, captured=max(lease.captured, signed.doc.captured))
             else:
                 refusal = dsse.authenticate(dsse.read(answer, Decline))
                 if refusal.issuer != lease.ledger or refusal.doc.head.parent != order.id:
                     raise PeerError(Fault.BAD_SIGNATURE, "the refusal is not the ledger's of this capture")
-                log.error("capture refused by the ledger: %s", "; ".join(map(str, refusal.doc.reasons)))
+                # Harmless where a later, final capture overtook this one; else the ledger's signed word why not.
+                log.warning("capture refused by the ledger: %s", "; ".join(map(str, refusal.doc.reasons)))
             rows.save(replace(order, answer=wire.encode(answer)))
             if order.final and lease.state == LeaseState.CLOSING:
                 lease = _after(lease, LeaseEvent.SETTLE)
@@ -263,7 +266,7 @@ class Leases:
                 effects += self.close(lease.id, "the lease has expired", Outcome.EXPIRED)
             elif account.only_waits_for_money and now >= lease.active_ms + limits.DELIVERY_KEPT_MS:
                 effects += self.close(lease.id, "its deliveries were not paid for in time", Outcome.EXPIRED)
-            elif not account.in_flight and now >= lease.active_ms + account.bid.idle_limit_ms:
+            elif not account.working and now >= lease.active_ms + account.bid.idle_limit_ms:
                 effects += self.close(lease.id, "no job for the lease's idle limit", Outcome.EXPIRED)
         return effects
 
@@ -300,5 +303,5 @@ def settle_attempts(rows: Rows, account: Account) -> list[bytes]:
         elif attempt.state == AttemptState.ACCEPTED and attempt.sealed and account.prepaid(attempt.upfront):
             rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.ACCEPTED, AttemptEvent.QUEUE)))
             queued.append(attempt.id)
-            account = Account.load(rows, account.lease)
+            account = account.reload(rows)
     return queued

@@ -102,6 +102,7 @@ class JobOffice:
         while True:
             await asyncio.sleep(TICK_S)
             self.perform(self.leases.tick())
+            self.perform(self.attempts.tick())
 
     async def stop(self, *, settle: bool) -> None:
         """Stop working. With `settle`, running jobs are handed back and every open lease is closed and captured."""

@@ -68,6 +68,20 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryDue:
+    """The money side of a delivery: its row without the megabytes."""
+
+    lease: bytes
+    job: bytes
+    picture: int
+    attempt: bytes
+    key: bytes
+    hashlock: bytes
+    amount: int
+    revealed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRow:
     """A request that was answered: the same bytes get the same answer."""
 
@@ -145,3 +159,4 @@ TABLES: dict[type, Table] = {
     ),
     CounterRow: Table("counters", METADATA, _text("name", key=True), _int("value")),
 }  # fmt: skip
+TABLES[DeliveryDue] = TABLES[DeliveryRow]
