@@ -60,7 +60,7 @@ class Node:
     async def _start(self) -> None:
         exits = self._exits
         exits.callback(self.home.take().close)
-        self.store = RowStore(open_database(self.home.jobs, MIGRATIONS), TABLES)
+        self.store = RowStore(open_database(self.home.jobs, MIGRATIONS, stays_open=True), TABLES)
         exits.callback(self.store.close)
         self.peers = Peers(self.desk.clock)
         exits.push_async_callback(self.peers.close)

@@ -101,6 +101,14 @@ class RowStore:
         self._fault("after commit")
 
     @contextmanager
+    def note(self) -> Iterator[Rows]:
+        """A transaction that a power cut may undo, up to the next `begin`: for what nobody was told on its strength."""
+        with self._database.write(lasting=False) as connection:
+            yield Rows(connection, self._tables)
+            self._fault("before commit")
+        self._fault("after commit")
+
+    @contextmanager
     def read(self) -> Iterator[Rows]:
         """One transaction that only reads."""
         with self._database.read() as connection:

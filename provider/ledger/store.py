@@ -44,7 +44,7 @@ class LedgerStatus:
 
 def open_store(path: Path | None, operator: str) -> Store:
     """Open the book at `path` (None: in memory) of `operator`, a did. Raises LocalError if it is somebody else's."""
-    database = open_database(path, MIGRATIONS)
+    database = open_database(path, MIGRATIONS, stays_open=True)
     with database.write() as connection:
         owner = connection.execute(sa.select(t.book.c.operator)).scalar()
         if owner is None:
