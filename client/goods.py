@@ -56,7 +56,7 @@ class Goods:
             raise PeerError(Fault.MALFORMED, f"step {message.step} of {spec.steps}")
         self._arrivals.step(message)
         if message.step <= 1:
-            with self._store.begin() as rows:
+            with self._store.note() as rows:
                 self._running(rows, self._purse.job(rows, message.job))
         return Turn(events=[ev.StepDone(message.job, message.picture, message.step, spec.steps)])
 
@@ -102,8 +102,9 @@ class Goods:
     def _arrived(self, receipt: Signed[Receipt], cipher: bytes) -> Turn:
         """A whole delivery: check it, write it down, and in a transaction of its own sign for it (rules 8, 9)."""
         claim = receipt.doc
-        place = (claim.job, claim.picture)
-        with self._store.begin() as rows:
+        place, wrong = (claim.job, claim.picture), list[str]()
+        # The voucher below is on disk only together with this: it need not wait for the disk itself.
+        with self._store.note() as rows:
             job = self._running(rows, self._purse.job(rows, claim.job))
             have = rows.get(DeliveryKey, lease=self._purse.lease, job=job.id, picture=claim.picture)
             if have is None:
@@ -112,9 +113,11 @@ class Goods:
                 if len(self._arrivals.leaves(place)) <= self._spec(place).steps:
                     return self._ask_again(place, job)
                 wrong = self._faults(rows, job, receipt, cipher)
-                if wrong:
-                    return self._purse.distrust(rows, job, "; ".join(wrong))
-                self._write_down(rows, job, receipt, cipher)
+                if not wrong:
+                    self._write_down(rows, job, receipt, cipher)
+        if wrong:
+            with self._store.begin() as rows:
+                return self._purse.distrust(rows, self._purse.job(rows, claim.job), "; ".join(wrong))
         self._arrivals.forget(place)
         if have is not None and have.key:
             return Turn()

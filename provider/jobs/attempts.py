@@ -160,7 +160,8 @@ class Attempts:
 
     def start(self, attempt_id: bytes) -> AttemptRow | None:
         """The attempt goes to a worker now. None if it ended while it waited."""
-        with self._store.begin() as rows:
+        # After a power cut it may be queued again, and is run anew: nothing was promised meanwhile.
+        with self._store.note() as rows:
             attempt = rows.get(AttemptRow, id=attempt_id)
             if attempt is None or attempt.state != AttemptState.QUEUED:
                 return None
