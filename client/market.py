@@ -7,6 +7,7 @@ the wallet, so that nobody can show us yesterday's price (docs/payment.md, rule 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -97,8 +98,9 @@ async def _read(peer: Peer, answer: _Answer) -> None:
     sellers: list[str] = []
     async for offer in peer.directory.all_offers():
         answer.offers.append(offer)
-        sellers.append(dsse.read(offer, Offer).issuer)
-        if len(sellers) >= _OFFERS_MAX:
+        with contextlib.suppress(PeerError):  # what is wrong with it is told when it is checked
+            sellers.append(dsse.read(offer, Offer).issuer)
+        if len(answer.offers) >= _OFFERS_MAX:
             answer.troubles.append(Trouble(answer.source, f"shows more than {_OFFERS_MAX} offers; the rest is left"))
             break
     for start in range(0, len(sellers), limits.FIND_MAX):

@@ -1,0 +1,175 @@
+"""Directories that lie: what they hide can't be helped, what they bend is found, and old prices never come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from gpufair.client.market import Market, gather
+from gpufair.client.wallet import open_wallet
+from gpufair.protocol import limits
+from gpufair.protocol.addresses import Endpoint, PeerAddress
+from gpufair.protocol.edge import tls
+from gpufair.protocol.edge.channels import Peers
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.system import SystemClock
+from gpufair.protocol.messages import Envelope
+from gpufair.provider.rpc.server import serve
+
+CLOCK = SystemClock()
+
+
+@dataclass
+class Shelf:
+    """A directory that shows whatever is put on it."""
+
+    seller: Any
+    identity: tls.TlsIdentity = field(default_factory=tls.create)
+    offers: list[Envelope] = field(default_factory=list)
+    records: list[Envelope] = field(default_factory=list)
+
+    async def record(self) -> Envelope:
+        return self.seller.record(CLOCK.now_ms(), tls_certificate=self.identity.certificate).envelope
+
+    async def publish(self, _document: Envelope) -> tuple[int, bool]:
+        return 1, True
+
+    async def find_records(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
+        return self.records, ""
+
+    async def find_offers(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
+        return self.offers, ""
+
+
+@pytest.fixture
+def store() -> Any:
+    opened = open_wallet(None)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def look(store: RowStore) -> Any:
+    """What a buyer finds at these shelves, asked in one go; the same wallet every time."""
+
+    async def body(shelves: tuple[Shelf, ...]) -> Market:
+        servers = [serve(listen="127.0.0.1:0", tls_identity=s.identity, directory=s) for s in shelves]
+        for server in servers:
+            await server.start()
+        try:
+            async with Peers(CLOCK) as peers:
+                addresses = [PeerAddress(Endpoint("127.0.0.1", server.port)) for server in servers]
+                return await gather(peers, addresses, CLOCK, store)
+        finally:
+            for server in servers:
+                await server.stop(0)
+
+    return lambda *shelves: asyncio.run(body(shelves))
+
+
+@pytest.fixture
+def shelf(a_seller: Any) -> Any:
+    return lambda seed=99: Shelf(a_seller(seed, CLOCK))
+
+
+def test_honest_offers_are_found_with_their_records(look: Any, shelf: Any, a_seller: Any) -> None:
+    house, seller = shelf(), a_seller(1, CLOCK)
+    record = seller.record()
+    house.offers, house.records = [seller.offer(record).envelope], [record.envelope]
+    market = look(house)
+    assert [market.record(offer).id for offer in market.offers] == [record.id]
+    assert (market.asked, market.troubles) == (1, [])
+
+
+def test_two_directories_make_one_market_and_the_newest_wins(look: Any, shelf: Any, a_seller: Any) -> None:
+    old_house, new_house, seller = shelf(98), shelf(99), a_seller(1, CLOCK)
+    record = seller.record()
+    old, new = seller.offer(record, sequence=5), seller.offer(record, sequence=6)
+    old_house.offers, new_house.offers = [old.envelope], [new.envelope]
+    old_house.records = new_house.records = [record.envelope]
+    assert [offer.id for offer in look(old_house, new_house).offers] == [new.id]
+    assert look(new_house, old_house).troubles == [], "a directory that is behind is no liar"
+
+
+def test_yesterdays_price_never_comes_back(look: Any, shelf: Any, a_seller: Any) -> None:
+    house, seller = shelf(), a_seller(1, CLOCK)
+    record = seller.record()
+    house.records = [record.envelope]
+    house.offers = [seller.offer(record, sequence=6).envelope]
+    assert len(look(house).offers) == 1
+    house.offers = [seller.offer(record, sequence=5).envelope]
+    assert look(house).offers == []
+
+
+def test_two_offers_of_one_sequence_the_first_is_kept(look: Any, shelf: Any, a_seller: Any, a_model: Any) -> None:
+    house, seller = shelf(), a_seller(1, CLOCK)
+    record = seller.record()
+    first, second = seller.offer(record), seller.offer(record, a_model(rate=1))
+    house.offers, house.records = [first.envelope, second.envelope], [record.envelope]
+    market = look(house)
+    assert [offer.id for offer in market.offers] == [first.id]
+    assert "two different ones" in market.troubles[0].what
+
+
+@pytest.mark.parametrize("crime", ["bent", "unsigned", "foreign", "expired", "future", "for ever", "addressed"])
+def test_what_does_not_prove_itself_is_left_out_with_its_reason(
+    look: Any, shelf: Any, a_seller: Any, crime: str
+) -> None:
+    house, seller = shelf(), a_seller(1, CLOCK)
+    record = seller.record()
+    signed = seller.offer(record)
+    head, envelope = signed.doc.head, signed.envelope
+    now = CLOCK.now_ms()
+
+    def again(**times: Any) -> Envelope:
+        return seller.desk.sign(replace(signed.doc, head=replace(head, **times))).envelope
+
+    house.offers = [
+        {
+            "bent": lambda: replace(envelope, payload=envelope.payload.replace(b"worker", b"wOrker")),
+            "unsigned": lambda: replace(envelope, signatures=(replace(envelope.signatures[0], sig=bytes(64)),)),
+            "foreign": lambda: replace(envelope, signatures=a_seller(2, CLOCK).offer(record).envelope.signatures),
+            "expired": lambda: again(issued_at_ms=now - limits.HOUR, expires_at_ms=now - limits.HOUR + 1),
+            "future": lambda: again(issued_at_ms=now + limits.HOUR, expires_at_ms=now + limits.HOUR + 1),
+            "for ever": lambda: again(expires_at_ms=limits.TIME_MAX_MS),
+            "addressed": lambda: again(audience=("*", seller.desk.did)),
+        }[crime]()
+    ]
+    house.records = [record.envelope]
+    market = look(house)
+    assert market.offers == []
+    assert [trouble.what.startswith("offer: ") for trouble in market.troubles] == [True]
+    house.offers = [envelope]
+    assert [offer.id for offer in look(house).offers] == [signed.id], "a forgery does not use up the sequence"
+
+
+def test_a_document_of_another_kind_is_a_trouble_not_a_crash(look: Any, shelf: Any, a_seller: Any) -> None:
+    house, seller = shelf(), a_seller(1, CLOCK)
+    house.offers = [seller.record().envelope]
+    market = look(house)
+    assert market.offers == []
+    assert len(market.troubles) == 1
+
+
+def test_one_silent_node_does_not_spoil_the_market(shelf: Any, a_seller: Any, store: RowStore) -> None:
+    house, seller = shelf(), a_seller(1, CLOCK)
+    record = seller.record()
+    house.offers, house.records = [seller.offer(record).envelope], [record.envelope]
+
+    async def body() -> Market:
+        server = serve(listen="127.0.0.1:0", tls_identity=house.identity, directory=house)
+        await server.start()
+        try:
+            async with Peers(CLOCK) as peers:
+                ends = [PeerAddress(Endpoint("127.0.0.1", port)) for port in (server.port, 9)]
+                return await gather(peers, ends, CLOCK, store)
+        finally:
+            await server.stop(0)
+
+    market = asyncio.run(body())
+    assert (len(market.offers), market.asked) == (1, 1)
+    assert market.troubles[0].source == "127.0.0.1:9"
