@@ -186,12 +186,19 @@ class Session:
             return self._purse.pay_upfront(rows, job)
         account = self._purse.account(rows)
         spec = from_bytes(job.header, JobHeader).doc.spec
-        # A cold load may have been charged to an earlier job since we asked: then this one is without it.
-        prices = [quote(spec, account.bid.sheet, first=first) for first in {account.first(), False}]
-        if (answer.upfront, answer.total) not in [(price.upfront, price.total) for price in prices]:
-            why = f"the provider asks {answer.total} for the job, the quote says {prices[0].total}"
+        asked = (answer.upfront, answer.total)
+        again, cold = (
+            (price.upfront, price.total) for price in (quote(spec, account.bid.sheet, first=f) for f in (False, True))
+        )
+        if asked not in (again, cold):
+            expected = cold if account.first() else again
+            why = f"the provider asks {answer.total} for the job, the quote says {expected[1]}"
             rows.save(replace(job, state=JOB.after(JobState.PLACED, JobEvent.FAIL), note=why))
             return Turn(events=[ev.Cheated(job.id, why)])
+        if asked != again and not account.first():
+            # Another job pays the cold load. Either this was signed before that one, and has ended since, which we
+            # are about to hear; or it is asked for twice, and then nobody pays it.
+            return Turn()
         job = replace(job, acceptance=data, upfront=answer.upfront)
         rows.save(job)
         turn = Turn(events=[ev.JobAccepted(job.id, answer.upfront, answer.total)])

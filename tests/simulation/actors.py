@@ -21,8 +21,8 @@ from network import Call, CrashError, Sim, Stream
 from sqlalchemy import Connection
 
 from gpufair.client.wallet import MIGRATIONS as WALLET
-from gpufair.protocol import limits, matching, payment, sealing, trace, wire
 from gpufair.protocol import envelope as dsse
+from gpufair.protocol import limits, matching, payment, sealing, trace, wire
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.sqlite import Database, _empty_image, open_database
 from gpufair.protocol.envelope import Signed, from_bytes
@@ -350,10 +350,11 @@ class ProviderActor(Actor):
             self.perform(self.attempts.body(lease, message.job, message.sealed))
         elif isinstance(message, Order):
             self.perform(self.order(lease, message.envelope))
+            if message.envelope.payload_type == JobHeader.TYPE:
+                self.plan_tick()
 
     def order(self, lease: bytes, document: Envelope) -> list[Effect]:
         """A signed order for the lease of a stream."""
-        signed: Signed[Any]
         match document.payload_type:
             case JobHeader.TYPE:
                 return self.attempts.take(_for(lease, dsse.read(document, JobHeader)))
@@ -487,13 +488,16 @@ class ProviderActor(Actor):
     def tick(self) -> None:
         """Let time do its work, and come back when it has more."""
         self.perform(self.leases.tick())
-        self.attempts_tick()
+        self.perform(self.attempts.tick())
         self.plan_tick()
 
     def plan_tick(self) -> None:
         """A daemon looks every second; here it looks when there can be something to see."""
-        due = []
-        for state, agreed, active, expires in self.db.rows("SELECT state, agreed_ms, active_ms, expires_ms FROM leases"):
+        waiting = "SELECT deadline_ms FROM attempts WHERE state IN ('accepted', 'queued')"
+        due = [at for (at,) in self.db.rows(waiting)]
+        for state, agreed, active, expires in self.db.rows(
+            "SELECT state, agreed_ms, active_ms, expires_ms FROM leases"
+        ):
             if state == "agreed":
                 due.append(agreed + limits.FUNDING_TIMEOUT_MS)
             elif state in LIVE:
@@ -502,11 +506,6 @@ class ProviderActor(Actor):
         if at and not self.now_ms() < self.tick_at <= at:
             self.tick_at = at
             self.later(at - self.now_ms(), self.tick)
-
-    def attempts_tick(self) -> None:
-        """Attempts that wait beyond their deadline."""
-        if hasattr(self.attempts, "tick"):
-            self.perform(self.attempts.tick())
 
 
 def _for(lease: bytes, signed: Signed[Any]) -> Signed[Any]:

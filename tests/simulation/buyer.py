@@ -134,10 +134,9 @@ class ClientActor(Actor):
 
     def watch(self, stream: Stream) -> None:
         """Nobody answers, or messages got lost where they can: try a new stream."""
-        if self.stream is not stream:
+        if self.stream is not stream or (self.opened and (not self.sim.weather.wild or self.idle())):
             return
-        wild = self.sim.weather.wild
-        if self.sim.now - self.silent_since > 5_000 and (not self.opened or wild) and not (self.opened and self.idle()):
+        if self.sim.now - self.silent_since > 5_000:
             stream.cut()
             return
         self.later(6_000, lambda: self.watch(stream))
@@ -249,6 +248,8 @@ class ClientActor(Actor):
             job = turn.events[0].job  # type: ignore[union-attr]
             self.later(self.sim.rng.randrange(0, 800), lambda: self.cancel(job))
         self.work_on_plan()
+        if self.sim.weather.wild and self.stream is not None:
+            self.watch(self.stream)
 
     def cancel(self, job: bytes) -> None:
         """Change our mind."""

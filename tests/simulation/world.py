@@ -120,7 +120,8 @@ def scenario(seed: int, **fixed: Any) -> Scenario:
     ))  # fmt: skip
     values: dict[str, Any] = {
         "weather": weather, "heal_ms": rng.choice((20_000, 60_000, 240_000)), "plan": plan, "cold_load": cold,
-        "minimum": minimum, "window": window, "cap": max(1, price * rng.choice((1, 1, 2, 2, 3)) - rng.choice((0, 0, 0, 60))),
+        "minimum": minimum, "window": window, 
+        "cap": max(1, price * rng.choice((1, 1, 2, 2, 3)) - rng.choice((0, 0, 0, 60))),
         "lasts_ms": rng.choice((20_000, 600_000, 600_000, 600_000)), "idle_ms": rng.choice((5_000, 120_000, 120_000)),
         "deadline_ms": rng.choice((10_000, 300_000, 300_000)), "hurry_ms": rng.choice((1, 300, 3000)),
         "cancels": rng.choice((0, 0, 0, 0.3)), "finishes": rng.random() < 0.7, "workers": rng.choice((1, 1, 2)),
@@ -217,7 +218,7 @@ def advert(sheet: PriceSheet, window: int) -> tuple[Signed[NodeRecord], Signed[O
 PROFILE = hashlib.sha256(b"profile").digest()
 
 
-# --- when all is over --------------------------------------------------------------------------------------------------
+# --- when all is over -----------------------------------------------------------------------------------------------
 
 
 def settle(world: World) -> None:
@@ -246,10 +247,10 @@ def settle(world: World) -> None:
 def honest_pair(world: World, hold: Any) -> None:
     """Two honest parties: every picture that was paid for is open, and nothing else was paid."""
     client, provider = world.client, world.provider
-    lease, _, captured, *_ = hold
+    captured = hold[2]
     insist(not client.cheats_seen, "an honest provider was accused", client.cheats_seen)
-    insist(provider.crashes or world.client.crashes or world.sim.weather.wild or not world.refusals
-           or all("EXPIRED" in r or True for r in world.refusals), "an honest message was refused", world.refusals)
+    tame = not (provider.crashes or client.crashes or world.ledger.crashes or world.sim.weather.wild)
+    insist(not tame or not world.refusals or world.unfunded, "an honest message was refused", world.refusals)
     got = client.db.rows("SELECT amount, length(png), length(key), locked FROM deliveries")
     opened = sum(amount for amount, png, _, _ in got if png)
     insist(all(png for _, png, key, _ in got if key), "a key did not open its picture")
@@ -290,7 +291,7 @@ def audit(world: World) -> None:
         insist((funds.available, funds.held) == (available, held), "the journal adds up to something else", did)
 
 
-# --- one run, many runs ------------------------------------------------------------------------------------------------
+# --- one run, many runs ---------------------------------------------------------------------------------------------
 
 
 def play(story: Scenario, *, verbose: bool = False, judge: Any = settle) -> World:
