@@ -25,7 +25,7 @@ from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
-from gpufair.protocol.messages import Chunk, Closing, Down, Issue, KeyReveal, Outcome, Progress
+from gpufair.protocol.messages import Chunk, Closing, Down, Issue, KeyReveal, Progress
 from gpufair.provider import config as settings
 from gpufair.provider.daemon import Node
 from gpufair.provider.home import Home
@@ -74,8 +74,7 @@ class World:
     def close_leases(self) -> None:
         assert self.provider.seller is not None
         jobs = self.provider.seller.jobs
-        jobs.perform([effect for lease in jobs.leases.live() for effect in
-                      jobs.leases.close(lease.id, "enough", Outcome.EXPIRED)])  # fmt: skip
+        jobs.perform(jobs.leases.close_all("enough"))
 
 
 def node(folder: Path, **sections: Any) -> Node:
