@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from itertools import chain, repeat
 from typing import TypeVar
 
@@ -37,10 +38,10 @@ from gpufair.protocol.edge.channels import Peer, Peers
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.envelope import Signed, from_bytes
-from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol.errors import FairError, Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LeaseState
-from gpufair.protocol.messages import Envelope, NodeRecord, ReasonCode, Up
+from gpufair.protocol.messages import Envelope, HoldOrder, NodeRecord, ReasonCode, Up
 from gpufair.protocol.units import show
 
 R = TypeVar("R")
@@ -50,6 +51,9 @@ _FUNDING_S = limits.FUNDING_TIMEOUT_MS / 1000 * 0.8
 _SPARE_MS = 5 * limits.MINUTE
 """How much longer than its job's deadline a lease lasts: for placing, paying and saying goodbye."""
 _RESTALE_MAX = 2
+_STALE = {ReasonCode.OFFER_SUPERSEDED, ReasonCode.OFFER_UNKNOWN}
+"""The offer has been renewed, or the provider started anew and made other ones."""
+_LET_GO_S = 10.0
 
 
 def ignore(_event: object) -> None:
@@ -125,7 +129,7 @@ class Buyer:
             try:
                 return await self._lease_once(plan)
             except DeclinedError as error:
-                if not any(reason.code is ReasonCode.OFFER_SUPERSEDED for reason in error.reasons):
+                if not any(reason.code in _STALE for reason in error.reasons):
                     raise
                 fresh = await self.plan(plan.wish)
                 if fresh.candidate.quote.total > approved:
@@ -159,9 +163,8 @@ class Buyer:
             price = plan.candidate.quote.total
             what = f"the ledger does not reserve {show(price)}: {said(reasons)}"
             raise FundsError(what, wanted=price, limit=plan.available, reasons=reasons, hint="see: gpufair balance")
-        with self.store.read() as rows:
-            hold = purchases.lease_row(rows, lease).hold
-        await self._patiently(lambda: peer.market.fund(wire.decode(Envelope, hold)))
+        hold = self._hold(lease)
+        await self._patiently(lambda: peer.market.fund(hold))
 
     # --- taking up again -----------------------------------------------------------------------------------------
 
@@ -192,9 +195,31 @@ class Buyer:
         await self.settling.settle(session, listen)
         return purchases.by_id(self.store, purchase.lease.id, purchase.job.id)
 
-    async def settle_open(self) -> list[LeaseRow]:
-        """Ask the ledgers, once each, about every lease that is not settled. Returns those that still are not."""
+    async def settle_open(self, *, young_ms: int = limits.MINUTE) -> list[LeaseRow]:
+        """Let go of what no job needs, then ask the ledgers, once each, about every lease that is not settled.
+
+        Returns those that still are not. A lease without a job that is younger than `young_ms` is left alone: another
+        process may be about to use it.
+        """
+        for lease in purchases.unneeded(self.store, self.desk.now_ms() - young_ms):
+            with suppress(FairError, TimeoutError):
+                await self._let_go(lease)
         return await self.settling.sweep()
+
+    async def _let_go(self, lease: LeaseRow) -> None:
+        """Have a hold given back that no job will use: only the provider can end it before its time."""
+        record = self._record(lease.id)
+        async with asyncio.timeout(_LET_GO_S):
+            peer = await self.peers.at(record)
+            if not lease.hold:
+                ledger = await self.ledgers.meet(purchases.ledger_of(lease))
+                order = from_bytes(lease.order, HoldOrder)
+                if self._leases.held(lease.id, await ledger.ledger.place_hold(order.envelope)):
+                    return
+            await peer.market.fund(self._hold(lease.id))
+            await Talk(Session(self.desk, self.store, lease.id), lambda: self.peers.at(record), ignore).until(
+                lambda: True, lambda: False
+            )
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -250,6 +275,10 @@ class Buyer:
     def _record(self, lease: bytes) -> Signed[NodeRecord]:
         with self.store.read() as rows:
             return from_bytes(purchases.lease_row(rows, lease).record, NodeRecord)
+
+    def _hold(self, lease: bytes) -> Envelope:
+        with self.store.read() as rows:
+            return wire.decode(Envelope, purchases.lease_row(rows, lease).hold)
 
     async def _patiently(self, call: Callable[[], Awaitable[R]]) -> R:
         """Call again, with the same bytes, while nobody answers; for less than an unfunded lease lives."""

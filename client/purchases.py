@@ -11,10 +11,11 @@ from gpufair.protocol import wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
-from gpufair.protocol.lifecycle import JOB, JobState
+from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
 from gpufair.protocol.messages import JobBody, JobEnded, JobHeader, LedgerRef, NodeRecord, Offer, Reason, Receipt, Spec
 
 _PREFIX_MIN = 4
+_ALIVE = (LeaseState.AGREED, LeaseState.FUNDED, LeaseState.OPEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,19 @@ def lease_row(rows: Rows, lease: bytes) -> LeaseRow:
     if row is None:
         raise LocalError(Fault.UNKNOWN, "the wallet has no such lease")
     return row
+
+
+def unneeded(store: RowStore, before_ms: int) -> list[LeaseRow]:
+    """Leases that money may be held for and no job needs any more, or, if they are older than that, ever did."""
+    with store.read() as rows:
+        jobs: dict[bytes, list[bool]] = {}
+        for job in rows.all(JobRow):
+            jobs.setdefault(job.lease, []).append(JOB.is_terminal(JobState(job.state)))
+        return [
+            lease
+            for lease in rows.all(LeaseRow, order="created_ms", state=_ALIVE)
+            if budget.is_open(lease) and all(jobs.get(lease.id, [lease.created_ms < before_ms]))
+        ]
 
 
 def ledger_of(lease: LeaseRow) -> LedgerRef:

@@ -76,13 +76,15 @@ class Leases:
         )  # fmt: skip
 
     def fund(self, document: Envelope) -> list[Effect]:
-        """Take the ledger's signed hold (rule 14). The same hold again changes nothing."""
+        """Take the ledger's signed hold (rule 14). The same again changes nothing; one that is late is given back."""
         signed = dsse.authenticate(dsse.read(document, Hold))
         with self._store.begin() as rows:
             lease = find(rows, signed.doc.lease)
             if lease.state != LeaseState.AGREED:
                 if lease.hold_envelope == signed.bytes:
                     return []
+                if lease.state == LeaseState.ABANDONED:
+                    return self._give_back(rows, lease, signed)
                 raise PeerError(Fault.CONFLICT, f"the lease is {lease.state}: it takes no hold")
             self._check_hold(lease, signed)
             rows.save(
@@ -92,6 +94,14 @@ class Leases:
                 )
             )  # fmt: skip
         return []
+
+    def _give_back(self, rows: Rows, lease: LeaseRow, signed: Signed[Hold]) -> list[Effect]:
+        """A hold that came too late: nobody but its payee can end it early, so a final capture of nothing does."""
+        self._check_hold(lease, signed)
+        lease = replace(lease, hold_envelope=signed.bytes, hold=signed.doc.amount, closing_reason="it was paid too late")
+        rows.save(lease)
+        self._write_capture(rows, Account.load(rows, lease), final=True)
+        return [Post()]
 
     def _check_hold(self, lease: LeaseRow, signed: Signed[Hold]) -> None:
         hold, bid = signed.doc, from_bytes(lease.envelope, Bid).doc
