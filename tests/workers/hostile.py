@@ -9,6 +9,7 @@ import ctypes
 import errno
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -207,6 +208,18 @@ def disobedient(run):
     for step in range(run.steps + 1):
         run.step(step)
         time.sleep(0.1)
+    honest_end(run)
+
+
+def slow(run):
+    """Honest, a tenth of a second a step, and it listens for a Cancel."""
+    run.accept()
+    for step in range(run.steps + 1):
+        run.step(step)
+        ready, _, _ = select.select([0], [], [], 0.1)
+        if ready and receive()[0] == "cancel":
+            send("failed", run.attempt, 5, "cancelled")
+            return
     honest_end(run)
 
 

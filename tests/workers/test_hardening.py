@@ -66,6 +66,9 @@ def test_no_spec_opens_a_wall(spec, runtime, cdi):
     assert not set(wider) & set(host)
     assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={SECCOMP}"]
     assert host["Memory"] == host["MemorySwap"] == spec.memory_bytes
+    assert host["Tmpfs"] == {"/tmp": f"size={64 << 20},mode=1777,noexec,nosuid,nodev"}
+    assert host["LogConfig"] == {"Type": "none", "Config": {}}
+    assert host["PidsLimit"] == spec.pids + (256 if runtime else 0)
     (mount,) = host["Mounts"]
     assert set(mount) == MOUNT_KEYS
     assert (mount["Source"], mount["Target"], mount["ReadOnly"]) == (str(spec.models), "/models", True)

@@ -22,10 +22,17 @@ def null(spec):
 def runtime(tmp_path: Path):
     class Counting(ProcessRuntime):
         starts = 0
+        under_way = 0
+        takes = 0.0
 
         async def start(self, spec, worker):
             self.starts += 1
-            return await super().start(spec, worker)
+            self.under_way += 1
+            try:
+                await asyncio.sleep(self.takes)  # an engine takes its time
+                return await super().start(spec, worker)
+            finally:
+                self.under_way -= 1
 
     return Counting("did:test", tmp_path)
 
@@ -155,6 +162,36 @@ def test_leaving_early_frees_the_worker(runtime, null, tools):
     asyncio.run(scenario())
 
 
+def test_leaving_early_tells_the_worker_to_stop(script_runtime, spec, tools):
+    async def scenario():
+        runtime = script_runtime()
+        pool = tools.pool(runtime, spec)
+        run = pool.run(tools.order("slow", steps=400))
+        await anext(run)
+        await run.aclose()
+        # Forty seconds of work were left.
+        assert tools.is_picture(await asyncio.wait_for(tools.collect(pool, tools.order()), 15))
+        assert len(runtime.started) == 1
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_turn_that_is_not_taken_goes_to_the_next(runtime, null, tools):
+    async def scenario():
+        pool = tools.pool(runtime, null)
+        holder = pool.run(tools.order())
+        await anext(holder)
+        first, second = (asyncio.create_task(tools.collect(pool, tools.order())) for _ in range(2))
+        await asyncio.sleep(0.05)
+        assert [event async for event in holder]
+        first.cancel()  # its turn has come, and it has not run yet
+        assert tools.is_picture(await asyncio.wait_for(second, 10))
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_that_is_cancelled_frees_the_worker(runtime, null, tools):
     async def scenario():
         pool = tools.pool(runtime, null)
@@ -217,13 +254,16 @@ def test_a_worker_killed_while_idle_is_replaced_without_a_failure(runtime, null,
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.2])
-def test_close_leaves_nothing_whenever_it_comes(delay, runtime, null, tools):
+@pytest.mark.parametrize(("delay", "takes"), [(0.0, 0.0), (0.02, 0.0), (0.2, 0.0), (0.1, 0.3), (0.0, 0.1)])
+def test_close_leaves_nothing_whenever_it_comes(delay, takes, runtime, null, tools):
     async def scenario():
+        runtime.takes = takes
         pool = tools.pool(runtime, null, null)
         tasks = [asyncio.create_task(tools.failure(pool, tools.order(steps=500, count=64))) for _ in range(4)]
         await asyncio.sleep(delay)
         await pool.close()
+        assert runtime.under_way == 0
+        assert await runtime.leftovers() == []
         for failed in await asyncio.wait_for(asyncio.gather(*tasks), 20):
             assert failed.code is tools.Failure.CLOSED
         assert await runtime.leftovers() == []

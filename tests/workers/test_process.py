@@ -24,13 +24,16 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 DAEMON = """
 import asyncio, sys
 from pathlib import Path
+from gpufair.protocol.frames import Hello, Ready
 from gpufair.provider.workers.process import ProcessRuntime
 from gpufair.provider.workers.runtime import Variant, WorkerSpec
 async def main():
     runtime = ProcessRuntime("did:test", Path(sys.argv[1]))
     spec = WorkerSpec(models=Path(sys.argv[1]), memory_bytes=256 << 20, variant=Variant.NULL)
     for name in ("one", "two"):
-        await runtime.start(spec, name)
+        worker = await runtime.start(spec, name)
+        await worker.send(Hello(1, b"n" * 16, 1, "auto"))
+        assert isinstance(await worker.receive(), Ready)
     print("up", flush=True)
     await asyncio.sleep(600)
 asyncio.run(main())
@@ -92,6 +95,7 @@ def test_a_killed_daemon_leaves_no_worker(tmp_path):
         pids = [json.loads(path.read_text())["pid"] for path in files]
         assert len(pids) == 2
         assert all(started_at(pid) for pid in pids)
+        os.kill(pids[0], signal.SIGSTOP)  # one that can't see its stdin close, as one deep in a computation can't
     finally:
         daemon.kill()
         daemon.wait()
