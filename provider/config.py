@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from gpufair.protocol import limits
+from gpufair.protocol import identity, limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
-from gpufair.protocol.errors import FairError, Fault, LocalError
+from gpufair.protocol.errors import FairError, Fault, LocalError, printable
 from gpufair.protocol.messages import Role
 
 T = TypeVar("T")
 
-CONFIG_FILE = "config.toml"
+_KINDS: dict[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+FILE_MAX = 256 * limits.KIB
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,24 @@ class Config:
 def load(path: Path) -> Config:
     """Read a node's configuration. Raises LocalError that names the key, what is wrong, and what would be right."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(_read(path))
     except FileNotFoundError as error:
         raise LocalError(Fault.UNKNOWN, f"there is no {path}", hint="run `gpufaird init` first") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise LocalError(Fault.MALFORMED, f"{path} can't be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        # ValueError: not TOML, not UTF-8, or a number with thousands of digits.
+        hint = "write it as TOML; `gpufaird init --home ELSEWHERE` makes one to compare with"
+        raise LocalError(Fault.MALFORMED, f"{path} can't be read: {str(error)[:200]}", hint=hint) from error
     config = _section(Config, data, str(path))
     _check(config, str(path))
     return config
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(FILE_MAX + 1)
+    if len(data) > FILE_MAX:
+        raise LocalError(Fault.TOO_LARGE, f"{path} has more than {FILE_MAX} bytes", hint="is it the right file?")
+    return data.decode("utf-8")
 
 
 def _section(kind: type[T], data: dict[str, Any], where: str) -> T:
@@ -140,15 +153,22 @@ def _value(hint: Any, value: Any, where: str, name: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise _wrong(where, name, f"must be of type {hint.__name__}, not {type(value).__name__}")
+        raise _wrong(where, name, f"must be {_KINDS.get(hint, 'a [section]')}, not {_said(value)}")
     if hint is int and not 0 <= value <= limits.AMOUNT_MAX:
-        raise _wrong(where, name, f"is {value}: it must be 0 to {limits.AMOUNT_MAX}")
+        raise _wrong(where, name, f"is {_said(value)}: it must be 0 to {limits.AMOUNT_MAX}")
+    if isinstance(value, str) and not (value.isprintable() and len(value) <= limits.TEXT_MAX):
+        raise _wrong(where, name, f"must be one line of at most {limits.TEXT_MAX} characters")
     return value
+
+
+def _said(value: object) -> str:
+    return printable(repr(value), limit=80)
 
 
 def _check(config: Config, where: str) -> None:
     """What one key can't know about another."""
     node, work, size = config.node, config.workers, config.limits
+    _check_listen(node.listen, where)
     for name in node.roles:
         if name.upper() not in Role.__members__ or name == "unspecified":
             raise _wrong(where, "roles", f"{name!r} is no role: there are provider, directory, ledger")
@@ -163,10 +183,16 @@ def _check(config: Config, where: str) -> None:
             try:
                 parse(text)
             except FairError as error:
-                raise _wrong(where, key, f"{text!r}: {error.what}") from error
+                raise _wrong(where, key, f"{_said(text)}: {error.what}") from error
     for key, value, low, high in (
         ("concurrent_jobs", work.concurrent_jobs, 1, 64),
         ("memory_mib", work.memory_mib, 256, 16 * 1024 * 1024),
+        ("cpus", work.cpus, 0, 1024),
+        ("per_step_megapixel", config.price.per_step_megapixel, 0, limits.RATE_MAX),
+        ("per_decoded_megapixel", config.price.per_decoded_megapixel, 0, limits.RATE_MAX),
+        ("number of entries in announce", len(node.announce), 0, limits.ENDPOINTS_MAX),
+        ("number of entries in accepted", len(config.ledger.accepted), 0, limits.OFFER_LEDGERS_MAX),
+        ("number of entries in gpus", len(work.gpus), 0, limits.OFFER_GPUS_MAX),
         ("pixels", size.pixels, 64, limits.PIXELS_MAX),
         ("steps", size.steps, 1, limits.STEPS_MAX),
         ("count", size.count, 1, limits.COUNT_MAX),
@@ -189,8 +215,26 @@ def _check_provider(config: Config, where: str) -> None:
         raise _wrong(where, "gvisor", 'needs runtime = "docker"')
     if "provider" in node.roles and not config.price.per_step_megapixel:
         raise _wrong(where, "per_step_megapixel", "must be at least 1: that is what you earn")
+    for text in (a for a in config.ledger.accepted if not PeerAddress.parse(a).did):
+        raise _wrong(where, "accepted", f"{_said(text)} names no did: say whose ledger it is, did:key:…@host:port")
+    for did in config.ledger.auditors:
+        try:
+            identity.public_key(did)
+        except FairError as error:
+            raise _wrong(where, "auditors", f"{_said(did)}: {error.what}") from error
     if "provider" in node.roles and not config.ledger.accepted:
         raise _wrong(where, "accepted", "names no ledger: say which ledgers you trust, as did:key:…@host:port")
+
+
+def _check_listen(listen: str, where: str) -> None:
+    host, _, port = listen.rpartition(":")
+    try:
+        bare = host.removeprefix("[").removesuffix("]")
+        right = (":" in bare) == host.startswith("[") and ipaddress.ip_address(bare) is not None
+    except ValueError:
+        right = False
+    if not (right and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise _wrong(where, "listen", f"{_said(listen)}: it must be an IP address and a port, such as 0.0.0.0:7700")
 
 
 def _wrong(where: str, key: str, what: str) -> LocalError:

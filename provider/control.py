@@ -15,6 +15,9 @@ from gpufair.protocol.errors import FairError, Fault, LocalError
 
 log = logging.getLogger(__name__)
 
+ASKED_S = 10.0
+"""How long a connection may take to say what it wants."""
+
 Command = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -29,7 +32,11 @@ class ControlServer:
         """Listen. A socket that a crash left behind is replaced: the node's lock says that nobody else runs."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=limits.CONTROL_MAX)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=limits.CONTROL_MAX)
+        except OSError as error:  # a path of more than some hundred characters, most likely
+            hint = "give the node a --home with a shorter name"
+            raise LocalError(Fault.UNAVAILABLE, f"no socket can be made at {self._path}: {error}", hint=hint) from error
         self._path.chmod(0o600)
 
     async def stop(self) -> None:
@@ -42,10 +49,12 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            answer = await self._answer(await reader.readline())
+            async with asyncio.timeout(ASKED_S):
+                line = await reader.readline()
+            answer = await self._answer(line)
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:  # OSError: a lost connection, or silence
             log.debug("a control connection broke: %s", error)
         finally:
             writer.close()
@@ -54,7 +63,7 @@ class ControlServer:
         try:
             asked = json.loads(line)
             command = self._commands[asked["command"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"error": f"unknown command: there are {', '.join(sorted(self._commands))}"}
         try:
             return await command()

@@ -122,8 +122,8 @@ class Node:
     def _endpoints(self) -> tuple[str, ...]:
         if self.config.node.announce:
             return self.config.node.announce
-        host = self.config.node.listen.rpartition(":")[0].strip("[]")
-        return (f"127.0.0.1:{self.port}",) if host in ("0.0.0.0", "::", "") else (f"{host}:{self.port}",)  # noqa: S104
+        host = self.config.node.listen.rpartition(":")[0]
+        return (f"{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{self.port}",)  # noqa: S104
 
     def _serve(self) -> NodeServer:
         return serve(

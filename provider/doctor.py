@@ -11,7 +11,7 @@ from gpufair.protocol.addresses import PeerAddress
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.keys import Keys
 from gpufair.protocol.edge.system import SystemClock
-from gpufair.protocol.errors import FairError, LocalError
+from gpufair.protocol.errors import FairError, Fault, LocalError
 from gpufair.provider.config import Config
 from gpufair.provider.hardware.probe import probe
 from gpufair.provider.home import Home
@@ -42,10 +42,14 @@ async def examine(home: Home, config: Config, keys: Keys) -> list[Check]:
 
 async def _port(home: Home, config: Config) -> Check:
     host, _, port = config.node.listen.rpartition(":")
-    if home.socket.exists():
-        return Check("port", ok=True, found=f"{config.node.listen} (a node is running here, or was)")
+    try:
+        home.take().close()
+    except LocalError:
+        return Check("port", ok=True, found=f"{config.node.listen} (the node is running)")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with socket.socket(family) as probe_socket:
+        # As a server would: connections that have just ended don't keep the port taken.
+        probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe_socket.bind((host.strip("[]"), int(port)))
         except (OSError, ValueError) as error:
@@ -68,12 +72,15 @@ async def _clock(config: Config) -> Check:
         try:
             async with Peers(SystemClock()) as peers:
                 record = (await peers.meet(text)).record.doc.head
-        except FairError:
+        except FairError as error:
+            if error.fault in (Fault.EXPIRED, Fault.FROM_THE_FUTURE):
+                found = f"{PeerAddress.parse(text).endpoint} shows a record that is {error.fault.name.lower()} by it"
+                return Check("clock", ok=False, found=found, fix="set it: timedatectl set-ntp true")
             continue
         ahead = record.issued_at_ms - SystemClock().now_ms()
         ok = ahead <= limits.SKEW_MS // 2
-        fix = "" if ok else "set it: timedatectl set-ntp true"
-        return Check("clock", ok=ok, found=f"agrees with {PeerAddress.parse(text).endpoint}", fix=fix)
+        fix, where = "" if ok else "set it: timedatectl set-ntp true", PeerAddress.parse(text).endpoint
+        return Check("clock", ok=ok, found=f"{'agrees with' if ok else f'{ahead} ms behind'} {where}", fix=fix)
     return Check("clock", ok=True, found="plausible (no peer answered to compare with)")
 
 

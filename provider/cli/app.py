@@ -7,8 +7,9 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from gpufair.protocol.errors import FairError
+from gpufair.protocol.errors import FairError, printable
 from gpufair.provider.cli import backups, ledger, lifecycle, models, setup
 
 app = typer.Typer(
@@ -33,9 +34,9 @@ def run() -> None:
             print(json.dumps({"error": {"fault": error.fault.name.lower(), "what": error.what, "hint": error.hint}}))
         else:
             console = Console(stderr=True, highlight=False)
-            console.print(f"[red]error:[/] {error.what}", markup=True)
+            console.print(f"[red]error:[/] {escape(printable(error.what))}", soft_wrap=True)
             if error.hint:
-                console.print(f"       {error.hint}", markup=False)
+                console.print(f"       {printable(error.hint)}", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

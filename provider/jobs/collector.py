@@ -45,7 +45,11 @@ class Collector:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            await self.round()
+            try:
+                await self.round()
+            except Exception as error:  # a full disk, or a bug: what is in the outbox must go out all the same
+                log.exception("the outbox could not be worked through")
+                self.last_error = f"outbox: {error}"
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), RETRY_FIRST_S if self._waits else 5.0)
             self._wanted.clear()
@@ -67,7 +71,7 @@ class Collector:
             self._waits[order.id] = wait
             self._not_before[order.id] = asyncio.get_running_loop().time() + wait
             log.warning("capture %s not answered, again in %.0f s: %s", order.id.hex()[:12], wait, error)
-            self._leases.give_up(order, self._clock.now_ms() - limits.SKEW_MS)
-        else:
-            self._waits.pop(order.id, None)
-            self._not_before.pop(order.id, None)
+            if not self._leases.give_up(order, self._clock.now_ms() - limits.SKEW_MS):
+                return
+        self._waits.pop(order.id, None)
+        self._not_before.pop(order.id, None)

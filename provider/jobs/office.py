@@ -101,7 +101,10 @@ class JobOffice:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.perform(self.leases.tick())
+            try:
+                self.perform(self.leases.tick())
+            except Exception:  # a full disk, or a bug: the next tick may do better, and no tick would close nothing
+                log.exception("the leases could not be looked after")
             self.perform(self.attempts.tick())
 
     async def stop(self, *, settle: bool) -> None:
@@ -140,7 +143,7 @@ class JobOffice:
             if reader.done():
                 reader.result()
                 # The client has said all it wants to say; what is under way still reaches it.
-                await pump
+                await asyncio.wait((pump,))
         finally:
             self.streams.gone(lease, stream)
             for task in (pump, reader):

@@ -61,9 +61,11 @@ class Runner:
         sealing_key: X25519PrivateKey,
         clock: Clock,
         perform: Callable[[list[Effect]], None],
+        *,
+        unpaid_ms: int = limits.WINDOW_TIMEOUT_MS,
     ) -> None:
         self._attempts, self._workers, self._key, self._clock = attempts, workers, sealing_key, clock
-        self._perform = perform
+        self._perform, self._unpaid_ms = perform, unpaid_ms
         self._queue: deque[bytes] = deque()
         self._running: dict[bytes, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,6 +151,8 @@ class Runner:
         finally:
             deadline.cancel()
             del self._running[attempt_id]
+            if not any(other.attempt.lease == attempt.lease for other in self._running.values()):
+                self._money.pop(attempt.lease, None)
 
     async def _make(self, running: _Running) -> None:
         attempt = running.attempt
@@ -179,14 +183,14 @@ class Runner:
     async def _room(self, running: _Running) -> bool:
         """Wait until the window has room for one more picture; unpaid for too long, the attempt expires (21)."""
         attempt = running.attempt
-        until = self._clock.now_ms() + limits.WINDOW_TIMEOUT_MS
+        until = self._clock.now_ms() + self._unpaid_ms
         while not running.cancel.is_set():
             in_progress = sum(r.making for r in self._running.values() if r.attempt.lease == attempt.lease)
             if self._attempts.may_begin(attempt, in_progress):
                 return True
             left_ms = until - self._clock.now_ms()
             if left_ms <= 0:
-                reason = Reason(ReasonCode.UNPAID, limits.WINDOW_TIMEOUT_MS, limits.WINDOW_TIMEOUT_MS, "ms unpaid")
+                reason = Reason(ReasonCode.UNPAID, self._unpaid_ms - left_ms, self._unpaid_ms, "ms unpaid")
                 self._end(attempt.id, Outcome.EXPIRED, reason)
                 return False
             event = self._money.setdefault(attempt.lease, asyncio.Event())

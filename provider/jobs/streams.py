@@ -15,6 +15,7 @@ class Stream:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Down | None] = asyncio.Queue(limits.STREAM_QUEUE_MAX)
+        self._pump: asyncio.Task[None] | None = None
         self.closed = False
 
     def put(self, message: Down) -> None:
@@ -25,6 +26,8 @@ class Stream:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
             self.close()
+            if self._pump is not None:
+                self._pump.cancel()  # it hangs in a `send` that may never end
 
     def close(self) -> None:
         """End the stream after what is queued."""
@@ -34,7 +37,8 @@ class Stream:
                 self._queue.put_nowait(None)
 
     async def pump(self, send: Callable[[Down], Awaitable[None]]) -> None:
-        """Send what is queued until the stream is closed."""
+        """Send what is queued until the stream is closed. Run as a task of its own: it is cancelled if nobody reads."""
+        self._pump = asyncio.current_task()
         while True:
             if self.closed and self._queue.empty():
                 return

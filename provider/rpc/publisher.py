@@ -46,7 +46,10 @@ class Publisher:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            await self.round()
+            try:
+                await self.round()
+            except Exception:  # a full disk, or a bug: unless it goes on, the node falls out of the market
+                log.exception("the record or the offer could not be published")
             await asyncio.sleep(PERIOD_S)
 
     async def round(self) -> None:

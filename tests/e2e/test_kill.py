@@ -156,7 +156,9 @@ async def agree(market: Market) -> None:
     wallet = market.buyer.home.wallet
     assert all(closed and captured + released == amount for _, amount, captured, released, closed in book), book
     paid = {lease: captured for lease, _, captured, _, _ in book}
-    mine = {row[0]: row[1:] for row in rows(wallet, "SELECT id, captured, released, state FROM leases WHERE hold != x''")}
+    mine = {
+        row[0]: row[1:] for row in rows(wallet, "SELECT id, captured, released, state FROM leases WHERE hold != x''")
+    }
     assert {lease: row[0] for lease, row in mine.items()} == {lease: paid[lease] for lease in mine}
     theirs = rows(home.jobs, "SELECT id, captured, state FROM leases")
     await _settled(home.jobs, len(theirs))
