@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gpufair.protocol.lifecycle import MACHINES, mermaid
+from gpufair.protocol.lifecycle import ATTEMPT, JOB, LEASE, mermaid
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "ARCHITECTURE.md"
@@ -21,7 +21,8 @@ LEFT_OUT = re.compile(r"_pb2|/migrations/|/__init__\.py$")
 
 def diagrams() -> str:
     """The three state machines as Mermaid."""
-    parts = [f"**{one.name.capitalize()}**\n\n```mermaid\n{mermaid(one)}\n```" for one in MACHINES]
+    drawn = {LEASE.name: mermaid(LEASE), JOB.name: mermaid(JOB), ATTEMPT.name: mermaid(ATTEMPT)}
+    parts = [f"**{name.capitalize()}**\n\n```mermaid\n{text}\n```" for name, text in drawn.items()]
     return "\n\n".join(parts)
 
 
