@@ -5,16 +5,16 @@ Ids, digests and keys are hex; times are Unix milliseconds; what is not there is
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpufair.client import budget
-from gpufair.client.choosing import Choice
-from gpufair.client.plan import Plan
-from gpufair.client.purchases import Purchase, provider_of
-from gpufair.client.verify import Verified
-from gpufair.protocol.envelope import Signed
-from gpufair.protocol.messages import Offer, Reason, Spec
-from gpufair.protocol.pricing import Quote
+if TYPE_CHECKING:
+    from gpufair.client.choosing import Choice
+    from gpufair.client.plan import Plan
+    from gpufair.client.purchases import Purchase
+    from gpufair.client.verify import Verified
+    from gpufair.protocol.envelope import Signed
+    from gpufair.protocol.messages import Offer, Reason, Spec
+    from gpufair.protocol.pricing import Quote
 
 Object = dict[str, Any]
 
@@ -96,6 +96,10 @@ def plan_object(plan: Plan) -> Object:
 
 def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> Object:
     """A job and what came of it. `files` are where its pictures were written, by index."""
+    # Here, so that commands which never look into the wallet don't load its database library.
+    from gpufair.client import budget
+    from gpufair.client.purchases import provider_of
+
     job, lease, body = purchase.job, purchase.lease, purchase.body
     return {
         "job": job.id.hex(), "lease": lease.id.hex(), "state": job.state, "lease_state": lease.state,
