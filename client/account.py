@@ -42,8 +42,9 @@ class Account:
     def promise(self) -> Promise:
         """The newest promise with every key that came since folded in."""
         promise = self.signed
+        locked = {lock.hashlock for lock in promise.locks}
         for delivery in self.deliveries:
-            if delivery.key:
+            if delivery.key and delivery.hashlock in locked:
                 promise = payment.fold(promise, delivery.key)
         return promise
 

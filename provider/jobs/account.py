@@ -10,7 +10,7 @@ from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.protocol.messages import Bid, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
-from gpufair.provider.jobs.store import AttemptRow, DeliveryDue, LeaseRow
+from gpufair.provider.jobs.store import AttemptDue, DeliveryDue, LeaseRow
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Account:
 
     lease: LeaseRow
     bid: Bid
-    attempts: tuple[AttemptRow, ...]
+    attempts: tuple[AttemptDue, ...]
     deliveries: tuple[DeliveryDue, ...]
     kept: Promise
 
@@ -30,14 +30,14 @@ class Account:
         return cls(
             lease,
             from_bytes(lease.envelope, Bid).doc,
-            tuple(rows.all(AttemptRow, order="accepted_ms", lease=lease.id)),
+            tuple(rows.all(AttemptDue, order="accepted_ms", lease=lease.id)),
             tuple(rows.all(DeliveryDue, order="picture", lease=lease.id)),
             kept,
         )
 
     def reload(self, rows: Rows) -> Account:
         """The account again, after a change of its attempts or deliveries."""
-        attempts = tuple(rows.all(AttemptRow, order="accepted_ms", lease=self.lease.id))
+        attempts = tuple(rows.all(AttemptDue, order="accepted_ms", lease=self.lease.id))
         return replace(
             self, attempts=attempts, deliveries=tuple(rows.all(DeliveryDue, order="picture", lease=self.lease.id))
         )

@@ -33,7 +33,7 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
-from gpufair.provider.jobs.store import AttemptRow, DeliveryDue, DeliveryRow, LeaseRow, OutboxRow
+from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, DeliveryRow, LeaseRow, OutboxRow
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,9 @@ class Leases:
     def _give_back(self, rows: Rows, lease: LeaseRow, signed: Signed[Hold]) -> list[Effect]:
         """A hold that came too late: nobody but its payee can end it early, so a final capture of nothing does."""
         self._check_hold(lease, signed)
-        lease = replace(lease, hold_envelope=signed.bytes, hold=signed.doc.amount, closing_reason="it was paid too late")
+        lease = replace(
+            lease, hold_envelope=signed.bytes, hold=signed.doc.amount, closing_reason="it was paid too late"
+        )
         rows.save(lease)
         self._write_capture(rows, Account.load(rows, lease), final=True)
         return [Post()]
@@ -206,7 +208,8 @@ class Leases:
             for attempt in stopped:
                 # What was never queued was never charged.
                 upfront = 0 if attempt.state == AttemptState.ACCEPTED else attempt.upfront
-                rows.save(replace(attempt, state=_ended(attempt, account, outcome), upfront=upfront))
+                after = _ended(attempt, account, outcome)
+                rows.change(AttemptRow, {"id": attempt.id}, state=after, upfront=upfront)
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
         return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in stopped), Post()]
 
@@ -234,16 +237,17 @@ class Leases:
                 rows.change(DeliveryRow, {"lease": lease.id}, cipher=b"", leaves=b"")
             rows.save(lease)
 
-    def give_up(self, order: OutboxRow, now_ms: int) -> None:
-        """Forget an order whose hold is over: no ledger can take it any more. Its lease is settled with what came."""
+    def give_up(self, order: OutboxRow, now_ms: int) -> bool:
+        """Forget an order whose hold is over, if it is: no ledger can take it. Its lease is settled with what came."""
         if from_bytes(order.envelope, Capture).doc.head.expires_at_ms > now_ms:
-            return
+            return False
         log.error("capture %s given up: its hold is over", order.id.hex()[:12])
         with self._store.begin() as rows:
             lease = find(rows, order.lease)
             rows.save(replace(order, answer=GIVEN_UP))
             if order.final and lease.state == LeaseState.CLOSING:
                 rows.save(_after(lease, LeaseEvent.SETTLE))
+        return True
 
     def live(self) -> int:
         """How many leases are funded or open."""
@@ -293,7 +297,7 @@ def _after(lease: LeaseRow, event: LeaseEvent) -> LeaseRow:
     return replace(lease, state=LEASE.after(LeaseState(lease.state), event))
 
 
-def _ended(attempt: AttemptRow, account: Account, outcome: Outcome) -> AttemptState:
+def _ended(attempt: AttemptDue, account: Account, outcome: Outcome) -> AttemptState:
     """The state of an attempt when its lease closes: paid if all of it was revealed, else stopped."""
     mine = [d for d in account.deliveries if d.attempt == attempt.id]
     state = AttemptState(attempt.state)
@@ -309,9 +313,15 @@ def settle_attempts(rows: Rows, account: Account) -> list[bytes]:
     for attempt in account.attempts:
         if attempt.state == AttemptState.DELIVERED:
             if all(d.revealed for d in account.deliveries if d.attempt == attempt.id):
-                rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.DELIVERED, AttemptEvent.PAY)))
-        elif attempt.state == AttemptState.ACCEPTED and attempt.sealed and account.prepaid(attempt.upfront):
-            rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.ACCEPTED, AttemptEvent.QUEUE)))
+                _move(rows, attempt, AttemptEvent.PAY)
+        elif attempt.state == AttemptState.ACCEPTED and account.prepaid(attempt.upfront):
+            if rows.get(AttemptRow, id=attempt.id, sealed=b"") is not None:
+                continue  # its body is still to come
+            _move(rows, attempt, AttemptEvent.QUEUE)
             queued.append(attempt.id)
             account = account.reload(rows)
     return queued
+
+
+def _move(rows: Rows, attempt: AttemptDue, event: AttemptEvent) -> None:
+    rows.change(AttemptRow, {"id": attempt.id}, state=ATTEMPT.after(AttemptState(attempt.state), event))

@@ -177,6 +177,7 @@ class Runner:
                     case frames.Preview(_, picture, step, png):
                         self._perform([Send(lease, Preview(job, picture, step, png))])
                     case PictureResult():
+                        await asyncio.sleep(0)  # the steps go out before the work of delivering begins
                         made = Made(event.png, event.leaves, event.trace_root, event.profile)
                         self._perform(self._attempts.delivered(running.attempt.id, event.index, made))
 

@@ -51,6 +51,17 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptDue:
+    """The money side of an attempt: its row without the documents."""
+
+    id: bytes
+    state: str
+    upfront: int
+    increment: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """One delivery: what was made, under which key, and whether that is out. `leaves` are its trace leaves, joined."""
 
@@ -159,4 +170,5 @@ TABLES: dict[type, Table] = {
     ),
     CounterRow: Table("counters", METADATA, _text("name", key=True), _int("value")),
 }  # fmt: skip
+TABLES[AttemptDue] = TABLES[AttemptRow]
 TABLES[DeliveryDue] = TABLES[DeliveryRow]
