@@ -71,6 +71,7 @@ class Node:
         self.ledger = self._open_ledger() if Role.LEDGER in self.config.roles else None
         if self.ledger is not None:
             exits.callback(self.ledger.close)
+        self.home.keep_to_owner()
         self.seller: Seller | None = None
         self.broadcasts = Broadcasts(
             self.desk, self.store, roles=self.config.roles, endpoints=self._endpoints,

@@ -26,6 +26,16 @@ class Home:
             given = Path(os.environ["GPUFAIRD_HOME"])
         return cls((given or Path(platformdirs.user_data_dir("gpufaird"))).absolute())
 
+    def make(self) -> None:
+        """Make the folder, its owner's alone. One that is there is left as its owner made it."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def keep_to_owner(self) -> None:
+        """Close the databases to everybody else: keys of deliveries and sealed prompts lie in them."""
+        for path in (self.jobs, self.ledger, self.directory):
+            if path.exists():
+                path.chmod(0o600)
+
     @property
     def config(self) -> Path:
         """The owner's configuration."""
@@ -76,7 +86,7 @@ class Home:
 
         Raises LocalError if a node is running here.
         """
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.make()
         lock = self.lock.open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

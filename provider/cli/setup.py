@@ -45,6 +45,7 @@ def init(
     where = Home.find(home)
     if where.config.exists():
         raise LocalError(Fault.CONFLICT, f"{where.config} is there already", hint="edit it, or give another --home")
+    where.make()
     made = keys.load(where.keys, passphrase=passphrase()) if keys.exists(where.keys) else keys.create(
         where.keys, passphrase=passphrase()
     )  # fmt: skip
@@ -60,7 +61,6 @@ def init(
         roles=roles, listen=listen, announce=tuple(announce or ()), peers=tuple(peer or ()), ledgers=ledgers,
         runtime=runtime, image=image, gpus=gpus, price=DEFAULT_GPU if gpus else DEFAULT_CPU, rate=price,
     )  # fmt: skip
-    where.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     where.config.write_text(render(choices), encoding="utf-8")
     try:
         configuration.load(where.config)
