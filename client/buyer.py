@@ -179,7 +179,9 @@ class Buyer:
             if left > 0:
                 deadline = min(left, int(patience_s * 1000)) if patience_s is not None else left
                 return await self._carry_through(session, purchase.job.id, listen, deadline_ms=deadline)
-        if not done:
+        if done:
+            await self._let_go(purchase.lease)
+        else:
             await self._ask_for_keys(session, purchase, listen)
         await self.settling.settle(session, listen)
         return ended(purchases.by_id(self.store, purchase.lease.id, purchase.job.id))
@@ -202,24 +204,28 @@ class Buyer:
         process may be about to use it.
         """
         for lease in purchases.unneeded(self.store, self.desk.now_ms() - young_ms):
-            with suppress(FairError, TimeoutError):
-                await self._let_go(lease)
+            await self._let_go(lease)
         return await self.settling.sweep()
 
     async def _let_go(self, lease: LeaseRow) -> None:
-        """Have a hold given back that no job will use: only the provider can end it before its time."""
+        """Have the rest of a hold given back that no job needs: only the provider can end it before its time.
+
+        Nothing is lost if it can't be reached: the hold ends by itself at its expiry.
+        """
+        if lease.state not in purchases.ALIVE:
+            return
         record = self._record(lease.id)
-        async with asyncio.timeout(_LET_GO_S):
-            peer = await self.peers.at(record)
-            if not lease.hold:
-                ledger = await self.ledgers.meet(purchases.ledger_of(lease))
-                order = from_bytes(lease.order, HoldOrder)
-                if self._leases.held(lease.id, await ledger.ledger.place_hold(order.envelope)):
-                    return
-            await peer.market.fund(self._hold(lease.id))
-            await Talk(Session(self.desk, self.store, lease.id), lambda: self.peers.at(record), ignore).until(
-                lambda: True, lambda: False
-            )
+        with suppress(FairError, TimeoutError):
+            async with asyncio.timeout(_LET_GO_S):
+                peer = await self.peers.at(record)
+                if not lease.hold:
+                    ledger = await self.ledgers.meet(purchases.ledger_of(lease))
+                    order = from_bytes(lease.order, HoldOrder)
+                    if self._leases.held(lease.id, await ledger.ledger.place_hold(order.envelope)):
+                        return
+                await peer.market.fund(self._hold(lease.id))
+                session = Session(self.desk, self.store, lease.id)
+                await Talk(session, lambda: self.peers.at(record), ignore).until(lambda: True, lambda: False)
 
     # --- inside --------------------------------------------------------------------------------------------------
 

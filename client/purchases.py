@@ -15,7 +15,7 @@ from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
 from gpufair.protocol.messages import JobBody, JobEnded, JobHeader, LedgerRef, NodeRecord, Offer, Reason, Receipt, Spec
 
 _PREFIX_MIN = 4
-_ALIVE = (LeaseState.AGREED, LeaseState.FUNDED, LeaseState.OPEN)
+ALIVE = (LeaseState.AGREED, LeaseState.FUNDED, LeaseState.OPEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def unneeded(store: RowStore, before_ms: int) -> list[LeaseRow]:
             jobs.setdefault(job.lease, []).append(JOB.is_terminal(JobState(job.state)))
         return [
             lease
-            for lease in rows.all(LeaseRow, order="created_ms", state=_ALIVE)
+            for lease in rows.all(LeaseRow, order="created_ms", state=ALIVE)
             if budget.is_open(lease) and all(jobs.get(lease.id, [lease.created_ms < before_ms]))
         ]
 

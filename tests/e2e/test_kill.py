@@ -28,8 +28,8 @@ from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.provider.cli.operator import operator
 
 JOB: dict[str, Any] = {"size": (64, 64), "steps": 20, "count": 4}
-SPAN_S = 0.5
-"""Somewhat more than such a job takes on a quiet machine, from the bid to the end."""
+SPAN_S = 0.3
+"""Somewhat more than such a job takes, from the bid to the end."""
 SETTLED_S = 40
 
 
