@@ -32,7 +32,7 @@ from gpufair.client.settling import Settling
 from gpufair.client.talk import Listen, Talk
 from gpufair.client.wallet import LeaseRow, PeerRow
 from gpufair.client.wish import Wish
-from gpufair.protocol import limits, wire
+from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge.channels import Peer, Peers
 from gpufair.protocol.edge.rows import RowStore
@@ -41,7 +41,7 @@ from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import FairError, Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LeaseState
-from gpufair.protocol.messages import Envelope, HoldOrder, NodeRecord, ReasonCode, Up
+from gpufair.protocol.messages import HoldOrder, NodeRecord, ReasonCode, Up
 from gpufair.protocol.units import show
 
 R = TypeVar("R")
@@ -163,7 +163,7 @@ class Buyer:
             price = plan.candidate.quote.total
             what = f"the ledger does not reserve {show(price)}: {said(reasons)}"
             raise FundsError(what, wanted=price, limit=plan.available, reasons=reasons, hint="see: gpufair balance")
-        hold = self._hold(lease)
+        hold = purchases.hold(self.store, lease)
         await self._patiently(lambda: peer.market.fund(hold))
 
     # --- taking up again -----------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class Buyer:
                     order = from_bytes(lease.order, HoldOrder)
                     if self._leases.held(lease.id, await ledger.ledger.place_hold(order.envelope)):
                         return
-                await peer.market.fund(self._hold(lease.id))
+                await peer.market.fund(purchases.hold(self.store, lease.id))
                 session = Session(self.desk, self.store, lease.id)
                 await Talk(session, lambda: self.peers.at(record), ignore).until(lambda: True, lambda: False)
 
@@ -281,10 +281,6 @@ class Buyer:
     def _record(self, lease: bytes) -> Signed[NodeRecord]:
         with self.store.read() as rows:
             return from_bytes(purchases.lease_row(rows, lease).record, NodeRecord)
-
-    def _hold(self, lease: bytes) -> Envelope:
-        with self.store.read() as rows:
-            return wire.decode(Envelope, purchases.lease_row(rows, lease).hold)
 
     async def _patiently(self, call: Callable[[], Awaitable[R]]) -> R:
         """Call again, with the same bytes, while nobody answers; for less than an unfunded lease lives."""

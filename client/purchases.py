@@ -12,7 +12,18 @@ from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
-from gpufair.protocol.messages import JobBody, JobEnded, JobHeader, LedgerRef, NodeRecord, Offer, Reason, Receipt, Spec
+from gpufair.protocol.messages import (
+    Envelope,
+    JobBody,
+    JobEnded,
+    JobHeader,
+    LedgerRef,
+    NodeRecord,
+    Offer,
+    Reason,
+    Receipt,
+    Spec,
+)
 
 _PREFIX_MIN = 4
 ALIVE = (LeaseState.AGREED, LeaseState.FUNDED, LeaseState.OPEN)
@@ -138,6 +149,12 @@ def lease_row(rows: Rows, lease: bytes) -> LeaseRow:
     if row is None:
         raise LocalError(Fault.UNKNOWN, "the wallet has no such lease")
     return row
+
+
+def hold(store: RowStore, lease: bytes) -> Envelope:
+    """The ledger's signed hold for a lease that has one."""
+    with store.read() as rows:
+        return wire.decode(Envelope, lease_row(rows, lease).hold)
 
 
 def unneeded(store: RowStore, before_ms: int) -> list[LeaseRow]:
