@@ -25,7 +25,7 @@ from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
-from gpufair.protocol.messages import Chunk, Closing, Down, Issue, KeyReveal, Progress
+from gpufair.protocol.messages import Chunk, Closing, Down, Issue, KeyReveal, Progress, ReasonCode
 from gpufair.provider import config as settings
 from gpufair.provider.daemon import Node
 from gpufair.provider.home import Home
@@ -268,6 +268,18 @@ def test_a_refusing_ledger_leaves_nothing_behind(world: Any) -> None:
             await w.buyer.buy(plan)
         assert await w.balance() == 0
         assert await w.buyer.settle_open() == []
+
+    world(story)
+
+
+def test_a_provider_that_says_no_is_told_with_its_reasons(world: Any) -> None:
+    async def story(w: World) -> None:
+        plan = await w.buyer.plan(Wish("a fox"))
+        w.provider.seller.gate.paused = True  # type: ignore[union-attr]
+        with pytest.raises(DeclinedError) as caught:
+            await w.buyer.buy(plan)
+        assert ReasonCode.PAUSED in {reason.code for reason in caught.value.reasons}
+        assert await w.balance() == START
 
     world(story)
 
