@@ -1,0 +1,15 @@
+"""Every benchmark. ONE RULE: a benchmark is one file here and one line below."""
+
+from __future__ import annotations
+
+from benchmarks.running import Entry
+
+BENCHMARKS = (
+    Entry("market", "benchmarks.market", "a picture through the market, against the same pipeline in a plain loop"),
+    Entry("dispatch", "benchmarks.dispatch", "a job sent until the worker's first frame, against a bare gRPC echo"),
+    Entry("container", "benchmarks.container", "a hardened worker's start against plain docker run; cold against warm"),
+    Entry(
+        "ledger", "benchmarks.captures", "durable captures a second, against plain sqlite3 and the signatures' limit"
+    ),
+    Entry("demo", "benchmarks.demo", "script/demo from a bare clone and again warm", by_name_only=True),
+)
