@@ -192,6 +192,20 @@ class Nodes:
             made.configure(("concurrent_jobs", "concurrent_jobs = 1\nnull = true"))
         return made
 
+    def docker_provider(
+        self, ledger: Node, docker: dict[str, str], name: str = "docker", *, null: bool = False
+    ) -> Node:
+        """A provider that runs its jobs in containers of a private engine."""
+        made = self.provider(ledger, name, null=null, runtime="docker", image=docker["image"])
+        made.configure(("docker_host", f"docker_host = {json.dumps(docker['host'])}"))
+        return made
+
+    def own_ledger_provider(self, name: str = "both") -> Node:
+        """A null provider that keeps the book itself, as `init` makes one that is told of no ledger."""
+        made = self._add(Node(self.root / name, roles=("provider", "directory")))
+        made.configure(("concurrent_jobs", "concurrent_jobs = 1\nnull = true"))
+        return made
+
     def buyer(self, ledger: Node, *providers: Node, name: str = "client") -> Buyer:
         """A client's home, with nothing in its account yet."""
         home = ClientHome(self.root / name)
@@ -263,3 +277,21 @@ def nodes_of_module() -> Iterator[Nodes]:
     """Nodes that the tests of a module share."""
     with running_nodes("mod") as made:
         yield made
+
+
+def needed(name: str) -> str:
+    """A setting that script/test makes. As root its absence is a failure: no Docker test may pass by not running."""
+    value = os.environ.get(name, "")
+    if not value:
+        why = f"{name} is not set: the Docker tests need a private engine; run script/test, which brings one up"
+        if os.geteuid() == 0:
+            pytest.fail(why)
+        print(why)
+        pytest.skip(f"{why} (as root)")
+    return value
+
+
+@pytest.fixture(scope="session")
+def docker_choices() -> dict[str, str]:
+    """What a provider with containers is made with; its docker host goes into the configuration."""
+    return {"image": needed("GPUFAIR_TEST_WORKER_IMAGE"), "host": needed("GPUFAIR_TEST_DOCKER_HOST")}
