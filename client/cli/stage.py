@@ -116,7 +116,7 @@ def perform(folder: Path | None, as_json: bool, work: Callable[[Stage], Answer])
         answer = work(stage)
     except FairError as error:
         _fail(stage, error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _interrupted(stage)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -127,7 +127,7 @@ def perform(folder: Path | None, as_json: bool, work: Callable[[Stage], Answer])
         _bug(stage, error)
     if as_json:
         code = answer.pop("_exit", Exit.OK)
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        typer.echo(json.dumps(answer))
     else:
         code = answer.get("_exit", Exit.OK)
     if code:
@@ -167,7 +167,7 @@ def _fail(stage: Stage, error: Any) -> NoReturn:
             "code": int(code), "kind": code.name.lower(), "fault": error.fault.name.lower(), "what": error.what,
             "hint": error.hint, "job": job.hex() or None, "reasons": [reason_object(reason) for reason in reasons],
         }  # fmt: skip
-        typer.echo(json.dumps({"schema": "gpufair/error/1", "error": body}, ensure_ascii=False), err=True)
+        typer.echo(json.dumps({"schema": "gpufair/error/1", "error": body}), err=True)
     else:
         from rich.text import Text
 

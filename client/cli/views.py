@@ -16,6 +16,7 @@ from gpufair.client.verify import Verified
 from gpufair.client.wish import GUIDED_ABOVE_MILLI
 from gpufair.protocol import identity
 from gpufair.protocol.envelope import Signed
+from gpufair.protocol.errors import printable
 from gpufair.protocol.messages import ModelState, Offer, Spec
 from gpufair.protocol.pricing import Quote
 from gpufair.protocol.units import show
@@ -78,9 +79,9 @@ def plan_table(plan: Plan) -> Table:
     table.add_column(style="dim")
     table.add_column()
     job = spec_words(plan.spec, guidance_milli=body.guidance_milli, seed=body.seed)
-    table.add_row("  prompt", body.prompt[:500])
+    table.add_row("  prompt", printable(body.prompt, 500))
     if body.negative_prompt:
-        table.add_row("  not", body.negative_prompt[:500])
+        table.add_row("  not", printable(body.negative_prompt, 500))
     table.add_row("  job", job)
     table.add_row("  model", f"{plan.candidate.model.name} ({plan.candidate.model.digest.hex()[:12]})")
     table.add_row(
@@ -116,7 +117,7 @@ def megapixels(pixels: int) -> str:
 
 def history_line(one: Purchase, width: int) -> Text:
     """A job in one line of `width` columns."""
-    prompt = " ".join(one.job.prompt.split())
+    prompt = printable(" ".join(one.job.prompt.split()))
     room = max(12, width - 62)
     return Text.assemble(
         (one.job.id.hex()[:12], "bold"), "  ", (when(one.job.created_ms), "dim"), "  ", state_text(one.job.state),

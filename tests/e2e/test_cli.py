@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -37,6 +38,39 @@ def free_port() -> int:
 def environment(**more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GPUFAIR")}
     return kept | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "100"} | more
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+EXAMPLES = {
+    example["schema"]: example
+    for example in map(json.loads, re.findall(r"^```json\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
+}
+SAME_AS = {
+    "gpufair/fetch/1": "gpufair/show/1",
+    "gpufair/cancel/1": "gpufair/show/1",
+    "gpufair/restore/1": "gpufair/init/1",
+}
+
+
+def check_documented(answer: Any) -> None:
+    """Every field of an answer is in docs/cli.md, and the other way round."""
+    schema = answer["schema"]
+    if schema == "gpufair/history/1":
+        for job in answer["jobs"]:
+            check_documented({"schema": "gpufair/show/1", **job})
+        return
+    example = EXAMPLES[SAME_AS.get(schema, schema)]
+    assert shape(answer, example) == shape(example, example), schema
+
+
+def shape(value: Any, example: Any) -> Any:
+    if isinstance(value, dict) and isinstance(example, dict):
+        return {key: shape(item, example.get(key)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(example, list):
+        shapes = [shape(item, example[0] if example else None) for item in value]
+        whole = shape(example[0], example[0]) if example else None
+        return [whole] if all(one == whole for one in shapes) else shapes
+    return "value"
 
 
 @dataclass
@@ -123,6 +157,7 @@ class Buyer:
         answer = self(*args, "--json", **options)
         assert answer.code == 0, answer.err + answer.out
         assert answer.out.count("\n") == 1, "one object and nothing else"
+        check_documented(answer.json)
         return answer.json
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:
@@ -231,6 +266,7 @@ def refused(answer: Answer, code: int, *words: str) -> None:
     assert answer.code == code, answer.out + answer.err
     assert answer.out == ""
     error = answer.error
+    check_documented(json.loads(answer.err))
     assert error["code"] == code
     for word in words:
         assert word in f"{error['what']} {error['hint']}", error
