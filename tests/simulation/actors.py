@@ -77,9 +77,9 @@ class CrashDatabase(Database):
         self.writes = 0
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, **how: Any) -> Iterator[Connection]:
         """As the real one, with a fault before and after the commit."""
-        with super().write() as connection:
+        with super().write(**how) as connection:
             yield connection
             self.fault("before commit")
         self.writes += 1
@@ -168,6 +168,7 @@ class LedgerActor(Actor):
     """The real ledger, and what its daemon does around it: hold expiry, by itself."""
 
     role = "ledger"
+    honest = True
 
     def __init__(self, sim: Sim, world: Any, name: str, skew_ms: int = 0) -> None:
         super().__init__(sim, world, name, skew_ms)

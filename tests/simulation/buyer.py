@@ -40,7 +40,7 @@ class ClientActor(Actor):
 
     def __init__(self, sim: Sim, world: Any, name: str, skew_ms: int = 0) -> None:
         super().__init__(sim, world, name, skew_ms)
-        self.finished = False
+        self.finished, self.cuts = False, 0
         self.declined: list[Any] = []
         self.cheats_seen: list[str] = []
 
@@ -145,7 +145,8 @@ class ClientActor(Actor):
         """Our stream is gone."""
         if self.stream is stream:
             self.stream = None
-            self.later(self.sim.rng.randrange(100, 4000), self.connect)
+            self.cuts += 1  # patience wears out, so that a cheat that is always cut off doesn't knock for ever
+            self.later(self.sim.rng.randrange(100, 4000) * (1 + self.cuts**2 // 50), self.connect)
 
     def crash(self) -> None:
         if getattr(self, "stream", None) is not None:

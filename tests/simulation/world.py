@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import cheats
 from actors import SEALING_PUBLIC, LedgerActor, ProviderActor, signer
 from buyer import ClientActor
 from invariants import BrokenError, Watch, insist
@@ -120,13 +121,17 @@ def scenario(seed: int, **fixed: Any) -> Scenario:
     ))  # fmt: skip
     values: dict[str, Any] = {
         "weather": weather, "heal_ms": rng.choice((20_000, 60_000, 240_000)), "plan": plan, "cold_load": cold,
-        "minimum": minimum, "window": window, 
+        "minimum": minimum, "window": window,
         "cap": max(1, price * rng.choice((1, 1, 2, 2, 3)) - rng.choice((0, 0, 0, 60))),
         "lasts_ms": rng.choice((20_000, 600_000, 600_000, 600_000)), "idle_ms": rng.choice((5_000, 120_000, 120_000)),
         "deadline_ms": rng.choice((10_000, 300_000, 300_000)), "hurry_ms": rng.choice((1, 300, 3000)),
         "cancels": rng.choice((0, 0, 0, 0.3)), "finishes": rng.random() < 0.7, "workers": rng.choice((1, 1, 2)),
         "skews": rng.choice(((0, 0, 0), tuple(rng.randrange(-50_000, 50_000) for _ in range(3)))),
     }  # fmt: skip
+    if rng.random() < 0.3:
+        values["client"] = rng.choice(cheats.CLIENTS)
+    elif rng.random() < 0.4:
+        values["provider"] = rng.choice(cheats.PROVIDERS)
     return Scenario(seed, **{**values, **fixed})
 
 
@@ -237,10 +242,15 @@ def settle(world: World) -> None:
         found = [h for h in holds if h[0] == lease]
         if not found:
             insist(state in ("proposed", "agreed", "declined", "expired", "abandoned"), "a lease without a hold", state)
-        elif hold and client.honest:
+        elif hold and client.honest and ledger.honest:
             insist(state == "settled", "the client's lease is not settled", state)
             insist((captured, released) == found[0][2:4], "the wallet disagrees with the ledger", captured, found[0])
-    if provider.honest and client.honest and holds:
+    if provider.honest and holds:
+        [(made,)] = provider.db.rows("SELECT coalesce(sum(amount), 0) FROM deliveries")
+        [(upfront,)] = provider.db.rows("SELECT coalesce(sum(upfront), 0) FROM attempts")
+        lost = made + upfront - holds[0][2]
+        insist(lost <= world.window, "the provider lost more than the window", lost, world.window)
+    if provider.honest and client.honest and ledger.honest and holds:
         honest_pair(world, holds[0])
 
 
