@@ -15,7 +15,7 @@ from gpufair.protocol.messages import Gpu
 from gpufair.provider.config import Config
 from gpufair.provider.hardware.probe import Hardware, probe
 from gpufair.provider.home import Home
-from gpufair.provider.jobs.leases import Policy
+from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.models.store import ModelStore
 from gpufair.provider.rpc.ledgers import Ledgers

@@ -33,8 +33,9 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.pricing import is_first, quote
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
-from gpufair.provider.jobs.leases import LIVE, find, settle_attempts
-from gpufair.provider.jobs.resend import delivery_messages, find_attempt, find_delivery, reattach
+from gpufair.provider.jobs.leases import LIVE, settle_attempts
+from gpufair.provider.jobs.lookup import find, find_attempt, find_delivery
+from gpufair.provider.jobs.resend import delivery_messages, reattach
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, RequestRow
 
 log = logging.getLogger(__name__)

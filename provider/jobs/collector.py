@@ -57,21 +57,21 @@ class Collector:
     async def round(self) -> None:
         """Try every order whose time has come, once."""
         now = asyncio.get_running_loop().time()
-        for order in self._leases.outbox():
+        for order in self._leases.captures.outbox():
             if self._not_before.get(order.id, 0.0) <= now:
                 await self._try(order)
 
     async def _try(self, order: OutboxRow) -> None:
         try:
             answer = await self._ledgers.capture(order.ledger, wire.decode(Envelope, order.envelope))
-            self._leases.captured(order, answer)
+            self._leases.captures.captured(order, answer)
         except FairError as error:
             self.last_error = f"ledger: {error}"
             wait = min(RETRY_MAX_S, self._waits.get(order.id, RETRY_FIRST_S / 2) * 2)
             self._waits[order.id] = wait
             self._not_before[order.id] = asyncio.get_running_loop().time() + wait
             log.warning("capture %s not answered, again in %.0f s: %s", order.id.hex()[:12], wait, error)
-            if not self._leases.give_up(order, self._clock.now_ms() - limits.SKEW_MS):
+            if not self._leases.captures.give_up(order, self._clock.now_ms() - limits.SKEW_MS):
                 return
         self._waits.pop(order.id, None)
         self._not_before.pop(order.id, None)

@@ -6,21 +6,18 @@ Every method is one transaction on one thread; it returns what is to be done now
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gpufair.protocol import envelope as dsse
-from gpufair.protocol import limits, payment, wire
+from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import ATTEMPT, LEASE, AttemptEvent, AttemptState, LeaseEvent, LeaseState
+from gpufair.protocol.lifecycle import ATTEMPT, AttemptEvent, AttemptState, LeaseEvent, LeaseState
 from gpufair.protocol.messages import (
     Bid,
-    Capture,
-    Captured,
     Closing,
-    Decline,
     Envelope,
     Finish,
     Hold,
@@ -32,22 +29,14 @@ from gpufair.protocol.messages import (
 )
 from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.captures import Captures, Policy
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
-from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, DeliveryRow, LeaseRow, OutboxRow
+from gpufair.provider.jobs.lookup import after, find
+from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, LeaseRow
 
 log = logging.getLogger(__name__)
 
-GIVEN_UP = b"-"
-"""In an order's `answer`: no ledger answered it while it could."""
-
 LIVE = (LeaseState.FUNDED, LeaseState.OPEN)
-
-
-@dataclass(frozen=True)
-class Policy:
-    """When to capture before the end: as soon as this much (micro-credits) waits."""
-
-    capture_at: int
 
 
 class Leases:
@@ -56,7 +45,7 @@ class Leases:
     def __init__(self, desk: Desk, store: RowStore, policy: Policy) -> None:
         self._desk = desk
         self._store = store
-        self._policy = policy
+        self.captures = Captures(desk, store, policy)
 
     def get(self, lease: bytes) -> LeaseRow:
         """A lease's row. Raises PeerError for a lease that we don't know."""
@@ -89,7 +78,7 @@ class Leases:
             self._check_hold(lease, signed)
             rows.save(
                 replace(
-                    _after(lease, LeaseEvent.FUND), hold_envelope=signed.bytes, hold=signed.doc.amount,
+                    after(lease, LeaseEvent.FUND), hold_envelope=signed.bytes, hold=signed.doc.amount,
                     active_ms=self._desk.now_ms(),
                 )
             )  # fmt: skip
@@ -102,7 +91,7 @@ class Leases:
             lease, hold_envelope=signed.bytes, hold=signed.doc.amount, closing_reason="it was paid too late"
         )
         rows.save(lease)
-        self._write_capture(rows, Account.load(rows, lease), final=True)
+        self.captures.write(rows, Account.load(rows, lease), final=True)
         return [Post()]
 
     def _check_hold(self, lease: LeaseRow, signed: Signed[Hold]) -> None:
@@ -124,7 +113,7 @@ class Leases:
                 raise PeerError(Fault.NOT_ALLOWED, "the lease is not funded", hint="send the ledger's hold first")
             if lease.state in LIVE:
                 if lease.state == LeaseState.FUNDED:
-                    lease = _after(lease, LeaseEvent.OPEN)
+                    lease = after(lease, LeaseEvent.OPEN)
                 lease = replace(lease, active_ms=self._desk.now_ms())
                 rows.save(lease)
         sends: list[Effect] = [Send(lease_id, Opened(lease.kept))]
@@ -154,7 +143,7 @@ class Leases:
                 rows.change(DeliveryDue, {"hashlock": delivery.hashlock}, revealed=True)
             account = account.reload(rows)
             queued = settle_attempts(rows, account)
-            capture = self._capture_if_much(rows, account)
+            capture = self.captures.write_if_much(rows, account)
         effects: list[Effect] = [Send(lease.id, Kept(lease.kept))]
         # Keys that went out before go out again: the client may have missed them.
         effects += [Send(lease.id, KeyReveal(d.job, d.picture, d.key)) for d in account.bought]
@@ -173,21 +162,6 @@ class Leases:
             raise PeerError(Fault.FROM_THE_FUTURE, "the voucher is from the future", hint="check both machines' clocks")
         payment.check_promise(Promise.of(signed.doc))
 
-    def _capture_if_much(self, rows: Rows, account: Account) -> list[Effect]:
-        waiting = rows.all(OutboxRow, lease=account.lease.id, answer=b"")
-        if account.uncaptured < self._policy.capture_at or waiting:
-            return []
-        self._write_capture(rows, account, final=False)
-        return [Post()]
-
-    def _write_capture(self, rows: Rows, account: Account, *, final: bool) -> None:
-        lease = account.lease
-        hold = from_bytes(lease.hold_envelope, Hold).doc
-        # It must reach the ledger whenever that is up again, so it lives as long as the hold does.
-        head = self._desk.head(lease.ledger, parent=lease.id, expires_at_ms=hold.hold_expires_at_ms)
-        order = self._desk.sign(Capture(head, lease.id, lease.kept, account.keys if lease.kept else (), final))
-        rows.insert(OutboxRow(order.id, lease.id, lease.ledger, order.bytes, final, head.issued_at_ms, b""))
-
     def finish(self, signed: Signed[Finish]) -> list[Effect]:
         """The client wants nothing more: settle now."""
         lease = self.get(signed.doc.lease)
@@ -202,8 +176,8 @@ class Leases:
             if lease.state not in LIVE:
                 return []
             account = Account.load(rows, lease)
-            self._write_capture(rows, account, final=True)
-            rows.save(replace(_after(lease, LeaseEvent.CLOSE), closing_reason=why))
+            self.captures.write(rows, account, final=True)
+            rows.save(replace(after(lease, LeaseEvent.CLOSE), closing_reason=why))
             stopped = [a for a in account.attempts if not ATTEMPT.is_terminal(AttemptState(a.state))]
             for attempt in stopped:
                 # What was never queued was never charged.
@@ -212,42 +186,6 @@ class Leases:
                 rows.change(AttemptRow, {"id": attempt.id}, state=after, upfront=upfront)
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
         return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in stopped), Post()]
-
-    def captured(self, order: OutboxRow, answer: Envelope) -> None:
-        """Record the ledger's answer to a capture, checked; a final one settles the lease and frees what it kept."""
-        with self._store.begin() as rows:
-            lease = find(rows, order.lease)
-            if answer.payload_type == Captured.TYPE:
-                signed = dsse.authenticate(dsse.read(answer, Captured))
-                if signed.issuer != lease.ledger or signed.doc.lease != lease.id or signed.doc.head.parent != order.id:
-                    raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the ledger's to this capture")
-                if signed.doc.captured > lease.hold:
-                    raise PeerError(Fault.MALFORMED, "the ledger says it paid more than it held")
-                lease = replace(lease, captured=max(lease.captured, signed.doc.captured))
-            else:
-                refusal = dsse.authenticate(dsse.read(answer, Decline))
-                if refusal.issuer != lease.ledger or refusal.doc.head.parent != order.id:
-                    raise PeerError(Fault.BAD_SIGNATURE, "the refusal is not the ledger's of this capture")
-                # Harmless where a later, final capture overtook this one; else the ledger's signed word why not.
-                log.warning("capture refused by the ledger: %s", "; ".join(map(str, refusal.doc.reasons)))
-            rows.save(replace(order, answer=wire.encode(answer)))
-            if order.final and lease.state == LeaseState.CLOSING:
-                lease = _after(lease, LeaseEvent.SETTLE)
-                # The hold is closed: ciphertexts and keys have done their work (rule 8).
-                rows.change(DeliveryRow, {"lease": lease.id}, cipher=b"", leaves=b"")
-            rows.save(lease)
-
-    def give_up(self, order: OutboxRow, now_ms: int) -> bool:
-        """Forget an order whose hold is over, if it is: no ledger can take it. Its lease is settled with what came."""
-        if from_bytes(order.envelope, Capture).doc.head.expires_at_ms > now_ms:
-            return False
-        log.error("capture %s given up: its hold is over", order.id.hex()[:12])
-        with self._store.begin() as rows:
-            lease = find(rows, order.lease)
-            rows.save(replace(order, answer=GIVEN_UP))
-            if order.final and lease.state == LeaseState.CLOSING:
-                rows.save(_after(lease, LeaseEvent.SETTLE))
-        return True
 
     def live(self) -> int:
         """How many leases are funded or open."""
@@ -260,11 +198,6 @@ class Leases:
             leases = rows.all(LeaseRow, state=LIVE)
         return [effect for lease in leases for effect in self.close(lease.id, why, Outcome.CANCELLED)]
 
-    def outbox(self) -> list[OutboxRow]:
-        """Orders that no ledger has answered yet, oldest first."""
-        with self._store.read() as rows:
-            return rows.all(OutboxRow, order="created_ms", answer=b"")
-
     def tick(self) -> list[Effect]:
         """Let time do its work: abandon the unfunded, close the idle and the expired (rules 12, 21)."""
         now, effects = self._desk.now_ms(), []
@@ -272,7 +205,7 @@ class Leases:
             leases = rows.all(LeaseRow, state=(LeaseState.AGREED, *LIVE))
             for lease in leases:
                 if lease.state == LeaseState.AGREED and now >= lease.agreed_ms + limits.FUNDING_TIMEOUT_MS:
-                    rows.save(_after(lease, LeaseEvent.ABANDON))
+                    rows.save(after(lease, LeaseEvent.ABANDON))
             accounts = [Account.load(rows, lease) for lease in leases if lease.state in LIVE]
         for account in accounts:
             lease = account.lease
@@ -283,18 +216,6 @@ class Leases:
             elif not account.working and now >= lease.active_ms + account.bid.idle_limit_ms:
                 effects += self.close(lease.id, "no job for the lease's idle limit", Outcome.EXPIRED)
         return effects
-
-
-def find(rows: Rows, lease: bytes) -> LeaseRow:
-    """The row of a lease. Raises PeerError for one that we don't know."""
-    row = rows.get(LeaseRow, id=lease)
-    if row is None:
-        raise PeerError(Fault.UNKNOWN, f"no lease {lease.hex()[:12]}", hint="place a bid first")
-    return row
-
-
-def _after(lease: LeaseRow, event: LeaseEvent) -> LeaseRow:
-    return replace(lease, state=LEASE.after(LeaseState(lease.state), event))
 
 
 def _ended(attempt: AttemptDue, account: Account, outcome: Outcome) -> AttemptState:

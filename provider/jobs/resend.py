@@ -5,26 +5,10 @@ from __future__ import annotations
 from gpufair.protocol import limits, wire
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
-from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import Answer, Chunk, Delivery, Envelope, JobHeader, KeyReveal, Progress
 from gpufair.provider.jobs.effects import Effect, Send
-from gpufair.provider.jobs.store import AttemptRow, DeliveryRow
-
-
-def find_attempt(rows: Rows, lease: bytes, job: bytes) -> AttemptRow:
-    """The attempt of a job. Raises PeerError where there is none."""
-    attempt = rows.get(AttemptRow, lease=lease, job=job)
-    if attempt is None:
-        raise PeerError(Fault.UNKNOWN, f"no job {job.hex()[:12]} under this lease", hint="send its header first")
-    return attempt
-
-
-def find_delivery(rows: Rows, lease: bytes, job: bytes, picture: int) -> DeliveryRow:
-    """A finished delivery. Raises PeerError where there is none, or none any more."""
-    row = rows.get(DeliveryRow, lease=lease, job=job, picture=picture)
-    if row is None or not row.cipher:
-        raise PeerError(Fault.UNKNOWN, "no such delivery is kept", hint="it goes when its lease's hold closes")
-    return row
+from gpufair.provider.jobs.lookup import find_attempt
+from gpufair.provider.jobs.store import DeliveryRow
 
 
 def reattach(rows: Rows, lease: bytes, job: bytes) -> list[Effect]:

@@ -50,8 +50,9 @@ from gpufair.protocol.messages import (
     Voucher,
 )
 from gpufair.provider.jobs.attempts import Attempts, Made
+from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
-from gpufair.provider.jobs.leases import LIVE, Leases, Policy
+from gpufair.provider.jobs.leases import LIVE, Leases
 from gpufair.provider.jobs.store import TABLES, AttemptRow, OutboxRow, RequestRow
 from gpufair.provider.ledger import Ledger, Store
 
@@ -465,7 +466,7 @@ class ProviderActor(Actor):
 
     def post(self) -> None:
         """Send what no ledger has answered."""
-        for order in self.leases.outbox():
+        for order in self.leases.captures.outbox():
             if order.id not in self.captures:
                 document = wire.decode(Envelope, order.envelope)
                 self.captures[order.id] = Call(
@@ -479,11 +480,11 @@ class ProviderActor(Actor):
             self.world.refused(self, order, answer)
             self.later(5_000, lambda: self._give_up(order))
             return
-        self.leases.captured(order, answer)
+        self.leases.captures.captured(order, answer)
 
     def _give_up(self, order: OutboxRow) -> None:
         del self.captures[order.id]
-        self.leases.give_up(order, self.now_ms() - limits.SKEW_MS)
+        self.leases.captures.give_up(order, self.now_ms() - limits.SKEW_MS)
         self.post()
 
     def tick(self) -> None:

@@ -1,0 +1,101 @@
+"""Captures, from the commit that makes them to the ledger's answer. Rule: each is in the outbox until it is answered.
+
+A lease has one final capture for ever (the database refuses a second), and any number before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from gpufair.protocol import envelope as dsse
+from gpufair.protocol import wire
+from gpufair.protocol.edge.rows import Rows, RowStore
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import LeaseEvent, LeaseState
+from gpufair.protocol.messages import Capture, Captured, Decline, Envelope, Hold
+from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.effects import Effect, Post
+from gpufair.provider.jobs.lookup import after, find
+from gpufair.provider.jobs.store import DeliveryRow, OutboxRow
+
+log = logging.getLogger(__name__)
+
+GIVEN_UP = b"-"
+"""In an order's `answer`: no ledger answered it while it could."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When to capture before the end: as soon as this much (micro-credits) waits."""
+
+    capture_at: int
+
+
+class Captures:
+    """What is claimed from ledgers."""
+
+    def __init__(self, desk: Desk, store: RowStore, policy: Policy) -> None:
+        self._desk = desk
+        self._store = store
+        self._policy = policy
+
+    def write(self, rows: Rows, account: Account, *, final: bool) -> None:
+        """Put a capture of the kept voucher, with every key for it, into the outbox."""
+        lease = account.lease
+        hold = from_bytes(lease.hold_envelope, Hold).doc
+        # It must reach the ledger whenever that is up again, so it lives as long as the hold does.
+        head = self._desk.head(lease.ledger, parent=lease.id, expires_at_ms=hold.hold_expires_at_ms)
+        order = self._desk.sign(Capture(head, lease.id, lease.kept, account.keys if lease.kept else (), final))
+        rows.insert(OutboxRow(order.id, lease.id, lease.ledger, order.bytes, final, head.issued_at_ms, b""))
+
+    def write_if_much(self, rows: Rows, account: Account) -> list[Effect]:
+        """Capture in between once enough has gathered, unless one is under way (rule 12)."""
+        waiting = rows.all(OutboxRow, lease=account.lease.id, answer=b"")
+        if account.uncaptured < self._policy.capture_at or waiting:
+            return []
+        self.write(rows, account, final=False)
+        return [Post()]
+
+    def outbox(self) -> list[OutboxRow]:
+        """Orders that no ledger has answered yet, oldest first."""
+        with self._store.read() as rows:
+            return rows.all(OutboxRow, order="created_ms", answer=b"")
+
+    def captured(self, order: OutboxRow, answer: Envelope) -> None:
+        """Record the ledger's answer to a capture, checked; a final one settles the lease and frees what it kept."""
+        with self._store.begin() as rows:
+            lease = find(rows, order.lease)
+            if answer.payload_type == Captured.TYPE:
+                signed = dsse.authenticate(dsse.read(answer, Captured))
+                if signed.issuer != lease.ledger or signed.doc.lease != lease.id or signed.doc.head.parent != order.id:
+                    raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the ledger's to this capture")
+                if signed.doc.captured > lease.hold:
+                    raise PeerError(Fault.MALFORMED, "the ledger says it paid more than it held")
+                lease = replace(lease, captured=max(lease.captured, signed.doc.captured))
+            else:
+                refusal = dsse.authenticate(dsse.read(answer, Decline))
+                if refusal.issuer != lease.ledger or refusal.doc.head.parent != order.id:
+                    raise PeerError(Fault.BAD_SIGNATURE, "the refusal is not the ledger's of this capture")
+                # Harmless where a later, final capture overtook this one; else the ledger's signed word why not.
+                log.warning("capture refused by the ledger: %s", "; ".join(map(str, refusal.doc.reasons)))
+            rows.save(replace(order, answer=wire.encode(answer)))
+            if order.final and lease.state == LeaseState.CLOSING:
+                lease = after(lease, LeaseEvent.SETTLE)
+                # The hold is closed: ciphertexts and keys have done their work (rule 8).
+                rows.change(DeliveryRow, {"lease": lease.id}, cipher=b"", leaves=b"")
+            rows.save(lease)
+
+    def give_up(self, order: OutboxRow, now_ms: int) -> bool:
+        """Forget an order whose hold is over, if it is: no ledger can take it. Its lease is settled with what came."""
+        if from_bytes(order.envelope, Capture).doc.head.expires_at_ms > now_ms:
+            return False
+        log.error("capture %s given up: its hold is over", order.id.hex()[:12])
+        with self._store.begin() as rows:
+            lease = find(rows, order.lease)
+            rows.save(replace(order, answer=GIVEN_UP))
+            if order.final and lease.state == LeaseState.CLOSING:
+                rows.save(after(lease, LeaseEvent.SETTLE))
+        return True

@@ -1,0 +1,39 @@
+"""Rows by their ids. Rule: what a peer names and we don't have is the peer's mistake, said with what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.lifecycle import LEASE, LeaseEvent, LeaseState
+from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow
+
+
+def find(rows: Rows, lease: bytes) -> LeaseRow:
+    """The row of a lease. Raises PeerError for one that we don't know."""
+    row = rows.get(LeaseRow, id=lease)
+    if row is None:
+        raise PeerError(Fault.UNKNOWN, f"no lease {lease.hex()[:12]}", hint="place a bid first")
+    return row
+
+
+def after(lease: LeaseRow, event: LeaseEvent) -> LeaseRow:
+    """The row of a lease to which something has happened. Raises IllegalEventError if it can't."""
+    return replace(lease, state=LEASE.after(LeaseState(lease.state), event))
+
+
+def find_attempt(rows: Rows, lease: bytes, job: bytes) -> AttemptRow:
+    """The attempt of a job. Raises PeerError where there is none."""
+    attempt = rows.get(AttemptRow, lease=lease, job=job)
+    if attempt is None:
+        raise PeerError(Fault.UNKNOWN, f"no job {job.hex()[:12]} under this lease", hint="send its header first")
+    return attempt
+
+
+def find_delivery(rows: Rows, lease: bytes, job: bytes, picture: int) -> DeliveryRow:
+    """A finished delivery. Raises PeerError where there is none, or none any more."""
+    row = rows.get(DeliveryRow, lease=lease, job=job, picture=picture)
+    if row is None or not row.cipher:
+        raise PeerError(Fault.UNKNOWN, "no such delivery is kept", hint="it goes when its lease's hold closes")
+    return row
