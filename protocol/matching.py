@@ -110,14 +110,14 @@ def affordable(spec: Spec, lease: Bid, *, committed: int, first: bool) -> Verdic
     `committed` is what all the lease's other jobs can still cost, paid or not.
     """
     price = quote(spec, lease.sheet, first=first)
-    reasons = [
-        Reason(ReasonCode.WINDOW_TOO_SMALL, amount, lease.window, "micro-credits")
-        for amount in (price.increment, price.upfront)
-        if amount > lease.window
-    ]
-    if committed + price.total > lease.cap:
-        reasons.append(Reason(ReasonCode.PRICE_ABOVE_CAP, committed + price.total, lease.cap, "micro-credits"))
-    return tuple(reasons)
+    limited = [(ReasonCode.WINDOW_TOO_SMALL, amount, lease.window) for amount in (price.increment, price.upfront)]
+    limited.append((ReasonCode.PRICE_ABOVE_CAP, committed + price.total, lease.cap))
+    return tuple(
+        # A hostile job can cost more than any amount that there is a field for.
+        Reason(code, min(wanted, 2 * limits.AMOUNT_MAX), limit, "micro-credits")
+        for code, wanted, limit in limited
+        if wanted > limit
+    )
 
 
 def candidates(

@@ -1,0 +1,166 @@
+"""Which offers can run a job, why the others can't, and in which order the good ones come."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpufair.protocol import envelope, limits, matching, wire
+from gpufair.protocol.identity import KeySigner
+from gpufair.protocol.messages import (
+    Adapter,
+    Bid,
+    BidClass,
+    Head,
+    Isolation,
+    JobLimits,
+    LedgerRef,
+    ModelOffer,
+    ModelState,
+    Offer,
+    Precision,
+    PriceSheet,
+    Reason,
+    ReasonCode,
+    Scheduler,
+    Spec,
+    Task,
+    WorkerImage,
+)
+from gpufair.protocol.pricing import quote
+
+NOW = 1_800_000_000_000
+SELLER, BUYER, BANK = (KeySigner.from_seed(bytes([n]) * 32) for n in (1, 2, 3))
+MODEL, OTHER, IMAGE = bytes(32), bytes([1]) * 32, bytes([2]) * 32
+SHEET = PriceSheet(MODEL, 10**6, 10**5, 700, 5, 100)
+JOB = Spec(Task.TEXT_TO_IMAGE, MODEL, Scheduler.DDIM, Precision.EXACT, 64, 64, 20, 2, False)
+C = ReasonCode
+
+
+def offer(state=ModelState.CACHED, sheet=SHEET, issued=NOW, number=1, **changes):
+    head = Head(SELLER.did, ("*",), bytes([number]) * 16, issued, issued + 60_000)
+    doc = Offer(
+        head, number, bytes(32), (), 1, 1, (Task.TEXT_TO_IMAGE,), (Scheduler.DDIM,), (Precision.EXACT,),
+        (BidClass.ON_DEMAND,), (ModelOffer(MODEL, "m", "f", "", state, sheet),), (WorkerImage(IMAGE, "w"),),
+        (LedgerRef(BANK.did, "l:1"),), Isolation.NONE, (), JobLimits(64 * 64, 50, 4, 1), 10**6, 1, "",
+    )  # fmt: skip
+    return replace(doc, **changes)
+
+
+def bid(**changes):
+    head = Head(BUYER.did, (SELLER.did,), bytes(16), NOW, NOW + 60_000, bytes(32))
+    doc = Bid(head, SHEET, BidClass.ON_DEMAND, 10**6, 10**5, 0, 1000, BANK.did, NOW, NOW, 600_000, IMAGE, bytes(32))
+    return replace(doc, **changes)
+
+
+def codes(reasons):
+    return [reason.code for reason in reasons]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"steps": 51}, [C.STEPS_TOO_MANY]),
+        ({"steps": 0}, [C.STEPS_TOO_MANY]),
+        ({"count": 5}, [C.COUNT_TOO_LARGE]),
+        ({"width": 72}, [C.SIZE_TOO_LARGE]),
+        ({"width": 60}, [C.SIZE_NOT_SUPPORTED]),
+        ({"height": 4104, "width": 8}, [C.SIZE_NOT_SUPPORTED, C.SIZE_TOO_LARGE]),
+        ({"model": OTHER}, [C.MODEL_NOT_OFFERED]),
+        ({"scheduler": Scheduler.EULER}, [C.SCHEDULER_NOT_OFFERED]),
+        ({"precision": Precision.HALF}, [C.PRECISION_NOT_OFFERED]),
+        ({"adapters": (Adapter(OTHER, 1000),)}, [C.ADAPTERS_NOT_OFFERED]),
+        ({"steps": 51, "count": 5, "model": OTHER}, [C.STEPS_TOO_MANY, C.COUNT_TOO_LARGE, C.MODEL_NOT_OFFERED]),
+    ],
+)
+def test_every_reason_is_given_with_its_numbers(changes, expected):
+    reasons = matching.feasible(offer(), replace(JOB, **changes))
+    assert codes(reasons) == expected
+    assert all(reason.wanted != reason.limit for reason in reasons if reason.unit)
+
+
+def test_an_absent_model_is_not_sold():
+    assert codes(matching.feasible(offer(ModelState.ABSENT), JOB)) == [C.MODEL_NOT_OFFERED]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"bid_class": BidClass.INTERRUPTIBLE}, [C.CLASS_NOT_SOLD]),
+        ({"ledger": BUYER.did}, [C.LEDGER_NOT_ACCEPTED]),
+        ({"worker_image": OTHER}, [C.IMAGE_NOT_OFFERED]),
+        ({"window": 10**6 + 1}, [C.WINDOW_TOO_LARGE]),
+        ({"cap": 2 * 10**6}, [C.CAP_TOO_HIGH]),
+        ({"sheet": replace(SHEET, model=OTHER)}, [C.MODEL_NOT_OFFERED]),
+        ({"sheet": replace(SHEET, minimum=101)}, []),
+        ({"sheet": replace(SHEET, minimum=99)}, [C.PRICE_TOO_LOW]),
+        ({"sheet": replace(SHEET, per_step_megapixel=1, per_adapter=0)}, [C.PRICE_TOO_LOW, C.PRICE_TOO_LOW]),
+        ({"sheet": replace(SHEET, per_cold_load=0)}, [C.PRICE_TOO_LOW]),
+    ],
+)
+def test_terms_within_the_offer(changes, expected):
+    terms = envelope.sign(offer(), SELLER)
+    assert codes(matching.acceptable(terms, bid(**changes), cap_max=10**6)) == expected
+
+
+def test_a_warm_model_is_sold_without_its_cold_load():
+    terms = envelope.sign(offer(ModelState.WARM), SELLER)
+    assert not matching.acceptable(terms, bid(sheet=replace(SHEET, per_cold_load=0)), cap_max=10**6)
+
+
+def test_a_job_fits_the_lease_to_the_last_micro_credit():
+    price = quote(JOB, SHEET, first=True)
+    lease = bid(cap=1000 + price.total, window=price.increment)
+    assert matching.affordable(JOB, lease, committed=1000, first=True) == ()
+    assert matching.affordable(JOB, lease, committed=1001, first=True) == (
+        Reason(C.PRICE_ABOVE_CAP, 1001 + price.total, 1000 + price.total, "micro-credits"),
+    )
+    tight = replace(lease, window=price.increment - 1)
+    assert codes(matching.affordable(JOB, tight, committed=0, first=True)) == [C.WINDOW_TOO_SMALL]
+
+
+hostile = st.builds(
+    Spec, st.just(Task.TEXT_TO_IMAGE), st.just(MODEL), st.just(Scheduler.DDIM), st.just(Precision.EXACT),
+    st.integers(1, 2**20), st.integers(1, 2**20), st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.booleans(),
+)  # fmt: skip
+
+
+@given(hostile, st.integers(1, limits.RATE_MAX))
+def test_the_most_absurd_job_gets_reasons_that_can_be_sent(spec, rate):
+    reasons = (
+        *matching.feasible(offer(), spec),
+        *matching.affordable(spec, bid(sheet=replace(SHEET, per_step_megapixel=rate)), committed=0, first=True),
+    )
+    assert len(reasons) <= limits.REASONS_MAX
+    for reason in reasons:
+        assert wire.decode(Reason, wire.encode(reason)) == reason
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3), st.booleans()), max_size=8))
+def test_candidates_come_cheapest_first_and_nobody_is_forgotten(kinds):
+    offers = [
+        envelope.sign(
+            offer(
+                sheet=replace(SHEET, per_step_megapixel=rate * 10**6), issued=NOW + age, number=number + 1,
+                schedulers=(Scheduler.DDIM,) if good else (Scheduler.EULER,),
+            ),
+            SELLER,
+        )
+        for number, (rate, age, good) in enumerate(kinds)
+    ]  # fmt: skip
+    good, bad = matching.candidates(offers, JOB)
+    assert {c.offer.id for c in good} | {o.id for o, _ in bad} == {o.id for o in offers}
+    assert len(good) == sum(fits for *_, fits in kinds)
+    ranks = [(c.quote.total, c.offer.doc.head.issued_at_ms) for c in good]
+    assert ranks == sorted(ranks)
+    assert all(reasons for _, reasons in bad)
+
+
+def test_an_offer_whose_window_holds_no_picture_is_no_candidate():
+    small = envelope.sign(offer(window_max=10), SELLER)
+    good, [(_, reasons)] = matching.candidates([small], JOB)
+    assert not good
+    assert codes(reasons) == [C.WINDOW_TOO_SMALL]
