@@ -110,8 +110,11 @@ def affordable(spec: Spec, lease: Bid, *, committed: int, first: bool) -> Verdic
     `committed` is what all the lease's other jobs can still cost, paid or not.
     """
     price = quote(spec, lease.sheet, first=first)
-    limited = [(ReasonCode.WINDOW_TOO_SMALL, amount, lease.window) for amount in (price.increment, price.upfront)]
-    limited.append((ReasonCode.PRICE_ABOVE_CAP, committed + price.total, lease.cap))
+    limited: list[tuple[ReasonCode, int, int]] = [
+        (ReasonCode.WINDOW_TOO_SMALL, price.increment, lease.window),
+        (ReasonCode.WINDOW_TOO_SMALL, price.upfront, lease.window),
+        (ReasonCode.PRICE_ABOVE_CAP, committed + price.total, lease.cap),
+    ]
     return tuple(
         # A hostile job can cost more than any amount that there is a field for.
         Reason(code, min(wanted, 2 * limits.AMOUNT_MAX), limit, "micro-credits")
