@@ -72,7 +72,7 @@ class Leases:
             if lease.state != LeaseState.AGREED:
                 if lease.hold_envelope == signed.bytes:
                     return []
-                if lease.state == LeaseState.ABANDONED:
+                if lease.state == LeaseState.ABANDONED and not lease.hold_envelope:
                     return self._give_back(rows, lease, signed)
                 raise PeerError(Fault.CONFLICT, f"the lease is {lease.state}: it takes no hold")
             self._check_hold(lease, signed)
@@ -182,8 +182,8 @@ class Leases:
             for attempt in stopped:
                 # What was never queued was never charged.
                 upfront = 0 if attempt.state == AttemptState.ACCEPTED else attempt.upfront
-                after = _ended(attempt, account, outcome)
-                rows.change(AttemptRow, {"id": attempt.id}, state=after, upfront=upfront)
+                ended = _ended(attempt, account, outcome)
+                rows.change(AttemptRow, {"id": attempt.id}, state=ended, upfront=upfront)
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
         return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in stopped), Post()]
 
