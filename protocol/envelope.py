@@ -86,7 +86,7 @@ def authenticate(signed: Signed[D], *, also: Sequence[str] = ()) -> Signed[D]:
     """Check that the issuer signed, and each of `also`, and that no signature in the envelope is bad."""
     encoding = pre_authentication_encoding(signed.envelope.payload_type, signed.envelope.payload)
     signers = signed.signers
-    if signers[0] != signed.issuer or len(set(signers)) != len(signers):
+    if tuple(signers[:1]) != (signed.issuer,) or len(set(signers)) != len(signers):
         raise PeerError(Fault.BAD_SIGNATURE, "the first signature must be the issuer's, and each signer's only one")
     missing = [identity.short(did) for did in also if did not in signers]
     if missing:

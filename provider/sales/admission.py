@@ -48,7 +48,10 @@ class Admission:
             else:
                 answer = dsse.countersign(bid, self._desk.signer).envelope
                 self._leases.agree(rows, Signed(bid.doc, bid.id, answer))
-            forget = bid.doc.lease_expires_at_ms + bid.doc.margin_ms
+            # A refused bid can't be taken up again once it has expired, so its answer need not be kept any longer.
+            forget = bid.doc.head.expires_at_ms + limits.SKEW_MS
+            if not reasons:
+                forget = max(forget, bid.doc.lease_expires_at_ms + bid.doc.margin_ms)
             rows.insert(RequestRow(bid.issuer, bid.doc.head.id, bid.id, wire.encode(answer), forget))
         return answer
 

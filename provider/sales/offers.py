@@ -15,15 +15,12 @@ from gpufair.protocol.messages import (
     ModelOffer,
     NodeRecord,
     Offer,
-    Precision,
     Role,
-    Scheduler,
-    Task,
     WorkerImage,
 )
 from gpufair.provider.jobs.store import CounterRow
 from gpufair.provider.sales.ask import AskPolicy
-from gpufair.provider.sales.stock import Stock
+from gpufair.provider.sales.stock import PRECISIONS, SCHEDULERS, TASKS, Stock
 
 RENEW_AFTER_MS = limits.BROADCAST_TTL_MS // 3
 
@@ -127,9 +124,9 @@ class Offers:
             gpus=stock.gpus,
             cpu_cores=stock.cpu_cores,
             memory_bytes=stock.memory_bytes,
-            tasks=(Task.TEXT_TO_IMAGE,),
-            schedulers=tuple(s for s in Scheduler if s not in (Scheduler.UNSPECIFIED, Scheduler.LCM)),
-            precisions=(Precision.EXACT,),
+            tasks=TASKS,
+            schedulers=SCHEDULERS,
+            precisions=PRECISIONS,
             classes=(BidClass.ON_DEMAND,),
             models=() if closed else tuple(models),
             worker_images=(WorkerImage(stock.worker_image, stock.worker_name),),

@@ -7,8 +7,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gpufair.protocol.matching import feasible_size
-from gpufair.protocol.messages import Gpu, Isolation, JobHeader, JobLimits, ModelState, Reason, ReasonCode
+from gpufair.protocol.messages import (
+    Gpu,
+    Isolation,
+    JobHeader,
+    JobLimits,
+    ModelState,
+    Precision,
+    Reason,
+    ReasonCode,
+    Scheduler,
+    Task,
+)
 from gpufair.provider.config import Config
+
+TASKS = (Task.TEXT_TO_IMAGE,)
+SCHEDULERS = tuple(s for s in Scheduler if s not in (Scheduler.UNSPECIFIED, Scheduler.LCM))
+PRECISIONS = (Precision.EXACT,)
+"""What our worker does; the offer says so, and no other job is let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,13 @@ class Stock:
     def admit(self, header: JobHeader) -> tuple[Reason, ...]:
         """What the owner's limits say of a job; empty means welcome."""
         reasons = [*self.gate.reasons(), *feasible_size(header.spec, self.limits)]
+        for wanted, sold, code in (
+            (header.spec.task, TASKS, ReasonCode.TASK_NOT_OFFERED),
+            (header.spec.scheduler, SCHEDULERS, ReasonCode.SCHEDULER_NOT_OFFERED),
+            (header.spec.precision, PRECISIONS, ReasonCode.PRECISION_NOT_OFFERED),
+        ):
+            if wanted not in sold:
+                reasons.append(Reason(code, detail=wanted.name.lower()))
         if header.spec.model not in {model.digest for model in self.models()}:
             reasons.append(Reason(ReasonCode.MODEL_REFUSED, detail=header.spec.model.hex()[:16]))
         if header.spec.adapters:
