@@ -25,6 +25,8 @@ from house import ROOT, VENV, StepError, is_root, main, say
 
 # `runsc` is the gVisor tier; not every release has it, and the tests of that tier then say so.
 NEEDED, WISHED = ["dockerd", "docker", "debootstrap"], ["runsc"]
+PROCESSES_MAX = 4
+"""Test processes at most: each may hold a model and start nodes and containers of its own."""
 CHECKS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
@@ -62,10 +64,17 @@ def run_checks() -> list[str]:
     return failed
 
 
+def side_by_side(args: list[str]) -> list[str]:
+    """How many test processes: one a core, a file's tests staying together; the user's own `-n` or `-x` comes first."""
+    if any(arg.startswith(("-n", "-x", "--pdb")) for arg in args):
+        return []
+    return ["-n", str(min(len(os.sched_getaffinity(0)), PROCESSES_MAX)), "--dist", "loadfile"]
+
+
 def run_tests(args: list[str], env: dict[str, str]) -> int:
     """Run pytest and return its own exit code; its closing line is the last that is printed."""
     say("pytest")
-    command = [str(environment.PYTHON), "-m", "pytest", *args]
+    command = [str(environment.PYTHON), "-m", "pytest", *side_by_side(args), *args]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, check=False).returncode
 
 
