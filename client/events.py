@@ -94,6 +94,13 @@ class LeaseClosing:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """The stream broke; a new one is being opened and goes on where this one was."""
+
+    why: str
+
+
 Event = (
     JobPlaced
     | JobAccepted
@@ -105,4 +112,5 @@ Event = (
     | JobOver
     | Cheated
     | LeaseClosing
+    | ConnectionLost
 )

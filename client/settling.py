@@ -6,6 +6,7 @@ A provider that took money has shown its keys to the ledger: here they are asked
 from __future__ import annotations
 
 import asyncio
+from itertools import chain, repeat
 
 from gpufair.client import budget, purchases
 from gpufair.client.ledgers import Ledgers
@@ -19,6 +20,7 @@ from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import Chunk, Envelope, Fetch, KeyReveal
 
 _POLL_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
+_SETTLE_S = 5.0
 
 
 class Settling:
@@ -31,11 +33,14 @@ class Settling:
 
     async def settle(self, session: Session, listen: Listen) -> bool:
         """Ask the ledger, for about five seconds, until it says that the hold is closed; whether it did."""
-        for pause in (*_POLL_S, None):
-            if await self.look(session, listen):
-                return True
-            if pause is not None:
-                await asyncio.sleep(pause)
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                for pause in chain(_POLL_S, repeat(_POLL_S[-1])):
+                    if await self.look(session, listen):
+                        return True
+                    await asyncio.sleep(pause)
+        except TimeoutError:
+            pass  # the hold's own end will settle it; `sweep` looks again
         return False
 
     async def look(self, session: Session, listen: Listen) -> bool:

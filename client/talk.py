@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from gpufair.client.events import Event, LeaseClosing, PreviewSeen, StepDone
+from gpufair.client.events import ConnectionLost, Event, LeaseClosing, PreviewSeen, StepDone
 from gpufair.client.session import Session
 from gpufair.client.turn import Turn
 from gpufair.protocol import limits
@@ -25,6 +25,8 @@ CLOSING_S = 5.0
 """How long to wait for the provider to say that it settles."""
 KEY_S = 20.0
 """How long to wait for a key once everything is delivered and locked; after that the ledger is asked."""
+GIVE_UP_S = 60.0
+"""How long a provider may be out of reach before it is given up for now."""
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 _TRANSIENT = {Fault.UNAVAILABLE, Fault.INTERNAL, Fault.LIMIT}
 
@@ -45,27 +47,32 @@ class Talk:
     ) -> bool:
         """Go on until `over`, then finish the lease; False if a key doesn't come or the lease is closing.
 
-        `say` is said on each new stream until it ends well. Raises PeerUnreachable only for an impostor: the caller
-        sets how long to try. Raises PeerError if the provider breaks the protocol or refuses for good.
+        `say` is said on each new stream until it ends well. Raises PeerUnreachable for an impostor, or after a minute
+        without any answer. Raises PeerError if the provider breaks the protocol or refuses for good.
         """
-        failures = 0
+        failures, now = 0, asyncio.get_running_loop().time
+        met = now()
         while True:
             try:
                 peer = await self._connect()
                 async with peer.market.execute() as stream:
                     await self._open(stream, peer)
-                    failures = 0
+                    failures, met = 0, now()
                     ended = await self._converse(stream, over, waits_for_key, say)
                     if ended is not None:
                         return ended
+                    met, why = now(), "the provider ended the stream"
             except PeerUnreachable as error:
-                if error.impostor:
+                if error.impostor or now() - met > GIVE_UP_S:
                     raise
+                why = error.what
             except TimeoutError:
-                pass  # it took the stream and then said nothing
+                why = "the provider takes the stream and says nothing"
             except RemoteRefusal as refusal:
                 if refusal.fault not in _TRANSIENT:
                     raise
+                why = refusal.what
+            self._listen(ConnectionLost(why))
             await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
             failures += 1
 

@@ -60,6 +60,8 @@ class Watch:
                 )
             case ev.PictureOpened(_, picture):
                 self._tell(f"{self._nth(picture)} is here")
+            case ev.ConnectionLost(why):
+                self._tell(f"trying again: {why}"[:60], f"trying again: {why}")
             case ev.LeaseClosing():
                 self._tell("settling")
 

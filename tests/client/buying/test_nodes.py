@@ -25,7 +25,7 @@ from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
-from gpufair.protocol.messages import Chunk, Closing, Down, Issue, KeyReveal, Progress, ReasonCode
+from gpufair.protocol.messages import Chunk, Closing, Delivery, Down, Issue, KeyReveal, Progress, ReasonCode
 from gpufair.provider import config as settings
 from gpufair.provider.daemon import Node
 from gpufair.provider.home import Home
@@ -279,6 +279,41 @@ def test_a_provider_that_says_no_is_told_with_its_reasons(world: Any) -> None:
         with pytest.raises(DeclinedError) as caught:
             await w.buyer.buy(plan)
         assert ReasonCode.PAUSED in {reason.code for reason in caught.value.reasons}
+        assert await w.balance() == START
+
+    world(story)
+
+
+def test_an_offer_that_was_renewed_meanwhile_is_taken_at_the_same_price(world: Any) -> None:
+    async def story(w: World) -> None:
+        offers = w.provider.seller.offers  # type: ignore[union-attr]
+        honest, asked = offers.biddable, 0
+
+        def renewed(offer: bytes) -> Any:
+            nonlocal asked
+            asked += 1
+            return None if asked == 1 else honest(offer)
+
+        offers.biddable = renewed  # type: ignore[method-assign]
+        bought = await w.buy()
+        assert (bought.job.state, asked, bought.spent) == ("paid", 2, PRICE)
+
+    world(story)
+
+
+def test_a_provider_out_of_reach_is_given_up_for_now(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talk, "GIVE_UP_S", 0.5)
+
+    async def story(w: World) -> None:
+        w.on_send(lambda message: None if isinstance(message, Delivery) else message)
+        buying = asyncio.create_task(w.buy())
+        while not any(isinstance(event, ev.StepDone) for event in w.heard):
+            await asyncio.sleep(0.01)
+        await w.provider.server.stop(0)
+        with pytest.raises(UnreachableError) as caught:
+            await buying
+        assert "gpufair fetch" in caught.value.hint
+        assert any(isinstance(event, ev.ConnectionLost) for event in w.heard)
         assert await w.balance() == START
 
     world(story)
