@@ -16,7 +16,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Column, Connection, Dialect, Table, bindparam, delete, insert, select, text, update
+from sqlalchemy import Column, Dialect, Table, bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gpufair.protocol.edge.sqlite import Database
@@ -39,9 +39,9 @@ def no_fault(_point: str) -> None:
 class Rows:
     """Typed reads and writes inside one transaction."""
 
-    def __init__(self, connection: Connection, tables: Mapping[type[Any], Table]) -> None:
-        self._dialect = connection.dialect
-        self._driver: Any = connection.connection.dbapi_connection
+    def __init__(self, driver: Any, dialect: Dialect, tables: Mapping[type[Any], Table]) -> None:
+        self._driver = driver
+        self._dialect = dialect
         self._tables = tables
 
     def get(self, kind: type[R], /, **where: object) -> R | None:
@@ -95,28 +95,31 @@ class RowStore:
     @contextmanager
     def begin(self) -> Iterator[Rows]:
         """One transaction that may write: on disk when the block ends well, undone when it raises."""
-        with self._database.write() as connection:
-            yield Rows(connection, self._tables)
+        with self._database.driver("BEGIN IMMEDIATE") as driver:
+            yield self._rows(driver)
             self._fault("before commit")
         self._fault("after commit")
 
     @contextmanager
     def note(self) -> Iterator[Rows]:
         """A transaction that a power cut may undo, up to the next `begin`: for what nobody was told on its strength."""
-        with self._database.write(lasting=False) as connection:
-            yield Rows(connection, self._tables)
+        with self._database.driver("BEGIN IMMEDIATE", lasting=False) as driver:
+            yield self._rows(driver)
             self._fault("before commit")
         self._fault("after commit")
 
     @contextmanager
     def read(self) -> Iterator[Rows]:
         """One transaction that only reads."""
-        with self._database.read() as connection:
-            yield Rows(connection, self._tables)
+        with self._database.driver("BEGIN") as driver:
+            yield self._rows(driver)
 
     def close(self) -> None:
         """Let go of the database file."""
         self._database.close()
+
+    def _rows(self, driver: Any) -> Rows:
+        return Rows(driver, self._database.dialect, self._tables)
 
 
 def _remembered(function: Callable[P, T]) -> Callable[P, T]:

@@ -43,6 +43,8 @@ class Database:
         self._engine = engine
         self._synchronous = synchronous
         self._shared = threading.RLock() if path is None else None
+        self._spare: list[sa.PoolProxiedConnection] = []
+        self.dialect = engine.dialect
         self.path = path
 
     @property
@@ -51,18 +53,9 @@ class Database:
         return str(self.path) if self.path is not None else "the database in memory"
 
     @contextlib.contextmanager
-    def write(self, *, lasting: bool = True) -> Iterator[sa.Connection]:
-        """A connection inside BEGIN IMMEDIATE: committed, and on disk, when the block ends without an exception.
-
-        Not `lasting`: committed, but on disk only with the next transaction that is. The end of this process changes
-        nothing about it; a power cut undoes it, with all that came after it.
-        """
-        with (
-            self._guard(),
-            self._engine.connect() as connection,
-            self._waiting(connection, lasting=lasting),
-            connection.begin(),
-        ):
+    def write(self) -> Iterator[sa.Connection]:
+        """A connection inside BEGIN IMMEDIATE: committed, and on disk, when the block ends without an exception."""
+        with self._guard(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
@@ -72,6 +65,30 @@ class Database:
             reader = connection.execution_options(**{_READ: True})
             with reader.begin():
                 yield reader
+
+    @contextlib.contextmanager
+    def driver(self, begin: str, *, lasting: bool = True) -> Iterator[Any]:
+        """The driver's own connection in a transaction, at a tenth of the price: for statements that are text already.
+
+        Not `lasting`: committed, but on disk only with the next transaction that is. The end of this process changes
+        nothing about it; a power cut undoes it, with all that came after it.
+        """
+        waits = lasting or self.path is None
+        with self._guard():
+            held = self._spare.pop() if self._spare else self._engine.raw_connection()
+            raw: Any = held.dbapi_connection
+            try:
+                if not waits:
+                    raw.execute("PRAGMA synchronous=NORMAL")
+                raw.execute(begin)
+                yield raw
+                raw.execute("COMMIT")
+            finally:
+                if raw.in_transaction:
+                    raw.execute("ROLLBACK")
+                if not waits:
+                    raw.execute(f"PRAGMA synchronous={self._synchronous}")
+                self._spare.append(held)
 
     def check(self) -> None:
         """SQLite's own integrity check and the foreign keys. Raises LocalError for a damaged file."""
@@ -92,20 +109,9 @@ class Database:
 
     def close(self) -> None:
         """Give the file back; the log is folded into it."""
+        while self._spare:
+            self._spare.pop().close()
         self._engine.dispose()
-
-    @contextlib.contextmanager
-    def _waiting(self, connection: sa.Connection, *, lasting: bool) -> Iterator[None]:
-        """Whether a commit waits for the disk; a setting of the driver's connection, for outside of a transaction."""
-        if lasting or self.path is None:
-            yield
-            return
-        raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
-        raw.execute("PRAGMA synchronous=NORMAL")
-        try:
-            yield
-        finally:
-            raw.execute(f"PRAGMA synchronous={self._synchronous}")
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ MIGRATIONS = "gpufair.provider.jobs:migrations"
 
 
 def synchronous(connection):
-    return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    return connection.execute("PRAGMA synchronous").fetchone()[0]
 
 
 def counters(database):
@@ -27,23 +27,23 @@ def database(tmp_path):
 
 
 def test_a_noted_transaction_does_not_wait_for_the_disk_and_the_next_one_does(database):
-    with database.write(lasting=False) as connection:
+    with database.driver("BEGIN IMMEDIATE", lasting=False) as connection:
         assert synchronous(connection) == 1
-        connection.exec_driver_sql("INSERT INTO counters VALUES ('noted', 1)")
-    with database.write() as connection:
+        connection.execute("INSERT INTO counters VALUES ('noted', 1)")
+    with database.driver("BEGIN IMMEDIATE") as connection:
         assert synchronous(connection) == 2
     assert counters(database) == [("noted", 1)]
 
 
 def test_a_noted_transaction_that_fails_is_undone_and_waiting_is_back(database):
     def fail():
-        with database.write(lasting=False) as connection:
-            connection.exec_driver_sql("INSERT INTO counters VALUES ('noted', 1)")
+        with database.driver("BEGIN IMMEDIATE", lasting=False) as connection:
+            connection.execute("INSERT INTO counters VALUES ('noted', 1)")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    with database.write() as connection:
+    with database.driver("BEGIN IMMEDIATE") as connection:
         assert synchronous(connection) == 2
     assert counters(database) == []
 
@@ -54,8 +54,8 @@ import os
 from pathlib import Path
 from gpufair.protocol.edge.sqlite import open_database
 database = open_database(Path({str(tmp_path / "store.db")!r}), {MIGRATIONS!r})
-with database.write(lasting=False) as connection:
-    connection.exec_driver_sql("INSERT INTO counters VALUES ('noted', 1)")
+with database.driver("BEGIN IMMEDIATE", lasting=False) as connection:
+    connection.execute("INSERT INTO counters VALUES ('noted', 1)")
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
@@ -69,8 +69,8 @@ def test_the_log_of_a_database_that_stays_open_has_its_length_at_once(database, 
     before = log.stat().st_size
     assert before > 4_000_000
     for number in range(2000):
-        with database.write(lasting=False) as connection:
-            connection.exec_driver_sql("INSERT INTO counters VALUES (?, 1)", (f"counter {number}",))
+        with database.driver("BEGIN IMMEDIATE", lasting=False) as connection:
+            connection.execute("INSERT INTO counters VALUES (?, 1)", (f"counter {number}",))
     assert log.stat().st_size <= before * 1.05
     database.check()
     assert len(counters(database)) == 2000
