@@ -76,21 +76,51 @@ class CrashDatabase(Database):
         with self.read() as connection:
             self.raw: Any = connection.connection.dbapi_connection
         self.writes = 0
+        self._undone: bytes | None = None
+        """The image that a power cut leaves behind, where the newest commits did not wait for the disk."""
 
     @contextmanager
-    def write(self, **how: Any) -> Iterator[Connection]:
+    def write(self) -> Iterator[Connection]:
         """As the real one, with a fault before and after the commit."""
-        with super().write(**how) as connection:
+        with super().write() as connection:
             yield connection
             self.fault("before commit")
+        self._committed(lasting=True)
+
+    @contextmanager
+    def driver(self, begin: str, *, lasting: bool = True) -> Iterator[Any]:
+        """As the real one, with a fault before and after the commit of whatever may write."""
+        writes = begin != "BEGIN"
+        before = self.raw.serialize() if writes and not lasting and self._undone is None else self._undone
+        with super().driver(begin, lasting=lasting) as raw:
+            yield raw
+            if writes:
+                self.fault("before commit")
+        if writes:
+            self._undone = before
+            self._committed(lasting=lasting)
+
+    def _committed(self, *, lasting: bool) -> None:
+        if lasting:
+            self._undone = None
         self.writes += 1
         self.fault("after commit")
+
+    def power_cut(self) -> bool:
+        """Undo what was committed without waiting for the disk; whether there was any."""
+        if self._undone is None:
+            return False
+        self.raw.deserialize(self._undone)
+        self.raw.execute("PRAGMA foreign_keys=ON")
+        self._undone = None
+        self.writes += 1
+        return True
 
     def reset(self, fault: Callable[[str], None]) -> None:
         """As it was when it was made."""
         self.raw.deserialize(self._image)
         self.raw.execute("PRAGMA foreign_keys=ON")
-        self.fault, self.writes = fault, 0
+        self.fault, self.writes, self._undone = fault, 0, None
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """Look into it from outside, past all code under test."""
@@ -154,6 +184,8 @@ class Actor:
     def crash(self) -> None:
         """The process dies and comes back after a while."""
         self.up, self.epoch, self.crashes = False, self.epoch + 1, self.crashes + 1
+        if self.sim.rng.random() < 0.5 and self.db.power_cut():
+            self.sim.note("{} loses what the disk had not seen", self.name)
         self.sim.after(self.sim.rng.randrange(50, 9000), self._restart)
 
     def _restart(self) -> None:
