@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar
 
 from gpufair.protocol import identity, limits, wire
 from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.fields import BROADCAST
 from gpufair.protocol.messages import Document, Envelope, Head, Signature
 
 D = TypeVar("D", bound=Document)
@@ -97,8 +96,8 @@ def authenticate(signed: Signed[D], *, also: Sequence[str] = ()) -> Signed[D]:
 
 
 def check_audience(head: Head, me: str) -> None:
-    """Refuse a document that is for somebody else."""
-    if me not in head.audience and BROADCAST not in head.audience:
+    """Refuse a document that is for somebody else. What is for everyone is read as `*`: it commands nobody."""
+    if me not in head.audience:
         raise PeerError(Fault.WRONG_AUDIENCE, "the document is addressed to somebody else")
 
 

@@ -145,7 +145,8 @@ def test_a_signature_is_not_malleable():
 
 
 def test_audience():
-    assert receive(a_pay(audience=("*",)).envelope, me=EVE.did)
+    assert receive(a_pay(audience=("*",)).envelope, me="*")
+    assert fault_of(a_pay(audience=("*",)).envelope, me=EVE.did) is Fault.WRONG_AUDIENCE, "no command is for everyone"
     assert receive(a_pay(audience=(EVE.did, BOB.did)).envelope)
     assert fault_of(a_pay().envelope, me=EVE.did) is Fault.WRONG_AUDIENCE
 
