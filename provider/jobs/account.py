@@ -35,12 +35,17 @@ class Account:
             kept,
         )
 
-    def reload(self, rows: Rows) -> Account:
-        """The account again, after a change of its attempts or deliveries."""
-        attempts = tuple(rows.all(AttemptDue, order="accepted_ms", lease=self.lease.id))
-        return replace(
-            self, attempts=attempts, deliveries=tuple(rows.all(DeliveryDue, order="picture", lease=self.lease.id))
-        )
+    def with_revealed(self, bought: list[DeliveryDue]) -> Account:
+        """The account once the keys of these deliveries are out, as the rows say by now."""
+        if not bought:
+            return self
+        deliveries = tuple(replace(d, revealed=True) if d in bought else d for d in self.deliveries)
+        return replace(self, deliveries=deliveries)
+
+    def with_queued(self, attempt: AttemptDue) -> Account:
+        """The account once this attempt is queued, as the rows say by now."""
+        attempts = tuple(replace(a, state=AttemptState.QUEUED) if a is attempt else a for a in self.attempts)
+        return replace(self, attempts=attempts)
 
     @property
     def own(self) -> frozenset[bytes]:

@@ -139,9 +139,10 @@ class Leases:
                 lease = replace(lease, kept=signed.bytes, active_ms=now)
                 rows.save(lease)
                 account = replace(account, lease=lease, kept=Promise.of(voucher))
-            for delivery in account.revealable():
+            bought = account.revealable()
+            for delivery in bought:
                 rows.change(DeliveryDue, {"hashlock": delivery.hashlock}, revealed=True)
-            account = account.reload(rows)
+            account = account.with_revealed(bought)
             queued = settle_attempts(rows, account)
             capture = self.captures.write_if_much(rows, account)
         effects: list[Effect] = [Send(lease.id, Kept(lease.kept))]
@@ -240,7 +241,7 @@ def settle_attempts(rows: Rows, account: Account) -> list[bytes]:
                 continue  # its body is still to come
             _move(rows, attempt, AttemptEvent.QUEUE)
             queued.append(attempt.id)
-            account = account.reload(rows)
+            account = account.with_queued(attempt)
     return queued
 
 
