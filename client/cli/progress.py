@@ -26,7 +26,7 @@ class Watch:
         self._preview = preview
         self._live = stage.err.is_terminal and not stage.as_json
         columns = (TextColumn("{task.description}", markup=False), BarColumn(32), MofNCompleteColumn(),
-                   TimeElapsedColumn())  # fmt: skip
+                   TextColumn("steps"), TimeElapsedColumn())  # fmt: skip
         self._bar = Progress(*columns, console=stage.err, transient=True, disable=not self._live)
         self._task = self._bar.add_task("waiting for the provider", total=count * steps)
         self._done = 0

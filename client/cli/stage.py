@@ -110,7 +110,7 @@ def perform(folder: Path | None, as_json: bool, work: Callable[[Stage], Answer])
     """Do a command's work; print its answer or its failure, and end the process with the right code."""
     from gpufair.protocol.errors import FairError
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     stage = Stage(folder, as_json=as_json)
     try:
         answer = work(stage)
@@ -125,6 +125,8 @@ def perform(folder: Path | None, as_json: bool, work: Callable[[Stage], Answer])
         if os.environ.get("GPUFAIR_DEBUG"):
             raise
         _bug(stage, error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if as_json:
         code = answer.pop("_exit", Exit.OK)
         typer.echo(json.dumps(answer))
