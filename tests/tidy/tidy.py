@@ -19,7 +19,6 @@ LINES_MAX, LINES_EVER = 300, 400
 FUNCTION_LINES_MAX = 50
 
 LONG_FILES: dict[str, str] = {
-    "client/session.py": "the buyer's side of one conversation, message by message; a sixth of it names the messages",
 }
 LONG_FUNCTIONS: dict[str, str] = {
     "provider/cli/template.py::render": "one text: the configuration as its owner will read it",
