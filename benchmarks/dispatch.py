@@ -32,7 +32,7 @@ GOAL_MS, GOAL_TIMES = 5.0, 6.0
 
 def run(options: Options) -> Iterator[Row]:
     """The rows."""
-    rounds = options.rounds(300, 30)
+    rounds = options.rounds(200, 30)
     with (
         nodes.market(options.folder, runtime='"process"', null="true") as (ledger, provider),
         _echo_server(provider.home / "keys") as (port, certificate),
@@ -115,6 +115,8 @@ def _rows(pictures: list[Picture], once: list[float], twice: list[float], extra:
     echo, echo_twice = Samples(once), Samples(twice)
     detail = {
         "ours_ms": ours.summary(), "echo_ms": echo.summary(), "echo_two_round_trips_ms": echo_twice.summary(),
+        "first_fifty_of_the_lease_ms": Samples(ours.values[:50]).summary(),
+        "last_fifty_of_the_lease_ms": Samples(ours.values[-50:]).summary(),
         "accepted_ms": Samples([(p.accepted - p.sent) * 1000 for p in pictures]).summary(),
         "after_acceptance_ms": Samples([(p.first - p.accepted) * 1000 for p in pictures]).summary(),
         "whole_job_ms": Samples([(p.opened - p.placed) * 1000 for p in pictures]).summary(),

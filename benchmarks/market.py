@@ -41,7 +41,7 @@ STEPS, SIDE, GUIDANCE, PROMPT = 20, 64, 2.5, "red apple"
 
 def run(options: Options) -> Iterator[Row]:
     """The rows."""
-    rounds = options.rounds(60, 6)
+    rounds = options.rounds(40, 6)
     with nodes.market(options.folder, runtime='"process"') as (ledger, provider):
         model = ModelStore(provider.home / "models").list()[0]
         folder = ModelStore(provider.home / "models").path(model.digest)

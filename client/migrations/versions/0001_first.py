@@ -58,12 +58,13 @@ STATEMENTS = (
         lease BLOB NOT NULL REFERENCES leases (id),
         job BLOB NOT NULL,
         picture INTEGER NOT NULL CHECK (picture >= 0),
-        receipt BLOB NOT NULL,
-        cipher BLOB NOT NULL,
         hashlock BLOB NOT NULL CHECK (length(hashlock) = 32),
         amount INTEGER NOT NULL CHECK (amount > 0),
         locked INTEGER NOT NULL CHECK (locked IN (0, 1)),
         key BLOB NOT NULL,
+        -- Large columns come last: SQLite reads a row from its beginning, page by page.
+        receipt BLOB NOT NULL,
+        cipher BLOB NOT NULL,
         png BLOB NOT NULL,
         PRIMARY KEY (lease, job, picture),
         UNIQUE (lease, hashlock)

@@ -54,13 +54,14 @@ STATEMENTS = (
         job BLOB NOT NULL,
         picture INTEGER NOT NULL CHECK (picture >= 0),
         attempt BLOB NOT NULL REFERENCES attempts (id),
-        receipt BLOB NOT NULL,
-        cipher BLOB NOT NULL,
-        leaves BLOB NOT NULL,
         key BLOB NOT NULL UNIQUE CHECK (length(key) = 32),
         hashlock BLOB NOT NULL UNIQUE CHECK (length(hashlock) = 32),
         amount INTEGER NOT NULL CHECK (amount > 0),
         revealed INTEGER NOT NULL CHECK (revealed IN (0, 1)),
+        -- Large columns come last: SQLite reads a row from its beginning, page by page.
+        receipt BLOB NOT NULL,
+        leaves BLOB NOT NULL,
+        cipher BLOB NOT NULL,
         PRIMARY KEY (lease, job, picture)
     ) STRICT
     """,
