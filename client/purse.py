@@ -58,7 +58,7 @@ class Purse:
         if not account.is_paying or not account.may_prepay(job):
             return Turn()
         wanted = account.with_upfront()
-        turn = self.sign(rows, account, wanted) if wanted.unlocked > account.signed.unlocked else Turn()
+        turn = self.sign(rows, account, wanted) if wanted.unlocked > account.promise.unlocked else Turn()
         if job.id not in self._bodies_sent:
             self._bodies_sent.add(job.id)
             turn.ups.append(Body(job.id, job.sealed))
