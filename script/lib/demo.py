@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-OUT = ROOT / "demo-out"
+OUT = Path(os.environ.get("GPUFAIR_DEMO_OUT", ROOT / "demo-out")).absolute()
 BIN = Path(sys.executable).parent
 DEFAULT_PROMPT = "a panda on a pink background"
 ENLARGED = 512
@@ -153,9 +153,12 @@ def buy(prompt: str, book: dict[str, str], seller: dict[str, str], buyer: dict[s
     run("gpufair", "run", prompt, "-o", str(picture), "--yes", "--force", env=buyer)
     step("6. The receipt in the picture, checked offline")
     run("gpufair", "verify", str(picture), env=buyer)
-    step("7. The money, as the client, the provider and the ledger see it")
+    step("7. The lease, and everything that was signed under it")
+    run("gpufair", "show", ask("gpufair", "history", env=buyer)["jobs"][0]["job"][:12], env=buyer)
+    step("8. The money, as the client, the provider and the ledger see it")
     run("gpufair", "balance", env=buyer)
     run("gpufaird", "status", env=seller)
+    run("gpufaird", "ledger", "balance", provider["did"], env=book)
     run("gpufair", "ledger", "audit", env=buyer)
     run("gpufaird", "ledger", "audit", env=book)
     return picture
