@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gpufair.protocol import frames, limits, sealing
 from gpufair.protocol.envelope import from_bytes
-from gpufair.protocol.errors import FairError, PeerError
+from gpufair.protocol.errors import PeerError
 from gpufair.protocol.messages import JobBody, JobHeader, Outcome, Preview, Progress, Reason, ReasonCode
 from gpufair.protocol.ports import Clock
 from gpufair.provider.jobs.attempts import Attempts, Made
@@ -145,8 +145,8 @@ class Runner:
             self._end(attempt_id, Outcome.FAILED, Reason(failure.reason, detail=failure.message))
         except PeerError as error:
             self._end(attempt_id, Outcome.FAILED, Reason(ReasonCode.BODY_WRONG, detail=error.what[: limits.TEXT_MAX]))
-        except FairError:
-            log.exception("attempt %s: the engine is gone", attempt_id.hex()[:12])
+        except Exception:  # the engine is gone, or a bug: whatever it is, the client is told that nothing will come
+            log.exception("attempt %s failed through us", attempt_id.hex()[:12])
             self._end(attempt_id, Outcome.FAILED, Reason(ReasonCode.WORKER_GONE))
         finally:
             deadline.cancel()

@@ -1,0 +1,254 @@
+"""A jobs room with a scripted worker. ONE RULE: store, office, runner and streams are the real ones; a client's part is
+played by hand, so that it can be a bad client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random as Dice
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gpufair.protocol import frames, limits, sealing, trace
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sqlite import open_database
+from gpufair.protocol.envelope import Signed, countersign
+from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.identity import KeySigner
+from gpufair.protocol.messages import (
+    Bid,
+    BidClass,
+    Body,
+    Challenge,
+    Envelope,
+    Hold,
+    JobBody,
+    JobHeader,
+    Lock,
+    Open,
+    Order,
+    Precision,
+    PriceSheet,
+    Scheduler,
+    Spec,
+    StreamOpen,
+    Task,
+    Voucher,
+)
+from gpufair.provider.jobs.leases import Policy
+from gpufair.provider.jobs.office import JobOffice
+from gpufair.provider.jobs.store import TABLES, AttemptRow
+from gpufair.provider.workers.outcome import Failure, PictureResult, WorkerFailedError
+
+NOW = 1_800_000_000_000
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+IMAGE = MODEL = hashlib.sha256(b"model").digest()
+CERTIFICATE = hashlib.sha256(b"certificate").digest()
+STEPS = 3
+PICTURE = 64 * STEPS
+"""What a picture of 8 x 8 pixels and three steps costs at the sheet below."""
+SHEET = PriceSheet(MODEL, 1_000_000, 0, 0, 0, 0)
+CANARY = "a walrus plays the theremin under green lightning"
+
+
+def signer(name: str) -> KeySigner:
+    return KeySigner.from_seed(hashlib.sha256(name.encode()).digest())
+
+
+@dataclass
+class Scripted:
+    """A warm pool of one size; `gate` holds its pictures back, `fail` breaks its next run."""
+
+    size: int = 1
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    fail: Failure | None = None
+    started: list[bytes] = field(default_factory=list)
+    runs: list[frames.Run] = field(default_factory=list)
+
+    async def run(self, run: frames.Run, cancel: asyncio.Event | None = None) -> AsyncGenerator[Any, None]:
+        """As the pool: leaves, then the picture; ends early when it is cancelled."""
+        self.started.append(run.attempt)
+        self.runs.append(run)
+        assert cancel is not None
+        leaves = []
+        for step in range(run.steps + 1):
+            if step == 2:
+                await self._held(cancel)
+            leaves.append(trace.leaf(step, bytes(64)))
+            yield frames.Step(run.attempt, run.first_picture, step, leaves[-1])
+        digest = hashlib.sha256(PNG).digest()
+        yield PictureResult(
+            run.first_picture, PNG, digest, trace.root(leaves), len(leaves), tuple(leaves), bytes(32)
+        )  # fmt: skip
+
+    async def _held(self, cancel: asyncio.Event) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (self.gate, cancel)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+        if cancel.is_set():
+            raise WorkerFailedError(Failure.CANCELLED, "cancelled")
+        if self.fail is not None:
+            failure, self.fail = self.fail, None
+            raise WorkerFailedError(failure, "it broke", log="an owner's secret")
+
+
+class NoLedger:
+    """A ledger that nobody reaches."""
+
+    async def capture(self, ledger: str, order: Envelope) -> Envelope:
+        raise LocalError(Fault.UNAVAILABLE, "down")
+
+
+class World:
+    """A provider's jobs room, and the hand that plays its client."""
+
+    def __init__(self, path: Path, *, workers: Scripted | None = None, ledgers: Any = None, unpaid_ms: int = 10_000):
+        self.now, self.dice, self.path = NOW, Dice(1), path
+        self.desk, self.client = (Desk(signer(name), self, self) for name in ("provider", "client"))
+        self.key = X25519PrivateKey.from_private_bytes(bytes(range(32)))
+        self.workers = workers or Scripted()
+        self.store = RowStore(open_database(path, "gpufair.provider.jobs:migrations"), TABLES)
+        self.office = JobOffice(
+            self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header: (), workers=self.workers,
+            ledgers=ledgers or NoLedger(), sealing_key=self.key, certificate_sha256=CERTIFICATE,
+        )  # fmt: skip
+        self.office.runner._unpaid_ms = unpaid_ms
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def bytes(self, count: int) -> bytes:
+        return self.dice.randbytes(count)
+
+    def lease(self, *, window: int = PICTURE, cap: int = 100 * PICTURE, client: Desk | None = None) -> Signed[Bid]:
+        """A funded lease."""
+        client = client or self.client
+        bid = client.sign(
+            Bid(
+                head=client.head(self.desk.did, parent=bytes(32)), sheet=SHEET, bid_class=BidClass.ON_DEMAND, cap=cap,
+                window=window, notice_ms=0, idle_limit_ms=60_000, ledger=signer("ledger").did,
+                accept_by_ms=self.now + 30_000, lease_expires_at_ms=self.now + limits.HOUR,
+                margin_ms=limits.MARGIN_MIN_MS, worker_image=IMAGE, record=bytes(32),
+            )
+        )  # fmt: skip
+        signed = countersign(bid, self.desk.signer)
+        with self.store.begin() as rows:
+            self.office.leases.agree(rows, signed)
+        book = Desk(signer("ledger"), self, self)
+        until = bid.doc.lease_expires_at_ms + bid.doc.margin_ms
+        head = book.head(client.did, self.desk.did, expires_at_ms=limits.TIME_MAX_MS)
+        self.office.leases.fund(book.sign(Hold(head, bid.id, client.did, self.desk.did, cap, until, 1)).envelope)
+        return signed
+
+    def job(self, lease: Signed[Bid], *, count: int = 1, deadline_ms: int = 60_000, sealed: bytes = b"") -> Any:
+        """A job's order and body."""
+        job = self.bytes(16)
+        body = JobBody(bytes(16), CANARY, "", 7, 1000)
+        public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        sealed = sealed or sealing.seal_body(body, public, lease=lease.id, job=job)
+        spec = Spec(Task.TEXT_TO_IMAGE, MODEL, Scheduler.DDIM, Precision.EXACT, 8, 8, STEPS, count, guided=False)
+        header = self.client.sign(
+            JobHeader(
+                head=self.client.head(self.desk.did, parent=lease.id), lease=lease.id, job=job, spec=spec,
+                worker_image=IMAGE, body_sha256=hashlib.sha256(sealed).digest(), audit_commitment=b"",
+                deadline_ms=deadline_ms, memory_bytes=0, preview_every=0,
+            )
+        )  # fmt: skip
+        return job, Order(header.envelope), Body(job, sealed)
+
+    def begin(self, lease: Signed[Bid], **terms: Any) -> bytes:
+        """Have a job taken and queued; its attempt."""
+        job, order, body = self.job(lease, **terms)
+        self.office.perform(self.office.order(lease.id, order.envelope))
+        self.office.perform(self.office.attempts.body(lease.id, body.job, body.sealed))
+        return self.attempt(job).id
+
+    def pay(self, lease: Signed[Bid], unlocked: int, *locks: Lock) -> None:
+        """Send a voucher."""
+        until = lease.doc.lease_expires_at_ms + lease.doc.margin_ms
+        head = self.client.head(lease.doc.ledger, self.desk.did, parent=lease.id, expires_at_ms=until)
+        voucher = self.client.sign(Voucher(head, lease.id, unlocked, locks))
+        self.office.perform(self.office.order(lease.id, voucher.envelope))
+
+    def attempt(self, job: bytes) -> AttemptRow:
+        with self.store.read() as rows:
+            found = rows.get(AttemptRow, job=job)
+        assert found is not None
+        return found
+
+    def state(self, attempt: bytes) -> str:
+        with self.store.read() as rows:
+            found = rows.get(AttemptRow, id=attempt)
+        assert found is not None
+        return found.state
+
+    async def until(self, condition: Any, patience_s: float = 5) -> None:
+        """Wait for something that happens by itself."""
+        async with asyncio.timeout(patience_s):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    @asynccontextmanager
+    async def stream(self, lease: Signed[Bid], **open_: Any) -> AsyncIterator[Line]:
+        """An open stream."""
+        line = Line()
+        line.task = asyncio.create_task(self.office.execute(line.up(), line.take))
+        challenge = await line.heard(Challenge)
+        line.say(self.opening(lease, challenge, **open_))
+        try:
+            yield line
+        finally:
+            line.task.cancel()
+            await asyncio.gather(line.task, return_exceptions=True)
+
+    def opening(self, lease: Signed[Bid], challenge: Challenge, *, desk: Desk | None = None, **changes: Any) -> Open:
+        """The client's answer to a challenge."""
+        desk = desk or self.client
+        plain = StreamOpen(desk.head(self.desk.did, parent=lease.id), lease.id, challenge.nonce, CERTIFICATE)
+        return Open(desk.sign(replace(plain, **changes)).envelope)
+
+
+class Line:
+    """The client's end of a stream."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None]
+        self.said: asyncio.Queue[Any] = asyncio.Queue()
+        self.got: list[Any] = []
+        self.hang = False
+
+    async def up(self) -> AsyncIterator[Any]:
+        while (message := await self.said.get()) is not None:
+            yield message
+
+    async def take(self, message: Any) -> None:
+        if self.hang:
+            await asyncio.Event().wait()
+        self.got.append(message)
+
+    def say(self, message: Any) -> None:
+        self.said.put_nowait(message)
+
+    async def heard(self, kind: type[Any], patience_s: float = 5) -> Any:
+        """The first message of a kind."""
+        async with asyncio.timeout(patience_s):
+            while not (found := [m for m in self.got if isinstance(m, kind)]):
+                await asyncio.sleep(0.002)
+        return found[0]
+
+    async def refusal(self, patience_s: float = 5) -> PeerError:
+        """What the stream ends with."""
+        done, _ = await asyncio.wait((self.task,), timeout=patience_s)
+        assert done, "the stream goes on"
+        error = self.task.exception()
+        assert isinstance(error, PeerError), error
+        return error

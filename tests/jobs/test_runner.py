@@ -1,0 +1,221 @@
+"""Attempts at work: whose turn it is, what stops them, and that no work is done that the window does not cover."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from office_world import CANARY, PICTURE, Scripted, World
+
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.lifecycle import AttemptState
+from gpufair.protocol.messages import Cancel, JobEnded, Lock, Outcome, ReasonCode
+from gpufair.provider.jobs.store import AttemptRow, DeliveryRow
+from gpufair.provider.workers.outcome import Failure
+
+
+def play(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(story, 20))
+
+
+def end(world: World, attempt: bytes) -> JobEnded:
+    """How an attempt ended, as the client is told."""
+    with world.store.read() as rows:
+        found = rows.get(AttemptRow, id=attempt)
+    assert found is not None
+    return from_bytes(found.ended, JobEnded).doc
+
+
+def deliveries(world: World) -> list[DeliveryRow]:
+    with world.store.read() as rows:
+        return rows.all(DeliveryRow, order="picture")
+
+
+def test_in_the_order_of_acceptance_one_at_a_time(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        attempts = [world.begin(world.lease()) for _ in range(3)]
+        runner = world.office.runner
+        await world.until(lambda: runner.running == 1)
+        assert runner.waiting == 2
+        assert world.workers.started == attempts[:1]
+        world.workers.gate.set()
+        await world.until(lambda: not world.office.busy())
+        assert world.workers.started == attempts
+        assert [world.state(a) for a in attempts] == [AttemptState.DELIVERED] * 3
+
+    play(story())
+
+
+def test_as_many_at_once_as_there_are_workers(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db", workers=Scripted(size=2))
+        for _ in range(3):
+            world.begin(world.lease())
+        await world.until(lambda: world.office.runner.running == 2)
+        assert world.office.runner.waiting == 1
+        await world.office.stop(settle=False)
+
+    play(story())
+
+
+def test_a_picture_waits_at_the_window_until_it_is_paid(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        world.workers.gate.set()
+        lease = world.lease()
+        attempt = world.begin(lease, count=2)
+        await world.until(lambda: len(deliveries(world)) == 1)
+        await asyncio.sleep(0.05)
+        assert len(world.workers.runs) == 1, "the second is not begun"
+        (first,) = deliveries(world)
+        world.pay(lease, 0, Lock(PICTURE, first.hashlock))
+        await world.until(lambda: world.state(attempt) == AttemptState.DELIVERED)
+        assert [d.revealed for d in deliveries(world)] == [True, False]
+        assert [run.first_picture for run in world.workers.runs] == [0, 1]
+
+    play(story())
+
+
+def test_unpaid_for_too_long_it_expires(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db", unpaid_ms=40)
+        world.workers.gate.set()
+        attempt = world.begin(world.lease(), count=2)
+        await world.until(lambda: len(deliveries(world)) == 1)
+        await asyncio.sleep(0.03)
+        assert world.state(attempt) == AttemptState.RUNNING
+        world.now += 41
+        await world.until(lambda: world.state(attempt) == AttemptState.EXPIRED)
+        said = end(world, attempt)
+        assert said.outcome is Outcome.EXPIRED
+        (reason,) = said.reasons
+        assert (reason.code, reason.wanted, reason.limit) == (ReasonCode.UNPAID, 41, 40)
+        await world.until(lambda: not world.office.busy())
+        assert world.office.runner._money == {}, "nothing is remembered of a lease without work"
+
+    play(story())
+
+
+@pytest.mark.parametrize("when", ["waiting", "running", "at the window"])
+def test_a_cancelled_job_stops(tmp_path: Path, when: str) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        lease = world.lease()
+        if when == "waiting":
+            world.begin(world.lease())
+        attempt = world.begin(lease, count=2)
+        if when == "at the window":
+            world.workers.gate.set()
+            await world.until(lambda: len(deliveries(world)) == 1)
+        else:
+            await world.until(lambda: world.office.runner.running == 1)
+        with world.store.read() as rows:
+            job = rows.get(AttemptRow, id=attempt).job
+        cancel = world.client.sign(Cancel(world.client.head(world.desk.did, parent=lease.id), lease.id, job))
+        world.office.perform(world.office.order(lease.id, cancel.envelope))
+        assert world.state(attempt) == AttemptState.CANCELLED
+        await world.until(lambda: world.office.runner.running == (when == "waiting"))
+        assert world.office.runner.waiting == 0
+        assert len(deliveries(world)) == (when == "at the window")
+        assert end(world, attempt).outcome is Outcome.CANCELLED
+        # Saying it again changes nothing.
+        world.office.perform(world.office.order(lease.id, cancel.envelope))
+        await world.office.stop(settle=False)
+
+    play(story())
+
+
+def test_a_job_has_a_deadline_of_its_own(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        attempt = world.begin(world.lease(), deadline_ms=50)
+        await world.until(lambda: world.state(attempt) == AttemptState.EXPIRED)
+        await world.until(lambda: not world.office.busy())
+        assert deliveries(world) == [], "what a worker still makes is thrown away"
+        assert end(world, attempt).reasons[0].code is ReasonCode.EXPIRED
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (Failure.DIED, ReasonCode.WORKER_GONE),
+        (Failure.LIED, ReasonCode.WORKER_FAILED),
+        (Failure.OUT_OF_MEMORY, ReasonCode.MEMORY_SHORT),
+        (Failure.GPU_MISSING, ReasonCode.GPU_MISSING),
+    ],
+)
+def test_a_worker_that_fails_fails_its_attempt_alone(
+    tmp_path: Path, failure: Failure, code: ReasonCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        world.workers.fail = failure
+        first, second = (world.begin(world.lease()) for _ in range(2))
+        world.workers.gate.set()
+        await world.until(lambda: not world.office.busy())
+        assert (world.state(first), world.state(second)) == (AttemptState.FAILED, AttemptState.DELIVERED)
+        said = end(world, first)
+        assert (said.outcome, said.reasons[0].code, said.reasons[0].detail) == (Outcome.FAILED, code, "it broke")
+
+    play(story())
+    assert "an owner's secret" in caplog.text, "the worker's own words are for the owner"
+
+
+def test_a_body_that_does_not_open_fails_the_job(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        attempt = world.begin(world.lease(), sealed=bytes(200))
+        await world.until(lambda: world.state(attempt) == AttemptState.FAILED)
+        assert end(world, attempt).reasons[0].code is ReasonCode.BODY_WRONG
+        assert world.workers.runs == [], "no worker hears of it"
+
+    play(story())
+
+
+def test_after_a_restart_what_ran_has_failed_and_what_waited_runs(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        first, second = (world.begin(world.lease()) for _ in range(2))
+        await world.until(lambda: world.office.runner.running == 1)
+        for task in world.office.runner._tasks:
+            task.remove_done_callback(world.office.runner._finished)
+            task.cancel()  # the process is gone
+        world.store.close()
+        again = World(tmp_path / "jobs.db")
+        again.workers.gate.set()
+        await again.office.start()
+        await again.until(lambda: again.state(second) == AttemptState.DELIVERED)
+        assert again.state(first) == AttemptState.FAILED
+        assert end(again, first).reasons[0].code is ReasonCode.RESTARTED
+        await again.office.stop(settle=True)
+
+    play(story())
+
+
+def test_prompts_are_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        world.workers.fail = Failure.INTERNAL
+        world.workers.gate.set()
+        for _ in range(2):
+            world.begin(world.lease())
+        await world.until(lambda: not world.office.busy())
+        assert all(run.prompt == CANARY for run in world.workers.runs), "only the worker gets it"
+        world.store.close()
+
+    play(story())
+    assert CANARY not in caplog.text
+    for path in tmp_path.iterdir():
+        assert CANARY.encode() not in path.read_bytes(), path
