@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 60.0
+IDLE_S = 5.0
 
 
 class LedgerPort(Protocol):
@@ -50,8 +51,10 @@ class Collector:
             except Exception as error:  # a full disk, or a bug: what is in the outbox must go out all the same
                 log.exception("the outbox could not be worked through")
                 self.last_error = f"outbox: {error}"
+                await asyncio.sleep(RETRY_FIRST_S)
+                continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), RETRY_FIRST_S if self._waits else 5.0)
+                await asyncio.wait_for(self._wanted.wait(), RETRY_FIRST_S if self._waits else IDLE_S)
             self._wanted.clear()
 
     async def round(self) -> None:

@@ -210,7 +210,7 @@ class World:
             line.task.cancel()
             await asyncio.gather(line.task, return_exceptions=True)
 
-    def opening(self, lease: Signed[Bid], challenge: Challenge, *, desk: Desk | None = None, **changes: Any) -> Open:
+    def opening(self, lease: Signed[Bid], challenge: Challenge, /, *, desk: Desk | None = None, **changes: Any) -> Open:
         """The client's answer to a challenge."""
         desk = desk or self.client
         plain = StreamOpen(desk.head(self.desk.did, parent=lease.id), lease.id, challenge.nonce, CERTIFICATE)
