@@ -12,6 +12,7 @@ from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.keys import Keys
 from gpufair.protocol.edge.system import SystemClock
 from gpufair.protocol.errors import FairError, Fault, LocalError
+from gpufair.protocol.messages import Role
 from gpufair.provider.config import Config
 from gpufair.provider.hardware.probe import probe
 from gpufair.provider.home import Home
@@ -135,7 +136,9 @@ async def _ledger(address: str, keys: Keys, config: Config) -> Check:
         return Check("ledger", ok=ok, found=found, fix="" if ok else 'add "ledger" to `roles`')
     try:
         async with Peers(SystemClock()) as peers:
-            await peers.meet(address)
+            roles = (await peers.meet(address)).record.doc.roles
     except FairError as error:
         return Check("ledger", ok=False, found=f"{parsed.endpoint}: {error.what}", fix=error.hint or "is it running?")
+    if Role.LEDGER not in roles:
+        return Check("ledger", ok=False, found=f"{parsed.endpoint} keeps no ledger", fix="correct `accepted`")
     return Check("ledger", ok=True, found=f"{parsed.endpoint} answers as {parsed.did[8:20]}…")
