@@ -72,6 +72,10 @@ class Rows:
         shape, parameters = _shaped(where)
         return int(self._run(_delete(self._dialect, self._tables[kind], shape), parameters).rowcount)
 
+    def delete_below(self, kind: type[Any], column: str, value: int) -> int:
+        """Remove the rows whose `column` is less than `value`; how many there were."""
+        return int(self._run(_delete_below(self._dialect, self._tables[kind], column), (value,)).rowcount)
+
     def _select(self, kind: type[R], where: Mapping[str, object], order: str | None) -> list[R]:
         shape, parameters = _shaped(where)
         cursor = self._run(_query(self._dialect, self._tables[kind], kind, shape, order), parameters)
@@ -190,6 +194,11 @@ def _update(dialect: Dialect, table: Table, names: tuple[str, ...], shape: _Shap
     # The values come in this order, so the columns must: SQLAlchemy's own is that of the table.
     changed: list[tuple[Any, Any]] = [(table.c[name], bindparam(f"to_{name}")) for name in names]
     return _text(update(table).where(*_conditions(table, shape)).ordered_values(*changed), dialect)
+
+
+@_remembered
+def _delete_below(dialect: Dialect, table: Table, column: str) -> str:
+    return _text(delete(table).where(table.c[column] < bindparam("value")), dialect)
 
 
 @_remembered

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -42,11 +43,13 @@ from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wak
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.resend import delivery_messages
 from gpufair.provider.jobs.runner import Runner, Workers
+from gpufair.provider.jobs.store import RequestRow
 from gpufair.provider.jobs.streams import Streams
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+FORGET_EVERY = 60
 
 
 class JobOffice:
@@ -64,7 +67,7 @@ class JobOffice:
         sealing_key: X25519PrivateKey,
         certificate_sha256: bytes,
     ) -> None:
-        self._desk, self._certificate = desk, certificate_sha256
+        self._desk, self._store, self._certificate = desk, store, certificate_sha256
         self.leases = Leases(desk, store, policy)
         self.attempts = Attempts(desk, store, admission)
         self.streams = Streams()
@@ -100,13 +103,19 @@ class JobOffice:
         self._tasks = [asyncio.create_task(self.collector.run()), asyncio.create_task(self._tick())]
 
     async def _tick(self) -> None:
-        while True:
+        for ticks in count(1):
             await asyncio.sleep(TICK_S)
             try:
-                self.perform(self.leases.tick())
+                self.perform([*self.leases.tick(), *self.attempts.tick()])
+                if ticks % FORGET_EVERY == 0:
+                    self.forget()
             except Exception:  # a full disk, or a bug: the next tick may do better, and no tick would close nothing
                 log.exception("the leases could not be looked after")
-            self.perform(self.attempts.tick())
+
+    def forget(self) -> None:
+        """Drop the answers to requests that have expired: nobody can ask for them any more (rule 19)."""
+        with self._store.note() as rows:
+            rows.delete_below(RequestRow, "forget_ms", self._desk.now_ms())
 
     async def stop(self, *, settle: bool) -> None:
         """Stop working. With `settle`, running jobs are handed back and every open lease is closed and captured."""

@@ -269,6 +269,16 @@ def test_fetch_is_for_the_leases_client(tmp_path: Path) -> None:
     play(story())
 
 
+def test_expired_answers_are_forgotten(tmp_path: Path) -> None:
+    world = World(tmp_path / "jobs.db")
+    with world.store.begin() as rows:
+        for number, ahead in enumerate((-1, 0, 1)):
+            rows.insert(RequestRow(world.client.did, bytes([number] * 16), bytes(32), b"", world.now + ahead))
+    world.office.forget()
+    with world.store.read() as rows:
+        assert [row.forget_ms - world.now for row in rows.all(RequestRow, order="forget_ms")] == [0, 1]
+
+
 def test_stopping_hands_back_and_settles(tmp_path: Path) -> None:
     async def story() -> None:
         world = World(tmp_path / "jobs.db")
