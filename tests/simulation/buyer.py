@@ -200,8 +200,13 @@ class ClientActor(Actor):
         for up in turn.ups:
             self.world.sent_up(up)
             self.sim.note("  client says {}", up)
-            if self.stream is not None:
+            if self.stream is not None and self.is_open:
                 self.stream.send_up(up)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether we may speak: what is said before `resume` would be out of order."""
+        return self.opened and self.stream is not None
 
     # --- the plan ------------------------------------------------------------------------------------------------
 
@@ -254,13 +259,13 @@ class ClientActor(Actor):
 
     def cancel(self, job: bytes) -> None:
         """Change our mind."""
-        if self.session is not None and self.stream is not None:
+        if self.session is not None and self.is_open:
             self.world.cancelled = True
             self.say(self.session.cancel(job))
 
     def finish(self) -> None:
         """Nothing more is wanted."""
-        if self.session is not None and self.stream is not None:
+        if self.session is not None and self.is_open:
             self.say(self.session.finish())
             self.later(5_000, self.finish_again)
         else:
