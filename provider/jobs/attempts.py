@@ -217,8 +217,9 @@ class Attempts:
             lease = find(rows, signed.doc.lease)
             if signed.issuer != lease.client:
                 raise PeerError(Fault.BAD_SIGNATURE, "only the lease's client can cancel its jobs")
-            attempt = find_attempt(rows, lease.id, signed.doc.job)
-            if not ATTEMPT.allows(AttemptState(attempt.state), AttemptEvent.CANCEL):
+            attempt = rows.get(AttemptRow, lease=lease.id, job=signed.doc.job)
+            # A cancellation may cross the job's decline, or its end, on the way.
+            if attempt is None or not ATTEMPT.allows(AttemptState(attempt.state), AttemptEvent.CANCEL):
                 return []
             return self._end(rows, attempt, Outcome.CANCELLED, (Reason(ReasonCode.CANCELLED),))
 

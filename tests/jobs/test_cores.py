@@ -10,6 +10,7 @@ from gpufair.protocol.identity import KeySigner
 from gpufair.protocol.messages import (
     Answer,
     Body,
+    Cancel,
     Captured,
     Closing,
     Decline,
@@ -286,3 +287,11 @@ def test_a_stopped_attempt_is_credited_if_we_stopped_it(deal):
     assert len(d.queue) == 2, "the credit pays the next cold load"
     assert not [up for up in d.ups if isinstance(up, Order)]
     assert second
+
+
+def test_a_cancellation_may_cross_the_decline_of_its_job(deal):
+    d = deal()
+    cancel = envelope.read(d.session.cancel(bytes(16)).ups[0].envelope, Cancel)
+    assert d.attempts.cancel(cancel) == []
+    stranger = replace(cancel.doc, head=replace(cancel.doc.head, issuer=STRANGER.did))
+    refused(Fault.BAD_SIGNATURE, d.attempts.cancel, envelope.sign(stranger, STRANGER))
