@@ -12,13 +12,17 @@ import json
 import sys
 import time
 
+import diffusers
 import torch
+import transformers
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 
 def main(folder: str) -> None:
     """Load the pipeline and serve."""
     out, sys.stdout = sys.stdout, sys.stderr
+    for library in (diffusers, transformers):
+        library.logging.disable_progress_bar()
     torch.set_num_threads(1)
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
