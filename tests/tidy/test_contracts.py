@@ -48,7 +48,7 @@ PLANTS = {
         "gpufair.protocol.messages.planted -> gpufair.protocol.v1.documents_pb2",
         "gpufair.provider.jobs.planted -> gpufair.protocol.v1.frames_pb2",
         "gpufair.provider.inference.planted -> gpufair.protocol.v1.frames_pb2",
-        "gpufair.client.planted -> gpufair.protocol.v1.services_pb2_grpc",
+        "gpufair.client.planted -> gpufair.protocol.v1.services_pb2",
     ),
     "torch": (
         "gpufair.provider.models.planted -> torch",
