@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 FORGET_EVERY = 60
+GOODBYE_S = 3.0
+"""How long a stopping provider waits for its clients to read that it stops."""
 
 
 class JobOffice:
@@ -105,17 +107,18 @@ class JobOffice:
     async def _tick(self) -> None:
         for ticks in count(1):
             await asyncio.sleep(TICK_S)
-            try:
-                self.perform([*self.leases.tick(), *self.attempts.tick()])
-                if ticks % FORGET_EVERY == 0:
-                    self.forget()
-            except Exception:  # a full disk, or a bug: the next tick may do better, and no tick would close nothing
-                log.exception("the leases could not be looked after")
+            duties = [self.leases.tick, self.attempts.tick] + [self.forget] * (ticks % FORGET_EVERY == 0)
+            for duty in duties:
+                try:
+                    self.perform(duty())
+                except Exception:  # a full disk, or a bug: the next tick may do better, and no tick would close nothing
+                    log.exception("not everything could be looked after")
 
-    def forget(self) -> None:
+    def forget(self) -> list[Effect]:
         """Drop the answers to requests that have expired: nobody can ask for them any more (rule 19)."""
         with self._store.note() as rows:
             rows.delete_below(RequestRow, "forget_ms", self._desk.now_ms())
+        return []
 
     async def stop(self, *, settle: bool) -> None:
         """Stop working. With `settle`, running jobs are handed back and every open lease is closed and captured."""
@@ -129,6 +132,7 @@ class JobOffice:
             self.perform(self.leases.close_all("the provider is stopping"))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.collector.round(), 5)
+            await self.streams.left(GOODBYE_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

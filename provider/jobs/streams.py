@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from gpufair.protocol import limits
 from gpufair.protocol.messages import Down
 
+LOOK_S = 0.02
+
 
 class Stream:
     """The sending half of one open stream."""
@@ -74,6 +76,16 @@ class Streams:
         stream = self._newest.get(lease)
         if stream is not None:
             stream.put(message)
+
+    async def left(self, patience_s: float) -> None:
+        """Wait until the clients have ended their streams, or for so long.
+
+        A stream that the server ends takes along what the client has not read yet, if it is just then writing.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience_s
+        while self._newest and loop.time() < until:
+            await asyncio.sleep(LOOK_S)
 
     def close(self) -> None:
         """End every stream."""

@@ -60,6 +60,22 @@ def test_a_newer_stream_takes_over_and_outlives_the_older_ones_end() -> None:
     asyncio.run(story())
 
 
+def test_clients_get_a_moment_to_leave() -> None:
+    async def story() -> None:
+        streams, now = Streams(), asyncio.get_running_loop().time
+        stream = streams.open(LEASE)
+        asyncio.get_running_loop().call_later(0.05, streams.gone, LEASE, stream)
+        begun = now()
+        await streams.left(5)
+        assert 0.04 < now() - begun < 2
+        streams.open(LEASE)
+        begun = now()
+        await streams.left(0.05)
+        assert now() - begun >= 0.05, "and no more than a moment"
+
+    asyncio.run(story())
+
+
 def test_a_reader_that_hangs_loses_its_stream() -> None:
     async def story() -> None:
         streams = Streams()
