@@ -157,7 +157,6 @@ def hostile_words(world: World, lease: Any, other: Any) -> dict[str, tuple[Any, 
             voucher(client, head=client.head(lease.doc.ledger, provider)), Fault.EXPIRED,
         ),
         "a body of no job": (Body(bytes(16), b"x"), Fault.UNKNOWN),
-        "a cancel of no job": (of(Cancel, lease.id, bytes(16)), Fault.UNKNOWN),
     }  # fmt: skip
 
 
@@ -183,6 +182,8 @@ def test_a_refused_word_ends_the_stream_and_changes_nothing(tmp_path: Path) -> N
                 assert everything(world) == before, name
         # And after all that, an honest word is heard.
         async with world.stream(lease) as line:
+            head = world.client.head(world.desk.did)
+            line.say(Order(world.client.sign(Cancel(head, lease.id, bytes(16))).envelope))  # crossed its decline
             line.say(world.job(lease)[1])
             await line.heard(Answer)
 
