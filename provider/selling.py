@@ -89,7 +89,7 @@ class Seller:
 
     async def drained(self) -> None:
         """Wait until no lease is open and nothing runs."""
-        while self.jobs.busy() or self.jobs.leases.live():
+        while self.jobs.busy() or self.jobs.leases.pending():
             await asyncio.sleep(0.2)
 
     async def stop(self) -> None:

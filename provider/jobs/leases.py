@@ -188,16 +188,24 @@ class Leases:
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
         return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in stopped), Post()]
 
-    def live(self) -> int:
-        """How many leases are funded or open."""
+    def pending(self) -> int:
+        """How many leases are agreed, funded or open: their clients count on us."""
         with self._store.read() as rows:
-            return len(rows.all(LeaseRow, state=LIVE))
+            return len(rows.all(LeaseRow, state=(LeaseState.AGREED, *LIVE)))
 
     def close_all(self, why: str) -> list[Effect]:
         """Close every lease that is open (the node stops for good)."""
         with self._store.read() as rows:
             leases = rows.all(LeaseRow, state=LIVE)
-        return [effect for lease in leases for effect in self.close(lease.id, why, Outcome.CANCELLED)]
+        return [effect for lease in leases for effect in self._close_one(lease.id, why, Outcome.CANCELLED)]
+
+    def _close_one(self, lease_id: bytes, why: str, outcome: Outcome) -> list[Effect]:
+        """Close one lease of several. What goes wrong with it must not keep the others open until their holds end."""
+        try:
+            return self.close(lease_id, why, outcome)
+        except Exception:
+            log.exception("lease %s could not be closed", lease_id.hex()[:12])
+            return []
 
     def tick(self) -> list[Effect]:
         """Let time do its work: abandon the unfunded, close the idle and the expired (rules 12, 21)."""
@@ -211,11 +219,11 @@ class Leases:
         for account in accounts:
             lease = account.lease
             if now >= lease.expires_ms:
-                effects += self.close(lease.id, "the lease has expired", Outcome.EXPIRED)
+                effects += self._close_one(lease.id, "the lease has expired", Outcome.EXPIRED)
             elif account.only_waits_for_money and now >= lease.active_ms + limits.DELIVERY_KEPT_MS:
-                effects += self.close(lease.id, "its deliveries were not paid for in time", Outcome.EXPIRED)
+                effects += self._close_one(lease.id, "its deliveries were not paid for in time", Outcome.EXPIRED)
             elif not account.working and now >= lease.active_ms + account.bid.idle_limit_ms:
-                effects += self.close(lease.id, "no job for the lease's idle limit", Outcome.EXPIRED)
+                effects += self._close_one(lease.id, "no job for the lease's idle limit", Outcome.EXPIRED)
         return effects
 
 
