@@ -76,8 +76,8 @@ def read(envelope: Envelope, kind: type[D]) -> Signed[D]:
     """Parse without believing: type and shape are checked, signatures are not. Follow with `authenticate`."""
     if envelope.payload_type != kind.TYPE:
         raise PeerError(Fault.WRONG_TYPE, f"expected {kind.TYPE}, got {envelope.payload_type}")
-    if len(envelope.payload) > limits.PAYLOAD_MAX:
-        raise PeerError(Fault.TOO_LARGE, f"the payload has {len(envelope.payload)} bytes of {limits.PAYLOAD_MAX}")
+    if len(envelope.payload) > kind.SIZE_MAX:
+        raise PeerError(Fault.TOO_LARGE, f"the payload has {len(envelope.payload)} bytes of {kind.SIZE_MAX}")
     return Signed(wire.decode(kind, envelope.payload), document_id(envelope), envelope)
 
 

@@ -40,6 +40,10 @@ TIME_MAX_MS = 4_102_444_800_000  # the year 2100: anything later is a mistake or
 # --- documents and messages --------------------------------------------------------------------------------------
 PAYLOAD_MAX = 256 * KIB
 """Bytes of one signed document's payload."""
+DOCUMENT_MAX = 16 * KIB
+"""Bytes of the payload of a document without long lists; each kind of document names its own bound."""
+VOUCHER_MAX = 4 * KIB
+"""Bytes of a voucher's payload: with its keys it must fit into a capture that every ledger takes."""
 TYPE_MAX = 64
 DID_MAX = 64
 TEXT_MAX = 512

@@ -45,9 +45,13 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Base of every signed document: it knows its DSSE payload type."""
+    """Base of every signed document: it knows its DSSE payload type, and how many bytes its payload may have.
+
+    Protobuf readers skip fields that they don't know, so a document that says little can be large: hence the bound.
+    """
 
     TYPE: ClassVar[str] = ""
+    SIZE_MAX: ClassVar[int] = limits.DOCUMENT_MAX
 
     head: Head
 

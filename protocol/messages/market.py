@@ -80,6 +80,7 @@ class NodeRecord(Document):
     """A node's card: where it is, the certificate to pin (DER), and the X25519 key to seal job bodies to."""
 
     TYPE: ClassVar[str] = "application/vnd.gpufair.node-record.v1+protobuf"
+    SIZE_MAX: ClassVar[int] = limits.PAYLOAD_MAX
 
     sequence: f.Sequence
     roles: Annotated[tuple[Role, ...], f.Size(1, 8)]
@@ -153,6 +154,7 @@ class Offer(Document):
     """A provider's advert. `record` is its node record's document id; `window_max` the window for strangers."""
 
     TYPE: ClassVar[str] = "application/vnd.gpufair.offer.v1+protobuf"
+    SIZE_MAX: ClassVar[int] = limits.PAYLOAD_MAX
 
     sequence: f.Sequence
     record: f.Digest

@@ -29,6 +29,7 @@ class Voucher(Document):
     """
 
     TYPE: ClassVar[str] = "application/vnd.gpufair.voucher.v1+protobuf"
+    SIZE_MAX: ClassVar[int] = limits.VOUCHER_MAX
 
     lease: f.Digest
     unlocked: f.Amount
@@ -179,6 +180,7 @@ class HoldState(Document):
     """One hold as it is now, with every key that its captures have shown."""
 
     TYPE: ClassVar[str] = "application/vnd.gpufair.hold-state.v1+protobuf"
+    SIZE_MAX: ClassVar[int] = limits.PAYLOAD_MAX
 
     lease: f.Digest
     payer: f.Did

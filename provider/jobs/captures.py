@@ -9,17 +9,17 @@ import logging
 from dataclasses import dataclass, replace
 
 from gpufair.protocol import envelope as dsse
-from gpufair.protocol import wire
+from gpufair.protocol import limits, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LeaseEvent, LeaseState
-from gpufair.protocol.messages import Capture, Captured, Decline, Envelope, Hold
+from gpufair.protocol.messages import Capture, Captured, Decline, Envelope
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Post
 from gpufair.provider.jobs.lookup import after, find
-from gpufair.provider.jobs.store import DeliveryRow, OutboxRow
+from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow, OutboxRow
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class Captures:
     def write(self, rows: Rows, account: Account, *, final: bool) -> None:
         """Put a capture of the kept voucher, with every key for it, into the outbox."""
         lease = account.lease
-        hold = from_bytes(lease.hold_envelope, Hold).doc
-        # It must reach the ledger whenever that is up again, so it lives as long as the hold does.
-        head = self._desk.head(lease.ledger, parent=lease.id, expires_at_ms=hold.hold_expires_at_ms)
+        # It must reach the ledger whenever that is up again. A ledger that was down when the hold's time was over still
+        # pays for a while after its start (rule 12), so this lives as long as any ledger lets it.
+        head = self._desk.head(lease.ledger, parent=lease.id, expires_at_ms=self._desk.now_ms() + limits.HOLD_MAX_MS)
         order = self._desk.sign(Capture(head, lease.id, lease.kept, account.keys if lease.kept else (), final))
         rows.insert(OutboxRow(order.id, lease.id, lease.ledger, order.bytes, final, head.issued_at_ms, b""))
 
@@ -82,20 +82,25 @@ class Captures:
                 # Harmless where a later, final capture overtook this one; else the ledger's signed word why not.
                 log.warning("capture refused by the ledger: %s", "; ".join(map(str, refusal.doc.reasons)))
             rows.save(replace(order, answer=wire.encode(answer)))
-            if order.final and lease.state == LeaseState.CLOSING:
-                lease = after(lease, LeaseEvent.SETTLE)
-                # The hold is closed: ciphertexts and keys have done their work (rule 8).
-                rows.change(DeliveryRow, {"lease": lease.id}, cipher=b"", leaves=b"")
-            rows.save(lease)
+            rows.save(_settled(rows, lease) if order.final else lease)
 
     def give_up(self, order: OutboxRow, now_ms: int) -> bool:
-        """Forget an order whose hold is over, if it is: no ledger can take it. Its lease is settled with what came."""
+        """Forget an order that is too old for any ledger, if it is. Its lease is settled with what came."""
         if from_bytes(order.envelope, Capture).doc.head.expires_at_ms > now_ms:
             return False
-        log.error("capture %s given up: its hold is over", order.id.hex()[:12])
+        log.error("capture %s given up: no ledger answered while it could", order.id.hex()[:12])
         with self._store.begin() as rows:
             lease = find(rows, order.lease)
             rows.save(replace(order, answer=GIVEN_UP))
-            if order.final and lease.state == LeaseState.CLOSING:
-                rows.save(after(lease, LeaseEvent.SETTLE))
+            if order.final:
+                rows.save(_settled(rows, lease))
         return True
+
+
+def _settled(rows: Rows, lease: LeaseRow) -> LeaseRow:
+    """The lease once its hold is closed: ciphertexts have done their work (rule 8), and so have the jobs' bodies."""
+    if lease.state != LeaseState.CLOSING:
+        return lease
+    rows.change(DeliveryRow, {"lease": lease.id}, cipher=b"", leaves=b"")
+    rows.change(AttemptRow, {"lease": lease.id}, sealed=b"")
+    return after(lease, LeaseEvent.SETTLE)

@@ -8,7 +8,7 @@ import logging
 from typing import Protocol
 
 from gpufair.protocol import limits, wire
-from gpufair.protocol.errors import FairError
+from gpufair.protocol.errors import FairError, Fault
 from gpufair.protocol.messages import Envelope
 from gpufair.protocol.ports import Clock
 from gpufair.provider.jobs.leases import Leases
@@ -58,23 +58,35 @@ class Collector:
             self._wanted.clear()
 
     async def round(self) -> None:
-        """Try every order whose time has come, once."""
-        now = asyncio.get_running_loop().time()
+        """Try every order whose time has come, once: one after the other at a ledger, and all ledgers at a time."""
+        now, lines = asyncio.get_running_loop().time(), dict[str, list[OutboxRow]]()
         for order in self._leases.captures.outbox():
             if self._not_before.get(order.id, 0.0) <= now:
-                await self._try(order)
+                lines.setdefault(order.ledger, []).append(order)
+        async with asyncio.TaskGroup() as group:
+            for line in lines.values():
+                group.create_task(self._at_one_ledger(line))
 
-    async def _try(self, order: OutboxRow) -> None:
+    async def _at_one_ledger(self, orders: list[OutboxRow]) -> None:
+        for order in orders:
+            if not await self._try(order):
+                return  # nobody is there: were all of them tried now, the next round would come too late for others
+
+    async def _try(self, order: OutboxRow) -> bool:
+        """Send an order. Whether its ledger is there."""
         try:
             answer = await self._ledgers.capture(order.ledger, wire.decode(Envelope, order.envelope))
             self._leases.captures.captured(order, answer)
-        except FairError as error:
+        except Exception as error:  # also a bug: the orders behind this one must go out all the same
+            if not isinstance(error, FairError):
+                log.exception("capture %s could not be sent", order.id.hex()[:12])
             self.last_error = f"ledger: {error}"
             wait = min(RETRY_MAX_S, self._waits.get(order.id, RETRY_FIRST_S / 2) * 2)
             self._waits[order.id] = wait
             self._not_before[order.id] = asyncio.get_running_loop().time() + wait
             log.warning("capture %s not answered, again in %.0f s: %s", order.id.hex()[:12], wait, error)
             if not self._leases.captures.give_up(order, self._clock.now_ms() - limits.SKEW_MS):
-                return
+                return not (isinstance(error, FairError) and error.fault is Fault.UNAVAILABLE)
         self._waits.pop(order.id, None)
         self._not_before.pop(order.id, None)
+        return True

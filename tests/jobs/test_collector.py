@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -89,15 +92,42 @@ def test_anothers_answer_settles_nothing(tmp_path: Path) -> None:
     play(story())
 
 
-def test_an_order_whose_hold_is_over_is_given_up(tmp_path: Path) -> None:
+def test_an_order_that_is_too_old_for_any_ledger_is_given_up(tmp_path: Path) -> None:
     async def story() -> None:
         world, lease = closing(tmp_path, Book([LocalError(Fault.UNAVAILABLE, "gone for good")] * 3))
         await world.office.collector.round()
         assert state(world, lease) == (LeaseState.CLOSING, [b""])
-        world.now += 2 * limits.HOUR
+        world.now += limits.HOLD_MAX_MS + 2 * limits.SKEW_MS
         world.office.collector._not_before.clear()
         await world.office.collector.round()
         assert state(world, lease) == (LeaseState.SETTLED, [b"-"])
         assert world.office.collector._waits == {}, "and it is not waited for any more"
+
+    play(story())
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "breaks"])
+def test_one_ledger_in_trouble_keeps_no_other_waiting(tmp_path: Path, trouble: str) -> None:
+    """A hold's margin is ten minutes: nobody's captures may stand in a line behind a dead ledger's."""
+
+    class Two(Book):
+        async def capture(self, ledger: str, order: Envelope) -> Envelope:
+            if ledger == signer("ledger").did:
+                return await super().capture(ledger, order)
+            if trouble == "hangs":
+                await asyncio.Event().wait()
+            raise OSError("a bug of ours")
+
+    async def story() -> None:
+        book = Two()
+        world, lease = closing(tmp_path, book)
+        with world.store.begin() as rows:
+            [order] = rows.all(OutboxRow)
+            first = replace(order, id=bytes(32), ledger=signer("other").did, created_ms=0, final=False)
+            rows.insert(first)
+        work = asyncio.create_task(world.office.collector.round())
+        await world.until(lambda: state(world, lease)[0] == LeaseState.SETTLED)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
     play(story())
