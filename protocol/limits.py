@@ -157,8 +157,10 @@ DIRECTORY_BYTES_MAX = 1024 * MIB
 
 # --- server ------------------------------------------------------------------------------------------------------
 STREAMS_MAX = 256
-STREAM_QUEUE_MAX = 4096
+STREAM_QUEUE_MAX = 16_384
 """Messages that wait for a slow reader of a stream before it loses it."""
+STREAM_BYTES_MAX = 2 * OUTPUT_MAX
+"""Bytes of pictures among them."""
 RPCS_MAX = 512
 BUCKET_RATE = 200
 """Requests a second that one connection may make in the long run."""

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from gpufair.protocol import limits
-from gpufair.protocol.messages import Down
+from gpufair.protocol.messages import Chunk, Down
 
 LOOK_S = 0.02
 
@@ -18,18 +18,28 @@ class Stream:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Down | None] = asyncio.Queue(limits.STREAM_QUEUE_MAX)
         self._pump: asyncio.Task[None] | None = None
+        self.waiting = 0
+        """Bytes of pictures in the queue."""
         self.closed = False
 
     def put(self, message: Down) -> None:
         """Queue a message. A reader that is too slow to take it loses the stream: it can re-attach."""
         if self.closed:
             return
-        try:
-            self._queue.put_nowait(message)
-        except asyncio.QueueFull:
-            self.close()
-            if self._pump is not None:
-                self._pump.cancel()  # it hangs in a `send` that may never end
+        if self._queue.full() or self.waiting > limits.STREAM_BYTES_MAX:
+            self.drop()
+            return
+        self.waiting += _size(message)
+        self._queue.put_nowait(message)
+
+    def drop(self) -> None:
+        """End the stream at once: what is queued is for nobody, and nothing of it is lost for good."""
+        self.close()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self.waiting = 0
+        if self._pump is not None:
+            self._pump.cancel()  # it may hang in a `send` that never ends
 
     def close(self) -> None:
         """End the stream after what is queued."""
@@ -47,7 +57,12 @@ class Stream:
             message = await self._queue.get()
             if message is None:
                 return
+            self.waiting -= _size(message)
             await send(message)
+
+
+def _size(message: Down) -> int:
+    return len(message.data) if isinstance(message, Chunk) else 0
 
 
 class Streams:
@@ -60,7 +75,7 @@ class Streams:
         """A new stream takes the lease over; the one before ends."""
         before = self._newest.get(lease)
         if before is not None:
-            before.close()
+            before.drop()
         stream = Stream()
         self._newest[lease] = stream
         return stream

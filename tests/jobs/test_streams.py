@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from gpufair.protocol import limits
-from gpufair.protocol.messages import Closing, KeyReveal
+from gpufair.protocol.messages import Chunk, Closing, KeyReveal
 from gpufair.provider.jobs.streams import Streams
 
 LEASE = bytes(32)
@@ -91,5 +91,62 @@ def test_a_reader_that_hangs_loses_its_stream() -> None:
         assert stream.closed
         await asyncio.wait((pump,), timeout=5)
         assert pump.done(), "nobody waits for it"
+
+    asyncio.run(story())
+
+
+async def hang(_what: Any) -> None:
+    await asyncio.Event().wait()
+
+
+def test_a_reader_that_hangs_holds_few_bytes() -> None:
+    """A client that asks for its delivery again and again, and reads nothing, must not fill the memory."""
+
+    async def story() -> None:
+        streams = Streams()
+        stream = streams.open(LEASE)
+        pump = asyncio.create_task(stream.pump(hang))
+        data = bytes(limits.CHUNK)
+        for number in range(limits.STREAM_BYTES_MAX // limits.CHUNK + 4):
+            streams.send(LEASE, Chunk(bytes(16), 0, number * limits.CHUNK, data))
+            await asyncio.sleep(0) if number == 0 else None
+        assert stream.closed
+        await asyncio.wait((pump,), timeout=5)
+        assert pump.done()
+        assert stream.waiting == 0, "what nobody will read is let go"
+
+    asyncio.run(story())
+
+
+def test_bytes_that_were_read_count_no_more() -> None:
+    async def story() -> None:
+        streams, got = Streams(), []
+
+        async def send(what: Any) -> None:
+            got.append(what)
+
+        stream = streams.open(LEASE)
+        pump = asyncio.create_task(stream.pump(send))
+        data = bytes(limits.CHUNK)
+        for number in range(limits.STREAM_BYTES_MAX // limits.CHUNK + 2):
+            streams.send(LEASE, Chunk(bytes(16), 0, number * limits.CHUNK, data))
+            await asyncio.sleep(0)
+        assert not stream.closed
+        streams.close()
+        await asyncio.wait_for(pump, 5)
+        assert len(got) == limits.STREAM_BYTES_MAX // limits.CHUNK + 2
+
+    asyncio.run(story())
+
+
+def test_an_older_stream_that_hangs_is_not_waited_for() -> None:
+    async def story() -> None:
+        streams = Streams()
+        pump = asyncio.create_task(streams.open(LEASE).pump(hang))
+        streams.send(LEASE, message(1))
+        await asyncio.sleep(0)
+        streams.open(LEASE)
+        await asyncio.wait((pump,), timeout=1)
+        assert pump.done()
 
     asyncio.run(story())
