@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gpufair.protocol import limits
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import Chunk, Progress, Receipt
@@ -19,10 +20,8 @@ class _Arriving:
 
     def whole(self) -> bytes | None:
         """The ciphertext once it is complete."""
-        data, length = bytearray(), self.receipt.doc.cipher_length
-        while len(data) < length and len(data) in self.pieces:
-            data += self.pieces[len(data)]
-        return bytes(data) if len(data) == length else None
+        wanted = range(0, self.receipt.doc.cipher_length, limits.CHUNK)
+        return b"".join(self.pieces[offset] for offset in wanted) if len(self.pieces) == len(wanted) else None
 
 
 class Arrivals:
@@ -52,8 +51,10 @@ class Arrivals:
         arriving = self._arriving.get(place)
         if arriving is None:
             return None
-        if message.offset + len(message.data) > arriving.receipt.doc.cipher_length:
-            raise PeerError(Fault.TOO_LARGE, "more ciphertext than the receipt says")
+        # Pieces that overlapped would never make a whole, and could fill the memory meanwhile.
+        length = min(limits.CHUNK, arriving.receipt.doc.cipher_length - message.offset)
+        if message.offset % limits.CHUNK or len(message.data) != length:
+            raise PeerError(Fault.MALFORMED, "a piece of ciphertext that is out of place")
         arriving.pieces[message.offset] = message.data
         cipher = arriving.whole()
         if cipher is None:

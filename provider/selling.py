@@ -59,7 +59,8 @@ class Seller:
             worker_image=runtime.worker_image, worker_name=runtime.name, waiting=lambda: self.jobs.runner.waiting,
         )  # fmt: skip
         self.jobs = JobOffice(
-            desk, store, policy=Policy(capture_at=config.limits.capture_at), admission=self.stock.admit,
+            desk, store, policy=Policy(config.limits.capture_at, config.limits.unsecured),
+            admission=self.stock.admit,
             workers=self.pool, ledgers=Ledgers(peers, config.ledger.accepted), sealing_key=keys.sealing,
             certificate_sha256=keys.tls.certificate_sha256,
         )  # fmt: skip

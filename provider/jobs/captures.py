@@ -29,9 +29,12 @@ GIVEN_UP = b"-"
 
 @dataclass(frozen=True)
 class Policy:
-    """When to capture before the end: as soon as this much (micro-credits) waits."""
+    """What an owner is ready to wait for and to risk, in micro-credits."""
 
     capture_at: int
+    """Capture before the end as soon as this much waits."""
+    unsecured: int = limits.AMOUNT_MAX
+    """The windows of all funded leases together: what all strangers can owe at a time (rule 22)."""
 
 
 class Captures:

@@ -45,6 +45,7 @@ class Leases:
     def __init__(self, desk: Desk, store: RowStore, policy: Policy) -> None:
         self._desk = desk
         self._store = store
+        self._policy = policy
         self.captures = Captures(desk, store, policy)
 
     def get(self, lease: bytes) -> LeaseRow:
@@ -73,9 +74,12 @@ class Leases:
                 if lease.hold_envelope == signed.bytes:
                     return []
                 if lease.state == LeaseState.ABANDONED and not lease.hold_envelope:
-                    return self._give_back(rows, lease, signed)
+                    return self._give_back(rows, lease, signed, "it was paid too late")
                 raise PeerError(Fault.CONFLICT, f"the lease is {lease.state}: it takes no hold")
             self._check_hold(lease, signed)
+            if not self._has_room(rows, lease):
+                lease = after(lease, LeaseEvent.ABANDON)
+                return self._give_back(rows, lease, signed, "others were first: no more unpaid work is done at a time")
             rows.save(
                 replace(
                     after(lease, LeaseEvent.FUND), hold_envelope=signed.bytes, hold=signed.doc.amount,
@@ -84,12 +88,15 @@ class Leases:
             )  # fmt: skip
         return []
 
-    def _give_back(self, rows: Rows, lease: LeaseRow, signed: Signed[Hold]) -> list[Effect]:
-        """A hold that came too late: nobody but its payee can end it early, so a final capture of nothing does."""
+    def _has_room(self, rows: Rows, lease: LeaseRow) -> bool:
+        """Whether a lease's window fits beside those of all others; until it was funded it reserved nothing (22)."""
+        windows = [from_bytes(one.envelope, Bid).doc.window for one in (lease, *rows.all(LeaseRow, state=LIVE))]
+        return sum(windows) <= self._policy.unsecured
+
+    def _give_back(self, rows: Rows, lease: LeaseRow, signed: Signed[Hold], why: str) -> list[Effect]:
+        """A hold that is not wanted: nobody but its payee can end it early, so a final capture of nothing does."""
         self._check_hold(lease, signed)
-        lease = replace(
-            lease, hold_envelope=signed.bytes, hold=signed.doc.amount, closing_reason="it was paid too late"
-        )
+        lease = replace(lease, hold_envelope=signed.bytes, hold=signed.doc.amount, closing_reason=why)
         rows.save(lease)
         self.captures.write(rows, Account.load(rows, lease), final=True)
         return [Post()]

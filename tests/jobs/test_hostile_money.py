@@ -15,6 +15,7 @@ from gpufair.protocol.envelope import pre_authentication_encoding
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import Captured, Closing, Envelope, HoldOrder, Opened, Outcome, Signature, Voucher
 from gpufair.provider.jobs import office
+from gpufair.provider.jobs.leases import Leases, Policy
 from gpufair.provider.jobs.store import AttemptRow, LeaseRow, OutboxRow
 from gpufair.provider.ledger import Ledger, Store
 
@@ -119,3 +120,15 @@ def test_a_hold_that_a_buyer_made_very_long_can_be_captured(agreed):
     d.clock.ms += limits.MINUTE
     [answer] = d.collect()
     assert envelope.read(answer, Captured).doc.closed
+
+
+def test_strangers_that_fund_all_at_once_get_no_more_than_their_common_share(agreed):
+    """Unfunded leases reserve nothing, so each of many bids finds room: it is at its funding that a lease takes it."""
+    d = agreed(window=200)
+    d.leases = Leases(d.desks["provider"], d.shop, Policy(10**9, unsecured=199))
+    hold = d.ledger.submit(d.buying.order_hold(d.lease).envelope)
+    d.perform(d.leases.fund(hold))
+    assert d.shop_db.rows("SELECT state FROM leases") == [("abandoned",)]
+    assert d.leases.fund(hold) == []
+    [answer] = d.collect()
+    assert envelope.read(answer, Captured).doc.released == 5000, "and its money goes back at once"
