@@ -30,7 +30,7 @@ class Endpoint:
         """Read `host:port` or `[v6]:port`. Raises PeerError for anything that can't be another node's address."""
         shape = _SHAPE.fullmatch(text) if len(text) <= limits.NAME_MAX else None
         if shape is None or int(shape[3]) > _PORT_MAX:
-            raise PeerError(Fault.MALFORMED, f"{text[:80]!r} is not an address like node.example:50551")
+            raise PeerError(Fault.MALFORMED, f"{text[:80]!r} is not an address like node.example:7700")
         host = _ip(shape[1], 6) if shape[1] else _host(shape[2].lower())
         return cls(host, int(shape[3]))
 

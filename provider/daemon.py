@@ -60,6 +60,7 @@ class Node:
     async def _start(self) -> None:
         exits = self._exits
         exits.callback(self.home.take().close)
+        exits.callback(log.info, "node stopped")
         self.store = RowStore(open_database(self.home.jobs, MIGRATIONS, stays_open=True), TABLES)
         exits.callback(self.store.close)
         self.peers = Peers(self.desk.clock)
@@ -108,7 +109,6 @@ class Node:
     async def stop(self) -> None:
         """Hand back what runs, settle what is open, leave no worker behind; also after a start that failed."""
         await self._exits.aclose()
-        log.info("node stopped")
 
     async def _end_tasks(self) -> None:
         for task in self._tasks:

@@ -43,9 +43,7 @@ async def examine(home: Home, config: Config, keys: Keys) -> list[Check]:
 
 async def _port(home: Home, config: Config) -> Check:
     host, _, port = config.node.listen.rpartition(":")
-    try:
-        home.take().close()
-    except LocalError:
+    if home.running():
         return Check("port", ok=True, found=f"{config.node.listen} (the node is running)")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with socket.socket(family) as probe_socket:

@@ -81,6 +81,14 @@ class Home:
         """Held by the one running node."""
         return self.root / "node.lock"
 
+    def running(self) -> bool:
+        """Whether a node runs here."""
+        try:
+            self.take().close()
+        except LocalError:
+            return True
+        return False
+
     def take(self) -> IO[str]:
         """Hold the home's lock until the file is closed: two nodes on the same stores would sign against each other.
 

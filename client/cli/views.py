@@ -112,7 +112,8 @@ def hardware(offer: Offer) -> str:
 
 def megapixels(pixels: int) -> str:
     """Pixels in millions."""
-    return f"{pixels / 1e6:.2g} megapixels"
+    number = f"{pixels / 1e6:.2g}"
+    return f"{number} megapixel{'' if number == '1' else 's'}"
 
 
 def history_line(one: Purchase, width: int) -> Text:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpufair.protocol.errors import Fault, LocalError
+from gpufair.protocol import identity
+from gpufair.protocol.errors import FairError, Fault, LocalError, printable
 from gpufair.protocol.units import parse_credits
 from gpufair.protocol.units import show as amount_text
 from gpufair.provider.cli.common import HomeOption, JsonOption, say, show
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gpufair.protocol.messages import Posted
     from gpufair.provider.cli.operator import Operator
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 AUDIT_S = 3600.0
 
@@ -47,6 +48,7 @@ def issue(
 ) -> None:
     """Put credits into an account, against a payment outside."""
     value = _amount(amount)
+    _check_account(account)
 
     async def work(ledger: Operator) -> dict[str, Any]:
         return _posted(await ledger.issue(account, value, reference))
@@ -63,6 +65,7 @@ def redeem(
 ) -> None:
     """Take credits out of an account, against a payment outside."""
     value = _amount(amount)
+    _check_account(account)
 
     async def work(ledger: Operator) -> dict[str, Any]:
         return _posted(await ledger.redeem(account, value, reference))
@@ -129,6 +132,14 @@ def audit(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 def _posted(posted: Posted) -> dict[str, Any]:
     return {"account": posted.account, "available": posted.available, "held": posted.held, "event": posted.event}
+
+
+def _check_account(text: str) -> None:
+    try:
+        identity.public_key(text)
+    except FairError as error:
+        hint = "it begins with did:key:z6Mk; `gpufair id` shows a buyer's"
+        raise LocalError(Fault.MALFORMED, f"{printable(text, limit=80)} is no account", hint=hint) from error
 
 
 def _amount(text: str) -> int:

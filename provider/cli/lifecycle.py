@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.units import show as amount
 from gpufair.provider.cli.common import HomeOption, JsonOption, open_home, say, show
 from gpufair.provider.config import Config
@@ -62,7 +63,10 @@ def _address(port: int, settings: Config) -> str:
 
 
 def _command(home: Path | None, command: str) -> dict[str, Any]:
-    return asyncio.run(ask(Home.find(home).socket, command))
+    where = Home.find(home)
+    if not where.config.exists():
+        raise LocalError(Fault.UNKNOWN, f"there is no {where.config}", hint="run `gpufaird init` first, or give --home")
+    return asyncio.run(ask(where.socket, command))
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -89,8 +93,10 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
             say(f"last error {provider['last_error']}")
     if answer.get("ledger"):
         book = answer["ledger"]
-        figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in book.items())
-        say(f"ledger     {figures}")
+        say(
+            f"ledger     {book['accounts']} accounts, {amount(book['outstanding'])} outstanding, "
+            f"{book['events']} events; {book['holds_open']} holds open over {amount(book['held'])}",
+        )
     for peer in answer["peers"]:
         say(f"peer       {peer['address']}: {peer['error'] or 'knows us'}")
 

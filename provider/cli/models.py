@@ -12,7 +12,7 @@ from gpufair.provider.cli.common import HomeOption, JsonOption, say, show
 from gpufair.provider.home import Home
 from gpufair.provider.models.store import ModelStore, StoredModel
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Which = Annotated[str, typer.Argument(help="A name, or the beginning of a digest.")]
 

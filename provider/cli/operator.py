@@ -13,7 +13,18 @@ from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.messages import Balance, Decline, Envelope, Event, Issue, Posted, Query, QueryKind, Redeem
+from gpufair.protocol.messages import (
+    Balance,
+    Decline,
+    Envelope,
+    Event,
+    Issue,
+    Posted,
+    Query,
+    QueryKind,
+    ReasonCode,
+    Redeem,
+)
 from gpufair.provider.cli.common import open_home
 from gpufair.provider.control import ask
 
@@ -85,4 +96,6 @@ def refused(answer: Envelope) -> None:
     """Raise LocalError with the ledger's reasons if its answer is a decline."""
     if answer.payload_type == Decline.TYPE:
         reasons = wire.decode(Decline, answer.payload).reasons
-        raise LocalError(Fault.NOT_ALLOWED, "the ledger refuses: " + "; ".join(map(str, reasons)))
+        known = any(reason.code is ReasonCode.REFERENCE_USED for reason in reasons)
+        hint = "that payment is in the book: `gpufaird ledger statement DID` shows it" if known else ""
+        raise LocalError(Fault.NOT_ALLOWED, "the ledger refuses: " + "; ".join(map(str, reasons)), hint=hint)

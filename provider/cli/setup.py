@@ -18,6 +18,8 @@ from gpufair.provider.home import Home
 from gpufair.provider.sales.ask import DEFAULT_CPU, DEFAULT_GPU
 
 DEFAULT_ROLES = ("provider", "directory")
+OPTIONS = {"roles": "--role", "peers": "--peer", "accepted": "--ledger", "per_step_megapixel": "--price"}
+"""The option of `init` by which a key of the configuration is given, where the two differ."""
 
 
 def register(app: typer.Typer) -> None:
@@ -64,9 +66,12 @@ def init(
     where.config.write_text(render(choices), encoding="utf-8")
     try:
         configuration.load(where.config)
-    except LocalError:
+    except LocalError as error:
         where.config.unlink()
-        raise
+        # It was given as an option: the line of a file that is gone again would mislead.
+        key, _, what = error.what.removeprefix(str(where.config)).partition(": ")[2].partition(" ")
+        hint = "correct it and run this again; `gpufaird init --help` explains the options"
+        raise LocalError(error.fault, f"{OPTIONS.get(key, f'--{key}')} {what}", hint=hint) from error
     model = _demo_model(where) if demo_model and "provider" in roles else ""
     if show({"did": made.did, "home": str(where.root), "config": str(where.config), "model": model}, as_json=as_json):
         return
@@ -76,7 +81,7 @@ def init(
     if own_ledger:
         say(
             "ledger   this node's own. Strangers will refuse it: a seller should not keep the buyer's book.\n"
-            "         Better: `gpufaird init --ledger did:key:…@host:port` with one that both sides trust.",
+            "         Better: write one that both sides trust into `accepted` in config.toml, as did:key:…@host:port.",
         )
     say("\nnext: `gpufaird doctor`, then `gpufaird up`")
 
@@ -101,5 +106,6 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
             say(f"{'ok ' if check.ok else 'BAD'}  {check.name:8} {check.found}")
             if check.fix:
                 say(f"{'':14}{check.fix}")
-        say("\nall is well: `gpufaird up`" if ok else "\nmend what is marked, then run this again")
+        next_step = "the node is running" if where.running() else "`gpufaird up`"
+        say(f"\nall is well: {next_step}" if ok else "\nmend what is marked, then run this again")
     raise typer.Exit(0 if ok else 1)

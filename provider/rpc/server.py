@@ -94,7 +94,7 @@ def _health_service(servicer: health.aio.HealthServicer) -> grpc.GenericRpcHandl
 def _bind(server: grpc.aio.Server, listen: str, identity: TlsIdentity) -> int:
     host, _, port = listen.rpartition(":")
     if not _is_ip(host.removeprefix("[").removesuffix("]")) or not port.isdigit() or int(port) > 65_535:
-        hint = "write an IP address and a port, such as 0.0.0.0:50551 or [::]:50551"
+        hint = "write an IP address and a port, such as 0.0.0.0:7700 or [::]:7700"
         raise LocalError(Fault.MALFORMED, f"cannot listen on {listen!r}", hint=hint)
     credentials = grpc.ssl_server_credentials([(identity.key_pem, tls.pem_of(identity.certificate))])
     try:

@@ -176,6 +176,9 @@ class DockerRuntime:
 
         `host` is the engine's socket (default: DOCKER_HOST, else the usual one). `LocalError` says what is missing.
         """
+        if not image:
+            hint = "script/image makes one; write what it prints into `image` in config.toml"
+            raise LocalError(Fault.UNKNOWN, "no worker image is named", hint=hint)
         if not PINNED.match(image):
             raise LocalError(
                 Fault.NOT_ALLOWED,

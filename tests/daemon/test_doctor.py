@@ -101,6 +101,7 @@ def test_init_with_nonsense_leaves_no_configuration(tmp_path: Path, words: tuple
     done = gpufaird("init", "--home", str(tmp_path / "n"), *words)
     assert isinstance(done.exception, LocalError), done.output
     assert not (tmp_path / "n" / "config.toml").exists()
+    assert done.exception.what.startswith(f"{words[0]} "), "the option is named, not a line of a file that is not there"
     # And the next try, without it, works with the same identity.
     assert gpufaird("init", "--home", str(tmp_path / "n"), "--json").exit_code == 0
 
@@ -111,6 +112,17 @@ def test_a_ledger_needs_no_price_and_no_model(tmp_path: Path) -> None:
     home = Home(tmp_path / "n")
     found = Place(home, config.load(home.config)).found()
     assert set(found) == {"port", "disk", "clock"}
+
+
+def test_the_help_shows_a_did_as_it_is_written() -> None:
+    assert "did:key:…@host:port" in gpufaird("init", "--help").output
+    assert gpufaird("--version").output.startswith("gpufaird ")
+
+
+def test_a_command_before_init_names_init(tmp_path: Path) -> None:
+    done = gpufaird("status", "--home", str(tmp_path))
+    assert isinstance(done.exception, LocalError)
+    assert "gpufaird init" in done.exception.hint
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------
@@ -134,6 +146,8 @@ def test_a_port_that_is_taken(place: Place) -> None:
 def test_its_own_node_does_not_count_as_a_taker(place: Place) -> None:
     with place.home.take():
         assert "the node is running" in place.found()["port"].found
+        assert "all is well: the node is running" in gpufaird("doctor", "--home", str(place.home.root)).output
+    assert "all is well: `gpufaird up`" in gpufaird("doctor", "--home", str(place.home.root)).output
     place.home.socket.touch()  # a crash left it: that says nothing
     assert "is free" in place.found()["port"].found
 

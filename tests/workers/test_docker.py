@@ -50,11 +50,17 @@ def test_the_image_is_known_by_its_digest(connected, hostile_image):
 
 
 @pytest.mark.parametrize(
-    "image", ["gpufair-base", "python:3.11", "latest", "", "sha256:abc", "x@sha256:" + "g" * 64, "--help"]
+    "image", ["gpufair-base", "python:3.11", "latest", "sha256:abc", "x@sha256:" + "g" * 64, "--help"]
 )
 def test_a_tag_is_never_accepted(image, docker_host):
     with pytest.raises(LocalError, match="named by its digest"):
         asyncio.run(DockerRuntime.connect(node=NODE, image=image, host=docker_host))
+
+
+def test_no_image_at_all_names_the_command_that_makes_one(docker_host):
+    with pytest.raises(LocalError, match="no worker image") as caught:
+        asyncio.run(DockerRuntime.connect(node=NODE, image="", host=docker_host))
+    assert "script/image" in caught.value.hint
 
 
 def test_an_image_that_is_not_there(docker_host):
