@@ -71,6 +71,7 @@ class Ledger:
         self._store = store
         self._queries = Queries(desk, store, auditors)
         self._serving_from_ms = desk.now_ms() + grace_ms
+        self._forgot_ms = desk.now_ms()
         self._posting = threading.Lock()
         self._open = store.open_leases()
 
@@ -127,6 +128,7 @@ class Ledger:
                 _prefetch(batch, prepared, self.did)
                 self._expire_due(batch, max(one.at_ms for one in prepared))
                 result = [self._one(batch, one) for one in prepared]
+                self._forget(batch, every_ms=limits.MINUTE)
             self._remember(batch)
         return result
 
@@ -136,7 +138,7 @@ class Ledger:
             now = self._desk.now_ms()
             with self._store.batch() as batch:
                 count = self._expire_due(batch, now)
-                batch.forget(now - limits.SKEW_MS)
+                self._forget(batch)
             self._remember(batch)
         return count
 
@@ -161,6 +163,13 @@ class Ledger:
         """Keep up with what was committed, for the cheap check of a capture's lease."""
         for hold in batch.changed_holds():
             (self._open.discard if hold.closed else self._open.add)(hold.lease)
+
+    def _forget(self, batch: Batch, *, every_ms: int = 0) -> None:
+        """Drop what was answered to dead orders that moved nothing; a ledger that is never idle does so as well."""
+        now = self._desk.now_ms()
+        if now >= self._forgot_ms + every_ms:
+            batch.forget(now - limits.SKEW_MS)
+            self._forgot_ms = now
 
     def _check_lease(self, lease: bytes) -> None:
         if lease not in self._open and self._store.hold(lease) is None:

@@ -159,6 +159,15 @@ def test_a_decline_is_forgotten_only_when_its_order_is_dead_of_age(funded):
     assert funded.balance("carol")[0] == 100
 
 
+def test_a_ledger_that_is_never_idle_forgets_declines_too(funded):
+    for _ in range(30):
+        funded.ledger.submit(funded.sign("carol", Pay, funded.bob.did, 5, "").envelope)
+        funded.clock.ms += MINUTE
+    with funded.store.database.read() as connection:
+        kept = connection.exec_driver_sql("SELECT count(*) FROM requests WHERE sequence IS NULL").scalar()
+    assert kept < 15
+
+
 def test_an_old_order_whose_decline_is_forgotten_between_the_checks_is_still_too_old(funded):
     order = funded.sign("carol", Pay, funded.bob.did, 5, "")
     funded.ledger.submit(order.envelope)
