@@ -9,18 +9,22 @@ import asyncio
 from itertools import chain, repeat
 
 from gpufair.client import budget, purchases
+from gpufair.client.arrivals import Place
 from gpufair.client.ledgers import Ledgers
 from gpufair.client.session import Session
 from gpufair.client.talk import Listen
 from gpufair.client.wallet import LeaseRow
 from gpufair.protocol.edge.channels import Peer
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.status import PeerUnreachable
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import Chunk, Envelope, Fetch, KeyReveal
 
 _POLL_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
 _SETTLE_S = 5.0
+REFETCH_S = 120.0
+"""How long a whole delivery may take to come again: bytes that trickle in are no reason to stay."""
 
 
 class Settling:
@@ -72,9 +76,17 @@ class Settling:
         """Ask the provider for a delivery again, key included. Raises PeerError, PeerUnreachable."""
         head = self._desk.head(peer.did, parent=session.lease)
         request = self._desk.sign(Fetch(head, session.lease, job, picture))
-        async for part in peer.market.fetch_delivery(request.envelope):
+        try:
+            async with asyncio.timeout(REFETCH_S):
+                await self._key(session, peer, request.envelope, (job, picture), listen)
+        except TimeoutError as error:
+            raise PeerUnreachable("the provider's answer has no end", hint="ask the ledger later") from error
+
+    @staticmethod
+    async def _key(session: Session, peer: Peer, request: Envelope, place: Place, listen: Listen) -> None:
+        async for part in peer.market.fetch_delivery(request):
             match part:
-                case KeyReveal() if (part.job, part.picture) == (job, picture):
+                case KeyReveal() if (part.job, part.picture) == place:
                     for event in session.on(part).events:
                         listen(event)
                 case Chunk() | Envelope():
