@@ -161,4 +161,3 @@ class Watch:
         said = voucher.unlocked + sum(x.amount for x in voucher.locks)
         kept = Promise.of(from_bytes(stored, Voucher).doc) if stored else payment.NOTHING
         insist(kept.unlocked + sum(x.amount for x in kept.locks) >= said, "a voucher goes out that is not on disk")
-

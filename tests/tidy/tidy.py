@@ -18,8 +18,7 @@ ROOMS = ("protocol", "provider", "client")
 LINES_MAX, LINES_EVER = 300, 400
 FUNCTION_LINES_MAX = 50
 
-LONG_FILES: dict[str, str] = {
-}
+LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
     "provider/cli/template.py::render": "one text: the configuration as its owner will read it",
 }
