@@ -63,12 +63,15 @@ async def _offers(stage: Stage, buyer: Buyer, model: str) -> Answer:
         for offer in shown:
             for line in offer_lines(offer):
                 stage.out.print(line)
-        stage.say("\nNext: gpufair run 'a fox on a green background'")
+        sold = models_on_sale(shown)
+        stage.say("\nNext: " + ("gpufair run 'a fox on a green background'" if sold else "gpufair peers add HOST:PORT"))
     else:
-        stage.say(f"{market.asked} nodes answered, and none knows of an offer.")
+        stage.say(f"{market.asked} node{'' if market.asked == 1 else 's'} answered, and none knows of an offer.")
         stage.say("Next: gpufair peers add HOST:PORT", style="dim")
     for trouble in market.troubles[:8]:
-        stage.say(f"left out: {trouble.source}: {trouble.what}", style="dim")
+        # What could not be reached names the address itself.
+        named = trouble.what if trouble.what.startswith(trouble.source) else f"{trouble.source}: {trouble.what}"
+        stage.say(f"left out: {named}", style="dim")
     troubles = [{"source": one.source, "what": one.what} for one in market.troubles]
     return answer("offers", asked=market.asked, offers=[offer_object(one) for one in shown], left_out=troubles)
 

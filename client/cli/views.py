@@ -97,11 +97,13 @@ def offer_lines(offer: Signed[Offer]) -> Iterator[Text]:
     facts = [hardware(doc), f"isolation {doc.isolation.name.lower()}", f"up to {megapixels(doc.limits.pixels)}"]
     facts += [f"{doc.queue_free} places free"] + ([doc.region] if doc.region else [])
     yield Text.assemble((identity.short(offer.issuer), "bold"), "  ", " · ".join(facts))
-    for model in doc.models:
-        if model.state is not ModelState.ABSENT:
-            price = f"{show(model.sheet.per_step_megapixel)} per step-megapixel, at least {show(model.sheet.minimum)}"
-            name = f"   {model.name} {model.digest.hex()[:8]}"
-            yield Text.assemble(f"{name:<24}", (f"{model.state.name.lower():<8}", "dim"), price)
+    on_sale = [model for model in doc.models if model.state is not ModelState.ABSENT]
+    for model in on_sale:
+        price = f"{show(model.sheet.per_step_megapixel)} per step-megapixel, at least {show(model.sheet.minimum)}"
+        name = f"   {model.name} {model.digest.hex()[:8]}"
+        yield Text.assemble(f"{name:<24}", (f"{model.state.name.lower():<8}", "dim"), price)
+    if not on_sale:
+        yield Text("   sells nothing just now", style="dim")
 
 
 def hardware(offer: Offer) -> str:

@@ -13,7 +13,7 @@ from gpufair.provider.cli.common import HomeOption, JsonOption, passphrase, say,
 from gpufair.provider.home import Home
 
 KEYS = "keys.backup"
-SECRET = "GPUFAIR_SECRET"  # noqa: S105 -- the name of a variable, not a secret
+SECRET = "GPUFAIR_BACKUP_SECRET"  # noqa: S105 -- the name of a variable, not a secret
 MIGRATIONS = {"ledger.db": "gpufair.provider.ledger:migrations", "jobs.db": "gpufair.provider.jobs:migrations"}
 
 Folder = Annotated[Path, typer.Argument(help="The folder of the copies.")]
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(target: Folder, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Copy ledger and job store as they are now (the node may run), and the keys under a secret ($GPUFAIR_SECRET)."""
+    """Copy ledger and job store as they are now (the node may run); with $GPUFAIR_BACKUP_SECRET set, the keys too."""
     from gpufair.protocol.edge import keys
     from gpufair.protocol.edge.sqlite import open_database
 

@@ -323,9 +323,12 @@ def test_a_paused_provider_is_out_of_the_market(market: Market) -> None:
     market.provider.call("pause")
     try:
         answer = buyer("run", "a fox", "--yes", "--json")
+        words = buyer("offers").out
     finally:
         market.provider.call("resume")
     refused(answer, 3, "nobody")
+    assert "sells nothing just now" in words
+    assert "Next: gpufair run" not in words, "it would fail"
     assert buyer.ok("balance")["ledgers"][0]["available"] == 5_000_000
 
 
