@@ -100,6 +100,7 @@ SALT_BYTES = 16
 
 # --- market ------------------------------------------------------------------------------------------------------
 JOBS_IN_FLIGHT_MAX = 16
+JOBS_PER_LEASE_MAX = 4096
 UNFUNDED_PER_DID_MAX = 2
 UNFUNDED_MAX = 64
 LEASES_MAX = 1024

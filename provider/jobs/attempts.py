@@ -132,6 +132,8 @@ class Attempts:
             reasons.append(Reason(ReasonCode.LEASE_CLOSED, detail=lease.state))
         if account.in_flight >= limits.JOBS_IN_FLIGHT_MAX:
             reasons.append(Reason(ReasonCode.JOBS_IN_FLIGHT, account.in_flight + 1, limits.JOBS_IN_FLIGHT_MAX, "jobs"))
+        if (jobs := len(account.attempts)) >= limits.JOBS_PER_LEASE_MAX:
+            reasons.append(Reason(ReasonCode.LIMIT, jobs + 1, limits.JOBS_PER_LEASE_MAX, "jobs of a lease"))
         if header.spec.model != account.bid.sheet.model:
             reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail="the lease is for another model"))
         if header.worker_image != account.bid.worker_image:

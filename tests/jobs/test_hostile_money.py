@@ -10,10 +10,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from office_world import World
 
+from gpufair.client.events import JobDeclined
 from gpufair.protocol import envelope, limits
 from gpufair.protocol.envelope import pre_authentication_encoding
 from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.messages import Captured, Closing, Envelope, HoldOrder, Opened, Outcome, Signature, Voucher
+from gpufair.protocol.messages import (
+    Captured,
+    Closing,
+    Envelope,
+    HoldOrder,
+    Opened,
+    Outcome,
+    ReasonCode,
+    Signature,
+    Voucher,
+)
 from gpufair.provider.jobs import office
 from gpufair.provider.jobs.leases import Leases, Policy
 from gpufair.provider.jobs.store import AttemptRow, LeaseRow, OutboxRow
@@ -132,3 +143,15 @@ def test_strangers_that_fund_all_at_once_get_no_more_than_their_common_share(agr
     assert d.leases.fund(hold) == []
     [answer] = d.collect()
     assert envelope.read(answer, Captured).doc.released == 5000, "and its money goes back at once"
+
+
+def test_a_lease_has_only_so_many_jobs_whatever_they_cost(deal, monkeypatch):
+    """Ordered and cancelled, a job costs nothing, and yet is read again whenever the lease is looked at."""
+    monkeypatch.setattr(limits, "JOBS_PER_LEASE_MAX", 2)
+    d = deal()
+    for _ in range(3):
+        d.order()
+        d.pump()
+    assert len(d.shop_db.rows("SELECT state FROM attempts")) == 2
+    [declined] = d.told(JobDeclined)
+    assert [reason.code for reason in declined.reasons] == [ReasonCode.LIMIT]
