@@ -24,7 +24,7 @@ def ensure() -> Path:
     if not (STAMP.exists() and STAMP.read_text() == key and PYTHON.exists()):
         _create()
         folder = wheels.host_wheels(PYTHON, build)
-        say("installing into .venv")
+        say("installing into .venv (a minute or two)")
         extras = ",".join(wheels.EXTRAS)
         found: list[str | Path] = ["--no-index", "--find-links", folder, "--constraint", folder / "constraints.txt"]
         pip: list[str | Path] = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
