@@ -144,7 +144,8 @@ async def open_runtime(config: Config, home: Home, did: str) -> Runtime:
 def worker_specs(config: Config, home: Home, hardware: Hardware) -> list[WorkerSpec]:
     """What each worker is granted: its share of cores and memory, and a GPU where the owner gives one."""
     work = config.workers
-    share = work.cpus or max(1.0, hardware.cpu_cores / work.concurrent_jobs)
+    # One core is the node's own: threads that wait for a busy core take several times as long as fewer would.
+    share = work.cpus or max(1.0, (hardware.cpu_cores - 1) / work.concurrent_jobs)
     content = home.models / "content"
     content.mkdir(parents=True, exist_ok=True)
     gpus: list[str | None] = [*work.gpus] or [None]
@@ -153,7 +154,7 @@ def worker_specs(config: Config, home: Home, hardware: Hardware) -> list[WorkerS
             models=content,
             memory_bytes=work.memory_mib * 1024 * 1024,
             cpu_milli=round(share * 1000),
-            threads=max(1, round(share)),
+            threads=max(1, int(share)),
             gpu=gpus[index % len(gpus)],
             variant=Variant.NULL if work.null else Variant.WORKER,
         )

@@ -71,7 +71,7 @@ def _init(stage: Stage, *, protect: bool) -> Answer:
 
 def _id(stage: Stage) -> Answer:
     from gpufair.client.cli.answers import answer
-    from gpufair.client.opening import is_protected, load_keys
+    from gpufair.client.keyring import is_protected, load_keys
 
     keys = load_keys(stage.home, stage.passphrase())
     stage.say(keys.did)
@@ -80,7 +80,7 @@ def _id(stage: Stage) -> Answer:
 
 def _backup(stage: Stage, file: Path) -> Answer:
     from gpufair.client.cli.answers import answer
-    from gpufair.client.opening import load_keys
+    from gpufair.client.keyring import load_keys
     from gpufair.protocol.edge import keys
 
     passphrase = stage.passphrase()

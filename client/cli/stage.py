@@ -75,7 +75,7 @@ class Stage:
 
     def passphrase(self) -> str | None:
         """The identity's passphrase if it has one: from GPUFAIR_PASSPHRASE, else asked for. Raises LocalError."""
-        from gpufair.client.opening import is_protected
+        from gpufair.client.keyring import is_protected
 
         if not is_protected(self.home):
             return None

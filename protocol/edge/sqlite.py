@@ -11,15 +11,11 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from gpufair.protocol.errors import Fault, LocalError
@@ -246,28 +242,28 @@ def _lengthen_log(database: Database) -> None:
             raw.execute(f"PRAGMA cache_size={pages}")
 
 
-def _config(migrations: str) -> Config:
-    config = Config()
-    config.set_main_option("script_location", migrations)
-    return config
-
-
 def _upgrade(database: Database, migrations: str, *, is_new: bool) -> None:
-    config = _config(migrations)
-    head = ScriptDirectory.from_config(config).get_current_head()
+    """Bring the schema up to date. Alembic is loaded only where there is something to do: that takes a while."""
+    head = newest(migrations)
     with database.read() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    if current == head:
-        return
+        if sa.inspect(connection).has_table("alembic_version"):
+            current = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            if current == head:
+                return
     if not is_new and database.path is not None:
         database.backup(database.path.with_name(f"{database.path.name}.before-{head}"))
-    try:
-        with database.write() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except CommandError as error:
-        hint = "install the newer gpufair that wrote it, or restore an older backup"
-        raise LocalError(Fault.INTERNAL, f"{database.name} has a schema unknown to this version", hint=hint) from error
+    from gpufair.protocol.edge import migrate
+
+    with database.write() as connection:
+        migrate.upgrade(connection, migrations, database.name)
+
+
+@cache
+def newest(migrations: str) -> str:
+    """The newest revision in a migrations folder: files there are named after their revisions, which sort in order."""
+    package, _, folder = migrations.partition(":")
+    names = [entry.name for entry in (files(package) / folder / "versions").iterdir() if entry.name.endswith(".py")]
+    return max(names).partition("_")[0]
 
 
 @cache

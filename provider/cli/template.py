@@ -50,7 +50,7 @@ docker_host = ""   # empty: DOCKER_HOST, else the usual socket
 gvisor = false   # run workers under gVisor (runsc must be known to the engine)
 concurrent_jobs = 1
 memory_mib = 4096   # for each worker
-cpus = 0.0   # cores for each worker; 0: an equal share of the machine
+cpus = 0.0   # cores for each worker; 0: an equal share of all but one
 gpus = {_list(choices.gpus)}   # UUIDs of the GPUs to sell (nvidia-smi -L); empty: the CPU
 
 [price]

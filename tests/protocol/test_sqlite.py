@@ -4,8 +4,10 @@ import sqlite3
 import threading
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
-from gpufair.protocol.edge.sqlite import open_database, restore
+from gpufair.protocol.edge.sqlite import newest, open_database, restore
 from gpufair.protocol.errors import Fault, LocalError
 
 MIGRATIONS = "gpufair.provider.ledger:migrations"
@@ -122,3 +124,11 @@ def test_a_folder_in_the_place_of_the_file_is_an_error_that_names_it(tmp_path):
     (tmp_path / "x.db").mkdir()
     with pytest.raises(LocalError, match=r"x\.db"):
         open_database(tmp_path / "x.db", MIGRATIONS)
+
+
+@pytest.mark.parametrize("room", ["provider.ledger", "provider.jobs", "provider.directory", "client"])
+def test_the_newest_revision_is_the_one_that_alembic_would_go_to(room: str) -> None:
+    migrations = f"gpufair.{room}:migrations"
+    config = Config()
+    config.set_main_option("script_location", migrations)
+    assert newest(migrations) == ScriptDirectory.from_config(config).get_current_head()
