@@ -217,7 +217,7 @@ class JobOffice:
 
     def busy(self) -> bool:
         """Whether any attempt runs or waits."""
-        return bool(self.runner.running or self.runner.waiting)
+        return not self.runner.idle
 
 
 def _for(lease: bytes, named: bytes, signed: dsse.Signed[dsse.D]) -> dsse.Signed[dsse.D]:

@@ -82,6 +82,11 @@ class Runner:
         """Attempts with a worker."""
         return len(self._running)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way, an attempt between the queue and its worker included."""
+        return not self._queue and not self._tasks
+
     def enqueue(self, attempt: bytes) -> None:
         """An attempt is ready: it starts now or waits its turn."""
         if attempt not in self._queue and attempt not in self._running:
