@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -83,7 +84,9 @@ class Worker:
             arrived = self.link.feed(data)
             self.early += cast("list[FromWorker]", arrived)
             self.link.consumed(len(arrived))
-            self.flush()
+            # A worker that was told to stop may be gone before our credit for its last frames arrives.
+            with contextlib.suppress(BrokenPipeError):
+                self.flush()
         return got
 
     def run(self, run: Run) -> list[FromWorker]:
