@@ -105,8 +105,6 @@ UNFUNDED_PER_DID_MAX = 2
 UNFUNDED_MAX = 64
 LEASES_MAX = 1024
 DIRECTORY_RECORDS_MAX = 100_000
-DIRECTORY_PER_DID_MAX = 4
-"""Documents of one kind that a directory keeps for one identity."""
 QUEUE_MAX = 64
 
 # --- worker protocol ---------------------------------------------------------------------------------------------
