@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.nodes import Node, gpufaird
-from gpufair.client import events as ev
-from gpufair.client import purchases
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import Home
-from gpufair.client.leases import Leases, Terms
+from gpufair.client.market.leases import Leases, Terms
+from gpufair.client.market.plan import Plan
+from gpufair.client.market.wish import Wish
 from gpufair.client.opening import open_buyer
-from gpufair.client.plan import Plan
-from gpufair.client.session import Session
-from gpufair.client.turn import Turn
-from gpufair.client.wallet import LeaseRow
-from gpufair.client.wish import Wish
+from gpufair.client.session import events as ev
+from gpufair.client.session.session import Session
+from gpufair.client.session.turn import Turn
+from gpufair.client.wallet import purchases
+from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol import limits, wire
 from gpufair.protocol.addresses import PeerAddress
 from gpufair.protocol.edge import calls, keys

@@ -11,27 +11,27 @@ from contextlib import suppress
 from itertools import chain, repeat
 from typing import TypeVar
 
-from gpufair.client import purchases
-from gpufair.client.choosing import Choices, choose
 from gpufair.client.config import Config
 from gpufair.client.endings import ended, later, said
-from gpufair.client.events import JobPlaced
 from gpufair.client.failures import (
     CheatedError,
     DeclinedError,
     FundsError,
     UnreachableError,
 )
-from gpufair.client.leases import Leases, Terms
 from gpufair.client.ledgers import Ledgers
-from gpufair.client.market import Market, gather
-from gpufair.client.plan import Funding, Plan, check_cap, check_price
-from gpufair.client.purchases import Purchase
-from gpufair.client.session import Session
-from gpufair.client.settling import Settling
-from gpufair.client.talk import Listen, Talk
-from gpufair.client.wallet import LeaseRow, PeerRow
-from gpufair.client.wish import Wish
+from gpufair.client.market.choosing import Choices, choose
+from gpufair.client.market.leases import Leases, Terms
+from gpufair.client.market.market import Market, gather
+from gpufair.client.market.plan import Funding, Plan, check_cap, check_price
+from gpufair.client.market.wish import Wish
+from gpufair.client.session.events import JobPlaced
+from gpufair.client.session.session import Session
+from gpufair.client.session.settling import Settling
+from gpufair.client.session.talk import Listen, Talk
+from gpufair.client.wallet import purchases
+from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.store import LeaseRow, PeerRow
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge.channels import Peer, Peers

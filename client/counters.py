@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from gpufair.client import budget
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import DAY_MS
-from gpufair.client.purchases import ledger_of
-from gpufair.client.wallet import LeaseRow
+from gpufair.client.wallet import budget
+from gpufair.client.wallet.purchases import ledger_of
+from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import FairError
 from gpufair.protocol.journal import Audit, Auditor

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, PurchaseError
-from gpufair.client.purchases import Purchase
+from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol.lifecycle import JobState
 from gpufair.protocol.messages import Reason
 from gpufair.protocol.units import show

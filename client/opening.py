@@ -9,7 +9,7 @@ from gpufair.client import config
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import Home
 from gpufair.client.keyring import load_keys
-from gpufair.client.wallet import open_wallet
+from gpufair.client.wallet.store import open_wallet
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.heads import Desk

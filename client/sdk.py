@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gpufair.client import purchases
 from gpufair.client.buyer import Buyer, ignore
-from gpufair.client.choosing import Choices
 from gpufair.client.config import Home, default_home
 from gpufair.client.failures import DeclinedError
+from gpufair.client.market.choosing import Choices
+from gpufair.client.market.plan import Plan
+from gpufair.client.market.wish import Wish
 from gpufair.client.opening import open_buyer
-from gpufair.client.plan import Plan
-from gpufair.client.purchases import Purchase
-from gpufair.client.talk import Listen
-from gpufair.client.verify import sealed_with
-from gpufair.client.wish import Wish
+from gpufair.client.pictures.verify import sealed_with
+from gpufair.client.session.talk import Listen
+from gpufair.client.wallet import purchases
+from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import Receipt, Scheduler
@@ -105,7 +105,7 @@ class Client:
         """Buy `count` pictures in one job.
 
         Options are those of `wish`. `approve` sees the plan, with its price, before anything is signed; if it
-        says no, DeclinedError is raised. `listen` gets every event (`gpufair.client.events`).
+        says no, DeclinedError is raised. `listen` gets every event (`gpufair.client.session.events`).
         """
         plan = await self.buyer.plan(wish(prompt, **options))
         if approve is not None and not approve(plan):

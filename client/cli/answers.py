@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpufair.client.choosing import Choice
-    from gpufair.client.plan import Plan
-    from gpufair.client.purchases import Purchase
-    from gpufair.client.verify import Verified
+    from gpufair.client.market.choosing import Choice
+    from gpufair.client.market.plan import Plan
+    from gpufair.client.pictures.verify import Verified
+    from gpufair.client.wallet.purchases import Purchase
     from gpufair.protocol.envelope import Signed
     from gpufair.protocol.messages import Offer, Reason, Spec
     from gpufair.protocol.pricing import Quote
@@ -97,8 +97,8 @@ def plan_object(plan: Plan) -> Object:
 def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> Object:
     """A job and what came of it. `files` are where its pictures were written, by index."""
     # Here, so that commands which never look into the wallet don't load its database library.
-    from gpufair.client import budget
-    from gpufair.client.purchases import provider_of
+    from gpufair.client.wallet import budget
+    from gpufair.client.wallet.purchases import provider_of
 
     job, lease, body = purchase.job, purchase.lease, purchase.body
     return {

@@ -54,7 +54,7 @@ def restore(
 def _init(stage: Stage, *, protect: bool) -> Answer:
     from gpufair.client import config
     from gpufair.client.cli.answers import answer
-    from gpufair.client.wallet import open_wallet
+    from gpufair.client.wallet.store import open_wallet
     from gpufair.protocol.edge import keys
 
     made = keys.create(stage.home.keys, passphrase=_new_passphrase(stage) if protect else None)

@@ -59,9 +59,9 @@ def cancel(job: Job, home: HomeDir = None, as_json: Json = False) -> None:
 
 
 async def _history(stage: Stage, buyer: Buyer, limit: int) -> Answer:
-    from gpufair.client import purchases
     from gpufair.client.cli.answers import answer, purchase_object
     from gpufair.client.cli.views import history_line
+    from gpufair.client.wallet import purchases
 
     found = purchases.history(buyer.store, limit)
     for one in found:
@@ -72,9 +72,9 @@ async def _history(stage: Stage, buyer: Buyer, limit: int) -> Answer:
 
 
 async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
-    from gpufair.client import purchases
     from gpufair.client.cli.answers import answer, purchase_object
     from gpufair.client.cli.views import purchase_lines
+    from gpufair.client.wallet import purchases
 
     found = purchases.find(buyer.store, job)
     stage.say(f"job {found.job.id.hex()}", style="bold")
@@ -86,12 +86,13 @@ async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
 
 
 async def _fetch(stage: Stage, buyer: Buyer, job: str, output: Path | None, *, force: bool, wait: int) -> Answer:
-    from gpufair.client import pictures, purchases
     from gpufair.client.cli.answers import answer, purchase_object
     from gpufair.client.cli.progress import Watch
     from gpufair.client.cli.views import cost_words
     from gpufair.client.endings import ended
     from gpufair.client.failures import PurchaseError
+    from gpufair.client.pictures import folder as pictures
+    from gpufair.client.wallet import purchases
 
     found = purchases.find(buyer.store, job)
     stage.job = found.job.id
@@ -114,9 +115,9 @@ async def _fetch(stage: Stage, buyer: Buyer, job: str, output: Path | None, *, f
 
 
 async def _cancel(stage: Stage, buyer: Buyer, job: str) -> Answer:
-    from gpufair.client import purchases
     from gpufair.client.cli.answers import answer, purchase_object
     from gpufair.client.cli.views import cost_words
+    from gpufair.client.wallet import purchases
 
     found = await buyer.cancel(purchases.find(buyer.store, job))
     stage.say(f"The job is {found.job.state}.")

@@ -11,7 +11,7 @@ from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
 
 if TYPE_CHECKING:
     from gpufair.client.buyer import Buyer
-    from gpufair.client.wish import Wish
+    from gpufair.client.market.wish import Wish
 
 
 def register(app: typer.Typer) -> None:
@@ -50,9 +50,9 @@ def quote(
 
 
 async def _offers(stage: Stage, buyer: Buyer, model: str) -> Answer:
-    from gpufair.client.choosing import models_on_sale, pick_model
     from gpufair.client.cli.answers import answer, offer_object
     from gpufair.client.cli.views import offer_lines
+    from gpufair.client.market.choosing import models_on_sale, pick_model
 
     market = await buyer.market()
     shown = market.offers
@@ -77,9 +77,9 @@ async def _offers(stage: Stage, buyer: Buyer, model: str) -> Answer:
 
 
 async def _quote(stage: Stage, buyer: Buyer, wish: Wish) -> Answer:
-    from gpufair.client.choosing import seller, summary
     from gpufair.client.cli.answers import answer, choice_object, reason_object
     from gpufair.client.cli.views import quote_table
+    from gpufair.client.market.choosing import seller, summary
     from gpufair.protocol.units import show
 
     choices = buyer.choose(await buyer.market(), wish)

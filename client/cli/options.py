@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from gpufair.client.wish import Wish
+    from gpufair.client.market.wish import Wish
 
 Steps = Annotated[int | None, typer.Option("--steps", "-s", help="Denoising steps. More: finer and dearer.")]
 Size = Annotated[str, typer.Option("--size", metavar="WxH", help="Pixels, such as 512x512.")]

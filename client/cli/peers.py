@@ -47,7 +47,7 @@ def remove(
 
 async def _add(stage: Stage, buyer: Buyer, text: str) -> Answer:
     from gpufair.client.cli.answers import answer
-    from gpufair.client.wallet import PeerRow
+    from gpufair.client.wallet.store import PeerRow
     from gpufair.protocol.addresses import PeerAddress
     from gpufair.protocol.errors import Fault, LocalError
 
@@ -94,7 +94,7 @@ async def _list(stage: Stage, buyer: Buyer) -> Answer:
 
 async def _remove(stage: Stage, buyer: Buyer, text: str) -> Answer:
     from gpufair.client.cli.answers import answer
-    from gpufair.client.wallet import PeerRow
+    from gpufair.client.wallet.store import PeerRow
     from gpufair.protocol.addresses import PeerAddress
     from gpufair.protocol.errors import Fault, LocalError
 

@@ -11,8 +11,8 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gpufair.client import events as ev
 from gpufair.client.cli.stage import Stage
+from gpufair.client.session import events as ev
 from gpufair.protocol.units import show
 
 

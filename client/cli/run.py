@@ -13,9 +13,9 @@ from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
 
 if TYPE_CHECKING:
     from gpufair.client.buyer import Buyer
-    from gpufair.client.plan import Plan
-    from gpufair.client.purchases import Purchase
-    from gpufair.client.wish import Wish
+    from gpufair.client.market.plan import Plan
+    from gpufair.client.market.wish import Wish
+    from gpufair.client.wallet.purchases import Purchase
 
 
 def register(app: typer.Typer) -> None:
@@ -58,8 +58,8 @@ def run(
 
 
 def _run(stage: Stage, wish: Wish, output: Path | None, *, yes: bool, force: bool) -> Answer:
-    from gpufair.client import pictures
     from gpufair.client.cli.answers import answer, plan_object, purchase_object
+    from gpufair.client.pictures import folder as pictures
 
     file = output or pictures.name_for(wish.prompt, Path())
     paths = pictures.targets(file, wish.count)
@@ -73,9 +73,10 @@ def _run(stage: Stage, wish: Wish, output: Path | None, *, yes: bool, force: boo
 async def _buy(
     stage: Stage, buyer: Buyer, wish: Wish, paths: list[Path], *, yes: bool, force: bool
 ) -> tuple[Plan, Purchase, dict[int, str]]:
-    from gpufair.client import pictures, purchases
     from gpufair.client.cli.progress import Watch
     from gpufair.client.failures import DeclinedError, PurchaseError
+    from gpufair.client.pictures import folder as pictures
+    from gpufair.client.wallet import purchases
 
     plan = await buyer.plan(wish)
     _say_plan(stage, plan)

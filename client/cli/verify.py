@@ -28,7 +28,7 @@ def verify(
 def _verify(stage: Stage, file: Path, provider: str) -> Answer:
     from gpufair.client.cli.answers import answer, verified_object
     from gpufair.client.cli.views import verified_lines
-    from gpufair.client.verify import verify as check
+    from gpufair.client.pictures.verify import verify as check
     from gpufair.protocol import limits
     from gpufair.protocol.errors import Fault, LocalError
 

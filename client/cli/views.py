@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from gpufair.client.choosing import seller
-from gpufair.client.plan import Plan
-from gpufair.client.purchases import Purchase
-from gpufair.client.verify import Verified
-from gpufair.client.wish import GUIDED_ABOVE_MILLI
+from gpufair.client.market.choosing import seller
+from gpufair.client.market.plan import Plan
+from gpufair.client.market.wish import GUIDED_ABOVE_MILLI
+from gpufair.client.pictures.verify import Verified
+from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol import identity
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import printable

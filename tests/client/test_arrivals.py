@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gpufair.client.arrivals import Arrivals
+from gpufair.client.session.arrivals import Arrivals
 from gpufair.protocol import envelope, limits
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import PeerError

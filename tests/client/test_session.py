@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gpufair.client import events as ev
-from gpufair.client.session import Session
+from gpufair.client.session import events as ev
+from gpufair.client.session.session import Session
 from gpufair.protocol import envelope
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.identity import KeySigner

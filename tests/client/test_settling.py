@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gpufair.client import settling
-from gpufair.client.settling import Settling
+from gpufair.client.session import settling
+from gpufair.client.session.settling import Settling
 from gpufair.protocol.edge.status import PeerUnreachable
 from gpufair.protocol.messages import Chunk
 

@@ -25,7 +25,7 @@ import pytest
 
 from gpufair.client.config import Home as ClientHome
 from gpufair.client.sdk import Client
-from gpufair.client.wallet import PeerRow
+from gpufair.client.wallet.store import PeerRow
 from gpufair.protocol.edge import keys
 from gpufair.provider.cli.operator import operator
 from gpufair.provider.cli.setup import init

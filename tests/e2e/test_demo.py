@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpufair.client.verify import verify
+from gpufair.client.pictures.verify import verify
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from gpufair.client.failures import PurchaseError
-from gpufair.client.purchases import Purchase
 from gpufair.client.sdk import Client, wish
+from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.provider.cli.operator import operator
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gpufair.client.events import JobAccepted, PictureOpened
 from gpufair.client.failures import JobFailedError, NoOfferError, PurchaseError
 from gpufair.client.sdk import wish
+from gpufair.client.session.events import JobAccepted, PictureOpened
 
 BUSY: dict[str, Any] = {"size": (64, 64), "steps": 100, "count": 16}
 """As much as the owner's limits allow: some seconds, so that there is time to interfere."""

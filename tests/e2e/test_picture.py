@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from gpufair.client.events import PictureOpened
 from gpufair.client.failures import NoOfferError, PurchaseError, VerificationError
+from gpufair.client.pictures.verify import verify
 from gpufair.client.sdk import Client, Picture, wish
-from gpufair.client.verify import verify
+from gpufair.client.session.events import PictureOpened
 from gpufair.protocol.lifecycle import LeaseState
 from gpufair.protocol.pricing import quote
 from gpufair.provider.cli.operator import operator

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from office_world import World
 
-from gpufair.client.events import JobDeclined
+from gpufair.client.session.events import JobDeclined
 from gpufair.protocol import envelope, limits
 from gpufair.protocol.envelope import pre_authentication_encoding
 from gpufair.protocol.errors import Fault, PeerError

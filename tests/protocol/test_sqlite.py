@@ -126,7 +126,7 @@ def test_a_folder_in_the_place_of_the_file_is_an_error_that_names_it(tmp_path):
         open_database(tmp_path / "x.db", MIGRATIONS)
 
 
-@pytest.mark.parametrize("room", ["provider.ledger", "provider.jobs", "provider.directory", "client"])
+@pytest.mark.parametrize("room", ["provider.ledger", "provider.jobs", "provider.directory", "client.wallet"])
 def test_the_newest_revision_is_the_one_that_alembic_would_go_to(room: str) -> None:
     migrations = f"gpufair.{room}:migrations"
     config = Config()

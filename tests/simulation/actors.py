@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from network import Call, CrashError, Sim, Stream
 from sqlalchemy import Connection
 
-from gpufair.client.wallet import MIGRATIONS as WALLET
+from gpufair.client.wallet.store import MIGRATIONS as WALLET
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits, matching, payment, sealing, trace, wire
 from gpufair.protocol.edge.rows import RowStore

@@ -7,11 +7,11 @@ from typing import Any
 from actors import CERTIFICATE, Actor
 from network import Call, Sim, Stream
 
-from gpufair.client import events as ev
-from gpufair.client import leases as buying
-from gpufair.client.session import Session
-from gpufair.client.turn import Turn
-from gpufair.client.wallet import TABLES, LeaseRow
+from gpufair.client.market import leases as buying
+from gpufair.client.session import events as ev
+from gpufair.client.session.session import Session
+from gpufair.client.session.turn import Turn
+from gpufair.client.wallet.store import TABLES, LeaseRow
 from gpufair.protocol import limits, wire
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import from_bytes

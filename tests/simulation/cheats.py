@@ -14,7 +14,7 @@ from actors import LedgerActor, ProviderActor, signer
 from buyer import ClientActor
 from network import Call, Stream
 
-from gpufair.client.turn import Turn
+from gpufair.client.session.turn import Turn
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits, payment, sealing
 from gpufair.protocol.envelope import Signed, from_bytes

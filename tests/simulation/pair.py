@@ -13,11 +13,11 @@ from actors import CERTIFICATE, PROFILE, SEALING, database, signer
 from network import NOW
 from world import IMAGE, MODEL, START_FUNDS, advert, spec
 
-from gpufair.client.leases import Leases as Buying
-from gpufair.client.leases import Terms
-from gpufair.client.session import Session
-from gpufair.client.turn import Turn
-from gpufair.client.wallet import TABLES as WALLET
+from gpufair.client.market.leases import Leases as Buying
+from gpufair.client.market.leases import Terms
+from gpufair.client.session.session import Session
+from gpufair.client.session.turn import Turn
+from gpufair.client.wallet.store import TABLES as WALLET
 from gpufair.protocol import envelope, sealing, trace, wire
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.heads import Desk

@@ -23,8 +23,8 @@ from invariants import BrokenError, insist
 from network import Weather
 from world import World, play, scenario, smooth, spec
 
-from gpufair.client import account as buying
-from gpufair.client.purse import Purse
+from gpufair.client.session.purse import Purse
+from gpufair.client.wallet import account as buying
 from gpufair.protocol import envelope, payment, sealing
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.messages import Receipt

@@ -28,7 +28,7 @@ from buyer import ClientActor
 from invariants import BrokenError, Watch, insist
 from network import NOW, Sim, Weather, line
 
-from gpufair.client.leases import Terms
+from gpufair.client.market.leases import Terms
 from gpufair.protocol import envelope, limits
 from gpufair.protocol import journal as journals
 from gpufair.protocol.envelope import Signed, from_bytes

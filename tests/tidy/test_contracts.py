@@ -35,6 +35,12 @@ PLANTS = {
         "gpufair.provider.directory.planted -> gpufair.provider.models.planted",
         "gpufair.provider.inference.planted -> gpufair.provider.hardware.planted",
     ),
+    "buying": (
+        "gpufair.client.session.planted -> gpufair.client.market.planted",
+        "gpufair.client.market.planted -> gpufair.client.session.planted",
+        "gpufair.client.wallet.planted -> gpufair.client.session.planted",
+        "gpufair.client.pictures.planted -> gpufair.client.buyer",
+    ),
     "ledger-by-wire": (
         "gpufair.provider.sales.planted -> gpufair.provider.ledger.planted",
         "gpufair.provider.jobs.planted -> gpufair.provider.ledger.planted",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gpufair.client.market import Market
+from gpufair.client.market.market import Market
 from gpufair.protocol.edge import tls
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from gpufair.client.choosing import choose, models_on_sale, pick_model, summary
 from gpufair.client.config import Config
 from gpufair.client.failures import FundsError, NoOfferError
-from gpufair.client.plan import check_price
-from gpufair.client.wish import Wish
+from gpufair.client.market.choosing import choose, models_on_sale, pick_model, summary
+from gpufair.client.market.plan import check_price
+from gpufair.client.market.wish import Wish
 from gpufair.protocol.errors import LocalError
 from gpufair.protocol.messages import ModelState, Precision, ReasonCode
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gpufair.client.market import Market, gather
-from gpufair.client.wallet import open_wallet
+from gpufair.client.market.market import Market, gather
+from gpufair.client.wallet.store import open_wallet
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge import tls

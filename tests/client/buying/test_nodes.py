@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from gpufair.client import events as ev
-from gpufair.client import talk
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import Config
 from gpufair.client.failures import CheatedError, DeclinedError, FundsError, JobFailedError, UnreachableError
-from gpufair.client.wallet import PeerRow, open_wallet
-from gpufair.client.wish import Wish
+from gpufair.client.market.wish import Wish
+from gpufair.client.session import events as ev
+from gpufair.client.session import talk
+from gpufair.client.wallet.store import PeerRow, open_wallet
 from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.channels import Peers
@@ -180,7 +180,7 @@ def test_a_withheld_key_is_found_at_the_ledger(world: Any, monkeypatch: pytest.M
         with pytest.raises(JobFailedError, match="not revealed") as caught:
             await w.buy()
         assert "gpufair fetch" in caught.value.hint
-        from gpufair.client import purchases
+        from gpufair.client.wallet import purchases
 
         stuck = purchases.find(w.buyer.store, caught.value.job.hex())
         assert not stuck.opened
@@ -233,7 +233,7 @@ def test_a_lease_closed_in_the_middle_is_told_with_what_is_here(world: Any) -> N
         w.on_send(enough)
         with pytest.raises((JobFailedError, DeclinedError)) as caught:
             await w.buy(count=16, steps=60)
-        from gpufair.client import purchases
+        from gpufair.client.wallet import purchases
 
         job = purchases.find(w.buyer.store, caught.value.job.hex())
         assert job.is_settled

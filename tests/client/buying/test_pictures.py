@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from gpufair.client import budget, pictures
 from gpufair.client.config import Config
 from gpufair.client.failures import FundsError
 from gpufair.client.ledgers import seller_runs_it
-from gpufair.client.plan import check_cap
-from gpufair.client.wallet import LeaseRow, open_wallet
+from gpufair.client.market.plan import check_cap
+from gpufair.client.pictures import folder as pictures
+from gpufair.client.wallet import budget
+from gpufair.client.wallet.store import LeaseRow, open_wallet
 from gpufair.protocol.errors import LocalError
 from gpufair.protocol.messages import LedgerRef
 

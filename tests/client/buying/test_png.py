@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufair.client import png
+from gpufair.client.pictures import png
 from gpufair.protocol.errors import Fault, PeerError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gpufair.client.failures import VerificationError
-from gpufair.client.verify import sealed_with, verify
-from gpufair.client.wish import Wish
+from gpufair.client.market.wish import Wish
+from gpufair.client.pictures.verify import sealed_with, verify
 from gpufair.protocol import limits
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.fields import BROADCAST

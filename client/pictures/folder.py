@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from gpufair.client.purchases import Purchase
-from gpufair.client.verify import sealed_with
+from gpufair.client.pictures.verify import sealed_with
+from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol.errors import Fault, LocalError
 
 _WORDS = re.compile(r"[^a-z0-9]+")

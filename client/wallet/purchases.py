@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpufair.client import budget
-from gpufair.client.account import Account
-from gpufair.client.wallet import DeliveryRow, JobRow, LeaseRow
+from gpufair.client.wallet import budget
+from gpufair.client.wallet.account import Account
+from gpufair.client.wallet.store import DeliveryRow, JobRow, LeaseRow
 from gpufair.protocol import wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import from_bytes

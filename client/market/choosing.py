@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gpufair.client.failures import NoOfferError
-from gpufair.client.market import Market
-from gpufair.client.wish import Wish
+from gpufair.client.market.market import Market
+from gpufair.client.market.wish import Wish
 from gpufair.protocol import identity, matching
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.matching import Candidate

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gpufair.client.wallet import SequenceRow
+from gpufair.client.wallet.store import SequenceRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import PeerAddress

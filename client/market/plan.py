@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gpufair.client import budget
-from gpufair.client.choosing import Choice, Choices, seller
 from gpufair.client.config import DAY_MS, Config
 from gpufair.client.failures import FundsError, NoOfferError, PurchaseError, UnreachableError
 from gpufair.client.ledgers import Ledgers, seller_runs_it
-from gpufair.client.wish import Wish
+from gpufair.client.market.choosing import Choice, Choices, seller
+from gpufair.client.market.wish import Wish
+from gpufair.client.wallet import budget
 from gpufair.protocol import identity
 from gpufair.protocol.edge.channels import Peer
 from gpufair.protocol.edge.rows import RowStore

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from gpufair.client import events as ev
-from gpufair.client.account import Account
-from gpufair.client.purse import Purse
-from gpufair.client.turn import Turn
-from gpufair.client.wallet import DeliveryKey, JobRow, LeaseRow
+from gpufair.client.session import events as ev
+from gpufair.client.session.purse import Purse
+from gpufair.client.session.turn import Turn
+from gpufair.client.wallet.account import Account
+from gpufair.client.wallet.store import DeliveryKey, JobRow, LeaseRow
 from gpufair.protocol import payment
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import Signed

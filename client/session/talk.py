@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from gpufair.client.events import ConnectionLost, Event, LeaseClosing, PreviewSeen, StepDone
-from gpufair.client.session import Session
-from gpufair.client.turn import Turn
+from gpufair.client.session.events import ConnectionLost, Event, LeaseClosing, PreviewSeen, StepDone
+from gpufair.client.session.session import Session
+from gpufair.client.session.turn import Turn
 from gpufair.protocol import limits
 from gpufair.protocol.edge.channels import Peer
 from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpufair.client.wallet import DeliveryKey, JobRow, LeaseRow
+from gpufair.client.wallet.store import DeliveryKey, JobRow, LeaseRow
 from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes

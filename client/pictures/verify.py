@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from gpufair.client import png
 from gpufair.client.failures import VerificationError
+from gpufair.client.pictures import png
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import wire
 from gpufair.protocol.envelope import Signed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gpufair.client.events import Event
+from gpufair.client.session.events import Event
 from gpufair.protocol.messages import Up
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, MetaData, Table
 from gpufair.protocol.edge.rows import Fault, RowStore, no_fault
 from gpufair.protocol.edge.sqlite import Database, open_database
 
-MIGRATIONS = "gpufair.client:migrations"
+MIGRATIONS = "gpufair.client.wallet:migrations"
 METADATA = MetaData()
 
 

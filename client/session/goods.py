@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpufair.client import events as ev
-from gpufair.client.arrivals import Arrivals, Place
-from gpufair.client.checks import faults
-from gpufair.client.purse import Purse
-from gpufair.client.turn import Turn
-from gpufair.client.wallet import DeliveryKey, DeliveryRow, JobRow
+from gpufair.client.session import events as ev
+from gpufair.client.session.arrivals import Arrivals, Place
+from gpufair.client.session.checks import faults
+from gpufair.client.session.purse import Purse
+from gpufair.client.session.turn import Turn
+from gpufair.client.wallet.store import DeliveryKey, DeliveryRow, JobRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import Rows, RowStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gpufair.client.wallet import LeaseRow
+from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import RowStore

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from itertools import chain, repeat
 
-from gpufair.client import budget, purchases
-from gpufair.client.arrivals import Place
 from gpufair.client.ledgers import Ledgers
-from gpufair.client.session import Session
-from gpufair.client.talk import Listen
-from gpufair.client.wallet import LeaseRow
+from gpufair.client.session.arrivals import Place
+from gpufair.client.session.session import Session
+from gpufair.client.session.talk import Listen
+from gpufair.client.wallet import budget, purchases
+from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol.edge.channels import Peer
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.status import PeerUnreachable

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpufair.client import events as ev
-from gpufair.client.account import Account
-from gpufair.client.checks import opened_faults
-from gpufair.client.turn import Turn
-from gpufair.client.wallet import DeliveryKey, DeliveryRow, JobRow, LeaseRow
+from gpufair.client.session import events as ev
+from gpufair.client.session.checks import opened_faults
+from gpufair.client.session.turn import Turn
+from gpufair.client.wallet.account import Account
+from gpufair.client.wallet.store import DeliveryKey, DeliveryRow, JobRow, LeaseRow
 from gpufair.protocol import limits, payment, sealing
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gpufair.client.account import Account
-from gpufair.client.wallet import LeaseRow
+from gpufair.client.wallet.account import Account
+from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.lifecycle import LeaseState
 

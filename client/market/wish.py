@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpufair.client.presets import preset
+from gpufair.client.market.presets import preset
 from gpufair.protocol import limits
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import JobBody, ModelOffer, Precision, Scheduler, Spec, Task

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from gpufair.client import events as ev
-from gpufair.client import settlement
-from gpufair.client.account import Account
-from gpufair.client.goods import Goods
-from gpufair.client.purse import Purse
-from gpufair.client.turn import Turn
-from gpufair.client.wallet import DeliveryKey, JobRow
+from gpufair.client.session import events as ev
+from gpufair.client.session import settlement
+from gpufair.client.session.goods import Goods
+from gpufair.client.session.purse import Purse
+from gpufair.client.session.turn import Turn
+from gpufair.client.wallet.account import Account
+from gpufair.client.wallet.store import DeliveryKey, JobRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import sealing, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
