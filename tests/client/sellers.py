@@ -1,13 +1,9 @@
-"""Sellers who sign for real, a clock that stands where it is put, and a small PNG."""
+"""Sellers who sign for real, and a clock that stands where it is put."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import pytest
 
 from gpufair.client.market.market import Market
 from gpufair.protocol.edge import tls
@@ -88,38 +84,3 @@ class Seller:
 
 def market_of(*offers: tuple[Signed[NodeRecord], Signed[Offer]]) -> Market:
     return Market([offer for _, offer in offers], {record.issuer: record for record, _ in offers}, [], 1)
-
-
-@pytest.fixture
-def a_model() -> Any:
-    return model
-
-
-@pytest.fixture
-def a_seller() -> Any:
-    return Seller
-
-
-@pytest.fixture
-def a_market() -> Any:
-    def make(*rates: int, **fields: Any) -> Market:
-        pairs = []
-        for number, rate in enumerate(rates, 1):
-            seller = Seller(number)
-            record = seller.record()
-            pairs.append((record, seller.offer(record, model(rate=rate), **fields)))
-        return market_of(*pairs)
-
-    return make
-
-
-@pytest.fixture
-def a_png() -> bytes:
-    """Two by two pixels of grey, with chunks that a viewer would read."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(b"\0\x40\x80\0\xc0\xff")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")

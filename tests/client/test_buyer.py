@@ -3,130 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from whole_nodes import PRICE, START, World
 
-from gpufair.client.buyer import Buyer
-from gpufair.client.config import Config
 from gpufair.client.failures import CheatedError, DeclinedError, FundsError, JobFailedError, UnreachableError
 from gpufair.client.market.wish import Wish
 from gpufair.client.session import events as ev
 from gpufair.client.session import talk
-from gpufair.client.wallet.store import PeerRow, open_wallet
-from gpufair.protocol.addresses import Endpoint
-from gpufair.protocol.edge import keys
-from gpufair.protocol.edge.channels import Peers
-from gpufair.protocol.edge.system import SystemClock, SystemRandom
-from gpufair.protocol.heads import Desk
-from gpufair.protocol.identity import KeySigner
-from gpufair.protocol.messages import Chunk, Closing, Delivery, Down, Issue, KeyReveal, Progress, ReasonCode
-from gpufair.provider import config as settings
-from gpufair.provider.daemon import Node
-from gpufair.provider.home import Home
-from gpufair.provider.models.store import ModelStore
-
-PRICE = 11
-START = 1_000_000
-MODEL = Path(settings.__file__).parent / "models" / "demo"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class World:
-    ledger: Node
-    provider: Node
-    buyer: Buyer
-    heard: list[ev.Event]
-
-    async def balance(self) -> int:
-        peer = await self.buyer.peers.meet(f"127.0.0.1:{self.ledger.port}")
-        held = (await self.buyer.ledgers.balance(peer)).doc
-        return held.available + held.held
-
-    async def buy(self, **options: Any) -> Any:
-        plan = await self.buyer.plan(Wish("a fox", **options))
-        return await self.buyer.buy(plan, self.heard.append)
-
-    def on_send(self, change: Callable[[Down], Down | None]) -> None:
-        """What the provider sends passes through `change`; None is not sent."""
-        assert self.provider.seller is not None
-        streams = self.provider.seller.jobs.streams
-        honest = streams.send
-
-        def send(lease: bytes, message: Down) -> None:
-            changed = change(message)
-            if changed is not None:
-                honest(lease, changed)
-
-        streams.send = send  # type: ignore[method-assign]
-
-    def close_leases(self) -> None:
-        assert self.provider.seller is not None
-        jobs = self.provider.seller.jobs
-        jobs.perform(jobs.leases.close_all("enough"))
-
-
-def node(folder: Path, **sections: Any) -> Node:
-    made = keys.create(folder / "keys")
-    sections["node"] = replace(sections["node"], listen=f"127.0.0.1:{free_port()}")
-    config = replace(settings.Config(), **sections)
-    return Node(Home(folder), config, made)
-
-
-@asynccontextmanager
-async def a_world(folder: Path) -> AsyncIterator[World]:
-    ledger = node(folder / "ledger", node=settings.NodeConfig(roles=("ledger", "directory")))
-    await ledger.start()
-    address = f"{ledger.keys.did}@127.0.0.1:{ledger.port}"
-    provider = node(
-        folder / "provider", node=settings.NodeConfig(peers=(address,)),
-        workers=settings.WorkersConfig(runtime="process", null=True),
-        price=settings.PriceConfig(per_step_megapixel=60, per_decoded_megapixel=60, minimum=10),
-        ledger=settings.LedgerConfig(accepted=(address,)),
-    )  # fmt: skip
-    ModelStore(provider.home.models).add(MODEL, name="demo")
-    await provider.start()
-    desk = Desk(KeySigner.from_seed(b"B" * 32), SystemClock(), SystemRandom())
-    store = open_wallet(None)
-    try:
-        async with Peers(desk.clock) as peers:
-            buyer = Buyer(desk, store, peers, Config(deadline=30))
-            where = f"127.0.0.1:{provider.port}"
-            with store.begin() as rows:
-                rows.insert(PeerRow(str(Endpoint.parse(where)), provider.keys.did, 1))
-            bank = await peers.meet(address)
-            issue = Issue(ledger.desk.head(ledger.keys.did), desk.did, START, "cash")
-            await bank.ledger.issue(ledger.desk.sign(issue).envelope)
-            yield World(ledger, provider, buyer, [])
-    finally:
-        await provider.stop()
-        await ledger.stop()
-        store.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Any:
-    """Run a story in a world of its own."""
-
-    def run(story: Callable[[World], Any]) -> None:
-        async def body() -> None:
-            async with asyncio.timeout(50), a_world(tmp_path) as made:
-                await story(made)
-
-        asyncio.run(body())
-
-    return run
+from gpufair.protocol.messages import Chunk, Closing, Delivery, Down, KeyReveal, Progress, ReasonCode
 
 
 def test_an_honest_picture_is_paid_once_and_settled(world: Any) -> None:
