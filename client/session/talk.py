@@ -6,6 +6,7 @@ The session decides; this carries. An event reaches the listener after its answe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from gpufair.client.session.events import ConnectionLost, Event, LeaseClosing, PreviewSeen, StepDone
@@ -39,6 +40,9 @@ class Talk:
         self._connect = connect
         self._listen = listen
         self._closing = False
+        self._stream: ExecuteStream | None = None
+        """The stream that is open for orders."""
+        self._again: list[Up] = []
         self._changed = True
         """Whether the wallet may say something new since `over` was last asked: a step is no reason to look."""
 
@@ -50,6 +54,7 @@ class Talk:
         `say` is said on each new stream until it ends well. Raises PeerUnreachable for an impostor, or after a minute
         without any answer. Raises PeerError if the provider breaks the protocol or refuses for good.
         """
+        self._again += say
         failures, now = 0, asyncio.get_running_loop().time
         met = now()
         while True:
@@ -58,7 +63,7 @@ class Talk:
                 async with peer.market.execute() as stream:
                     await self._open(stream, peer)
                     failures, met = 0, now()
-                    ended = await self._converse(stream, over, waits_for_key, say)
+                    ended = await self._converse(stream, over, waits_for_key)
                     if ended is not None:
                         return ended
                     met, why = now(), "the provider ended the stream"
@@ -76,6 +81,19 @@ class Talk:
             await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
             failures += 1
 
+    async def order(self, ups: Sequence[Up], *, again: bool = False) -> None:
+        """Say something new while `until` goes on.
+
+        Without a stream, or with one that breaks, it is lost: a job is ordered from the wallet on the next one anyhow;
+        what the wallet doesn't know is said there too with `again`.
+        """
+        if again:
+            self._again += ups
+        if self._stream is not None:
+            with contextlib.suppress(PeerUnreachable, RemoteRefusal):  # whoever reads the stream hears of it too
+                for up in ups:
+                    await self._stream.send(up)
+
     async def _open(self, stream: ExecuteStream, peer: Peer) -> None:
         async with asyncio.timeout(limits.STREAM_OPEN_MS / 1000):
             challenge = await stream.receive()
@@ -89,11 +107,11 @@ class Talk:
         stream: ExecuteStream,
         over: Callable[[], bool],
         waits_for_key: Callable[[], bool],
-        say: Sequence[Up],
     ) -> bool | None:
         """One stream: True when it is over, False when only the ledger can tell more, None when the stream ended."""
+        self._stream = stream  # first: a job that is placed from now on is not in what `resume` says
         await self._carry(stream, self._session.resume())
-        await self._carry(stream, Turn(list(say)))
+        await self._carry(stream, Turn(list(self._again)))
         self._changed, patience = True, None
         while not (self._changed and over()):
             if self._changed:
