@@ -6,7 +6,6 @@ and rounded up there, so every delivery of a job costs the same and the deliveri
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -85,12 +84,13 @@ def quote(spec: Spec, sheet: PriceSheet, *, first: bool) -> Quote:
     return Quote(shown, Credits(cold + top_up), increment, count)
 
 
-def is_first(sheet: PriceSheet, upfronts: Iterable[int]) -> bool:
+def is_first(sheet: PriceSheet, jobs: int, dearest_upfront: int) -> bool:
     """Whether the next job of a lease is charged the cold load: no job so far has been, or it got it back.
 
-    `upfronts` are the up-front lines of the lease's jobs so far, less what was credited back (both are signed facts).
+    `jobs` is how many the lease has had, `dearest_upfront` the highest of their up-front lines, less what was credited
+    back (both are signed facts).
     """
-    return not any(paid >= sheet.per_cold_load for paid in upfronts)
+    return jobs == 0 or dearest_upfront < sheet.per_cold_load
 
 
 def frozen_sheet(model: ModelOffer) -> PriceSheet:

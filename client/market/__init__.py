@@ -1,1 +1,1 @@
-"""Who sells what, what it costs, and the lease on it. Rule: nothing here pays; an offer that is not used keeps its reason."""
+"""Who sells what, what it costs, and the lease on it. Rule: nothing here pays; an unused offer keeps its reason."""

@@ -1,1 +1,1 @@
-"""Pictures on disk and the receipts inside them. Rule: what a picture says of itself is checked before it is believed."""
+"""Pictures on disk and the receipts inside them. Rule: what a picture says of itself is checked, then believed."""

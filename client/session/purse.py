@@ -55,7 +55,7 @@ class Purse:
     def pay_upfront(self, rows: Rows, job: JobRow) -> Turn:
         """Pay a job's up-front lines, unlocked, and send its body; wait if the window has no room for them now (5)."""
         account = self.account(rows)
-        if not account.is_paying or not account.may_prepay(job):
+        if not account.is_paying or not account.may_prepay(job.id, job.upfront):
             return Turn()
         wanted = account.with_upfront()
         turn = self.sign(rows, account, wanted) if wanted.unlocked > account.promise.unlocked else Turn()

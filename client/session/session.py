@@ -50,6 +50,7 @@ from gpufair.protocol.messages import (
 )
 from gpufair.protocol.pricing import quote
 
+_GOING = tuple(state for state in JobState if not JOB.is_terminal(state))
 _ENDS = {Outcome.CANCELLED: JobEvent.CANCEL, Outcome.EXPIRED: JobEvent.EXPIRE}
 
 
@@ -78,12 +79,11 @@ class Session:
             lease = self._purse.row(rows)
             if lease.state == LeaseState.FUNDED:
                 rows.save(replace(lease, state=LEASE.after(LeaseState.FUNDED, LeaseEvent.OPEN)))
-            jobs = self._purse.account(rows).jobs
+            going = rows.all(JobRow, order="created_ms", lease=lease.id, state=_GOING)
         turn = Turn()
         if lease.voucher:
             turn.ups.append(Order(from_bytes(lease.voucher, Voucher).envelope))
         # The provider answers each with what we may have missed; to its acceptance we answer with the body.
-        going = [job for job in jobs if not JOB.is_terminal(JobState(job.state))]
         turn.ups += [Order(from_bytes(job.header, JobHeader).envelope) for job in going]
         return turn
 

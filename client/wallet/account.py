@@ -1,17 +1,22 @@
-"""What we owe under one lease. Rule: the next voucher follows from the rows alone."""
+"""What we owe under one lease. Rule: the next voucher follows from the rows alone.
+
+Jobs that are paid, and their pictures, only grow in number: the database adds them up. All else is read row by row.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpufair.client.wallet.store import DeliveryKey, JobRow, LeaseRow
+from gpufair.client.wallet.store import DeliveryKey, JobDue, LeaseRow
 from gpufair.protocol import limits, payment
-from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.edge.rows import Rows, Summary
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
 from gpufair.protocol.messages import Bid, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
 from gpufair.protocol.pricing import is_first
+
+UNPAID = tuple(state for state in JobState if state is not JobState.PAID)
 
 
 @dataclass(frozen=True)
@@ -20,23 +25,38 @@ class Account:
 
     lease: LeaseRow
     bid: Bid
-    jobs: tuple[JobRow, ...]
+    jobs: tuple[JobDue, ...]
+    """Every job that is not paid, whatever became of it, in the order of their making."""
+    paid: Summary
+    """The up-front lines of those that are."""
     deliveries: tuple[DeliveryKey, ...]
+    """What came for those jobs, and what the newest voucher locks, by picture."""
+    locked: int
+    """The deliveries that we signed for, their keys here or not."""
 
     @classmethod
     def load(cls, rows: Rows, lease: LeaseRow) -> Account:
         """Read the account of a lease."""
+        jobs = tuple(rows.all(JobDue, order="created_ms", lease=lease.id, state=UNPAID))
+        found: list[DeliveryKey] = []
+        if jobs:
+            found = rows.all(DeliveryKey, lease=lease.id, job={job.id for job in jobs})
+        if locks := {lock.hashlock for lock in _signed(lease).locks}:
+            known = {delivery.hashlock for delivery in found}
+            found += rows.all(DeliveryKey, lease=lease.id, hashlock=locks - known)
         return cls(
             lease,
             from_bytes(lease.envelope, Bid).doc,
-            tuple(rows.all(JobRow, order="created_ms", lease=lease.id)),
-            tuple(rows.all(DeliveryKey, order="picture", lease=lease.id)),
+            jobs,
+            rows.summary(JobDue, "upfront", lease=lease.id, state=JobState.PAID),
+            tuple(sorted(found, key=lambda delivery: delivery.picture)),
+            rows.summary(DeliveryKey, "amount", lease=lease.id, locked=True).total,
         )
 
     @property
     def signed(self) -> Promise:
         """The newest promise that we signed."""
-        return Promise.of(from_bytes(self.lease.voucher, Voucher).doc) if self.lease.voucher else NOTHING
+        return _signed(self.lease)
 
     @property
     def promise(self) -> Promise:
@@ -51,7 +71,7 @@ class Account:
     @property
     def upfront(self) -> int:
         """The up-front lines of accepted jobs, less what came back."""
-        return sum(job.upfront for job in self.jobs if job.acceptance)
+        return self.paid.total + sum(job.upfront for job in self.jobs)
 
     @property
     def is_paying(self) -> bool:
@@ -61,7 +81,7 @@ class Account:
     @property
     def paid_for(self) -> int:
         """The deliveries whose keys we have."""
-        return sum(d.amount for d in self.deliveries if d.locked and d.key)
+        return self.locked - sum(d.amount for d in self.deliveries if d.locked and not d.key)
 
     @property
     def spent(self) -> int:
@@ -72,30 +92,35 @@ class Account:
     @property
     def committed(self) -> int:
         """What the lease's jobs can still cost in all, paid or not."""
-        made: dict[bytes, int] = {}
+        unpaid = {job.id for job in self.jobs}
+        made = {job.id: 0 for job in self.jobs}
         for delivery in self.deliveries:
-            made[delivery.job] = made.get(delivery.job, 0) + delivery.amount
+            if delivery.job in unpaid:
+                made[delivery.job] += delivery.amount
+        locked = sum(d.amount for d in self.deliveries if d.job in unpaid and d.locked)
         over = {job.id for job in self.jobs if JOB.is_terminal(JobState(job.state))}
-        return sum(j.upfront + (made.get(j.id, 0) if j.id in over else j.increment * j.count) for j in self.jobs)
+        planned = sum(made[job.id] if job.id in over else job.increment * job.count for job in self.jobs)
+        return self.upfront + self.locked - locked + planned
 
     def first(self) -> bool:
         """Whether the next job is charged the cold load."""
-        return is_first(self.bid.sheet, (job.upfront for job in self.jobs if job.acceptance))
+        accepted = [job.upfront for job in self.jobs if job.acceptance]
+        return is_first(self.bid.sheet, self.paid.count + len(accepted), max((self.paid.highest, *accepted)))
 
     def with_upfront(self) -> Promise:
         """The promise that pays every accepted job's up-front lines; credits of failed jobs count first (rule 5)."""
         promise = self.promise
         return Promise(max(promise.unlocked, self.upfront + self.paid_for), promise.locks)
 
-    def may_prepay(self, job: JobRow) -> bool:
+    def may_prepay(self, job: bytes, upfront: int) -> bool:
         """Whether its up-front lines stay within the window, with those of every other job that brought nothing (3).
 
         A job that ended without a picture and without its credit still counts: else each one that "expires" would cost
         us its lines again.
         """
-        started = {d.job for d in self.deliveries} | {job.id}
+        started = {d.job for d in self.deliveries} | {job}
         others = sum(j.upfront for j in self.jobs if j.acceptance and j.id not in started)
-        return payment.may_prepay(others, job.upfront, window=self.lease.window)
+        return payment.may_prepay(others, upfront, window=self.lease.window)
 
     def may_lock(self, promise: Promise, delivery: DeliveryKey) -> bool:
         """Whether its lock, added to `promise`, fits the window, the cap and the 16 locks of a voucher (rules 3, 15).
@@ -107,3 +132,7 @@ class Account:
         if len(wanted.locks) > limits.LOCKS_MAX or total > self.lease.cap:
             return False
         return payment.may_lock(promise.locks, delivery.amount, window=self.lease.window)
+
+
+def _signed(lease: LeaseRow) -> Promise:
+    return Promise.of(from_bytes(lease.voucher, Voucher).doc) if lease.voucher else NOTHING

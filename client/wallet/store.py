@@ -66,6 +66,18 @@ class JobRow:
 
 
 @dataclass(frozen=True, slots=True)
+class JobDue:
+    """The money side of a job: its row without all of its documents but one."""
+
+    id: bytes
+    state: str
+    acceptance: bytes
+    upfront: int
+    increment: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """One picture: first its receipt and ciphertext, then our lock for it, then its key and the picture itself."""
 
@@ -149,6 +161,7 @@ TABLES: dict[type, Table] = {
         "sequences", METADATA, _text("did", key=True), _text("kind", key=True), _int("sequence"), _blob("document")
     ),
 }  # fmt: skip
+TABLES[JobDue] = TABLES[JobRow]
 TABLES[DeliveryKey] = TABLES[DeliveryRow]
 
 

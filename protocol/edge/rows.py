@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Column, Dialect, Table, bindparam, delete, insert, select, text, update
+from sqlalchemy import Column, Dialect, Table, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gpufair.protocol.edge.sqlite import Database
@@ -36,6 +36,15 @@ def no_fault(_point: str) -> None:
     """The fault of real life: none that we plan."""
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a column of whole numbers adds up to: how many rows, their sum, the largest (0 where there is none)."""
+
+    count: int
+    total: int
+    highest: int
+
+
 class Rows:
     """Typed reads and writes inside one transaction."""
 
@@ -52,6 +61,12 @@ class Rows:
     def all(self, kind: type[R], /, *, order: str | None = None, **where: object) -> list[R]:
         """Every row that fits; a tuple or set as a value means any of its members."""
         return self._select(kind, where, order)
+
+    def summary(self, kind: type[Any], column: str, /, **where: object) -> Summary:
+        """A column of the rows that fit, added up by the database: for rows too many to look at each."""
+        shape, parameters = _shaped(where)
+        statement = _summary(self._dialect, self._tables[kind], column, shape)
+        return Summary(*self._run(statement, parameters).fetchone())
 
     def insert(self, row: object) -> None:
         """Add a row. A row with the same key is a bug, and the database says so."""
@@ -187,6 +202,13 @@ def _condition(column: Column[Any], count: int) -> Any:
 def _query(dialect: Dialect, table: Table, kind: type[Any], shape: _Shape, order: str | None) -> str:
     query = select(*(table.c[name] for name in _names(kind))).where(*_conditions(table, shape))
     return _text(query if order is None else query.order_by(table.c[order]), dialect)
+
+
+@_remembered
+def _summary(dialect: Dialect, table: Table, column: str, shape: _Shape) -> str:
+    values = table.c[column]
+    found = (func.count(values), func.coalesce(func.sum(values), text("0")), func.coalesce(func.max(values), text("0")))
+    return _text(select(*found).where(*_conditions(table, shape)), dialect)
 
 
 @_remembered

@@ -1,16 +1,23 @@
-"""What is due under one lease. Rule: dues are derived from what was done, never stored beside it."""
+"""What is due under one lease. Rule: dues are derived from what was done, never stored beside it.
+
+What is still open (jobs that have not ended, deliveries whose keys are not out or whose locks are not folded) is read
+row by row; the rest, which only grows, the database adds up.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from gpufair.protocol import payment
-from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.edge.rows import Rows, Summary
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.protocol.messages import Bid, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
 from gpufair.provider.jobs.store import AttemptDue, DeliveryDue, LeaseRow
+
+ENDED = tuple(state for state in AttemptState if ATTEMPT.is_terminal(state))
+GOING = tuple(state for state in AttemptState if not ATTEMPT.is_terminal(state))
 
 
 @dataclass(frozen=True)
@@ -20,18 +27,29 @@ class Account:
     lease: LeaseRow
     bid: Bid
     attempts: tuple[AttemptDue, ...]
+    """Those that have not ended, in the order of their acceptance."""
+    ended: Summary
+    """The up-front lines of those that have, less what was credited back."""
     deliveries: tuple[DeliveryDue, ...]
+    """Those whose keys are not out, and those that a voucher locks, by picture."""
+    revealed_due: int
+    """The deliveries whose keys are out."""
     kept: Promise
 
     @classmethod
-    def load(cls, rows: Rows, lease: LeaseRow) -> Account:
-        """Read the account of a lease."""
+    def load(cls, rows: Rows, lease: LeaseRow, offered: Promise = NOTHING) -> Account:
+        """Read the account of a lease; a promise that is `offered` names deliveries beside those of the kept one."""
         kept = Promise.of(from_bytes(lease.kept, Voucher).doc) if lease.kept else NOTHING
+        deliveries = rows.all(DeliveryDue, lease=lease.id, revealed=False)
+        if locks := {lock.hashlock for lock in (*kept.locks, *offered.locks)}:
+            deliveries += rows.all(DeliveryDue, lease=lease.id, revealed=True, hashlock=locks)
         return cls(
             lease,
             from_bytes(lease.envelope, Bid).doc,
-            tuple(rows.all(AttemptDue, order="accepted_ms", lease=lease.id)),
-            tuple(rows.all(DeliveryDue, order="picture", lease=lease.id)),
+            tuple(rows.all(AttemptDue, order="accepted_ms", lease=lease.id, state=GOING)),
+            rows.summary(AttemptDue, "upfront", lease=lease.id, state=ENDED),
+            tuple(sorted(deliveries, key=lambda d: d.picture)),
+            rows.summary(DeliveryDue, "amount", lease=lease.id, revealed=True).total,
             kept,
         )
 
@@ -40,7 +58,7 @@ class Account:
         if not bought:
             return self
         deliveries = tuple(replace(d, revealed=True) if d in bought else d for d in self.deliveries)
-        return replace(self, deliveries=deliveries)
+        return replace(self, deliveries=deliveries, revealed_due=self.revealed_due + sum(d.amount for d in bought))
 
     def with_queued(self, attempt: AttemptDue) -> Account:
         """The account once this attempt is queued, as the rows say by now."""
@@ -49,7 +67,7 @@ class Account:
 
     @property
     def own(self) -> frozenset[bytes]:
-        """The hashlocks of our deliveries under this lease: no other counts in a voucher (rule 2)."""
+        """The hashlocks of our deliveries that a voucher may lock: no other counts in it (rule 2)."""
         return frozenset(d.hashlock for d in self.deliveries)
 
     @property
@@ -60,16 +78,16 @@ class Account:
     @property
     def upfront_due(self) -> int:
         """The up-front lines of every job that was queued and did not fail through us."""
-        return sum(a.upfront for a in self.attempts if a.state != AttemptState.ACCEPTED)
+        return self.ended.total + sum(a.upfront for a in self.attempts if a.state != AttemptState.ACCEPTED)
 
     @property
-    def revealed_due(self) -> int:
-        """The deliveries whose keys are out."""
-        return sum(d.amount for d in self.deliveries if d.revealed)
+    def delivered_due(self) -> int:
+        """Every delivery, its key out or not."""
+        return self.revealed_due + sum(d.amount for d in self.deliveries if not d.revealed)
 
     def work_due(self, in_progress: int) -> int:
         """All work done or begun under the lease, `in_progress` being the pictures being made now (rule 3)."""
-        return self.upfront_due + sum(d.amount for d in self.deliveries) + in_progress
+        return self.upfront_due + self.delivered_due + in_progress
 
     @property
     def _locked(self) -> int:
@@ -113,13 +131,21 @@ class Account:
         return [d for d in self.deliveries if d.revealed and d.hashlock in locked]
 
     @property
-    def committed(self) -> int:
+    def jobs(self) -> int:
+        """How many jobs the lease has had."""
+        return self.ended.count + len(self.attempts)
+
+    @property
+    def dearest_upfront(self) -> int:
+        """The most that any job was charged up front, less what was credited back."""
+        return max((self.ended.highest, *(a.upfront for a in self.attempts)))
+
+    def committed(self, rows: Rows) -> int:
         """What the lease's jobs can still cost in all, paid or not: what a new job's price is added to."""
-        made: dict[bytes, int] = {}
-        for delivery in self.deliveries:
-            made[delivery.attempt] = made.get(delivery.attempt, 0) + delivery.amount
-        ended = {a.id for a in self.attempts if ATTEMPT.is_terminal(AttemptState(a.state))}
-        return sum(a.upfront + (made.get(a.id, 0) if a.id in ended else a.increment * a.count) for a in self.attempts)
+        going = tuple(a.id for a in self.attempts)
+        made = rows.summary(DeliveryDue, "amount", lease=self.lease.id, attempt=going).total
+        planned = sum(a.upfront + a.increment * a.count for a in self.attempts)
+        return self.ended.total + self.delivered_due - made + planned
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -135,15 +161,9 @@ class Account:
     @property
     def only_waits_for_money(self) -> bool:
         """Whether everything that was ordered is made, and some of it is not paid for."""
-        open_ = [a.state for a in self.attempts if not ATTEMPT.is_terminal(AttemptState(a.state))]
-        return bool(open_) and set(open_) == {AttemptState.DELIVERED}
+        return {a.state for a in self.attempts} == {AttemptState.DELIVERED}
 
     @property
     def working(self) -> bool:
         """Whether a job waits or runs: one that is delivered and unpaid keeps no lease open."""
-        return any(a.state in (AttemptState.ACCEPTED, AttemptState.QUEUED, AttemptState.RUNNING) for a in self.attempts)
-
-    @property
-    def in_flight(self) -> int:
-        """Jobs of the lease that have not ended."""
-        return sum(not ATTEMPT.is_terminal(AttemptState(a.state)) for a in self.attempts)
+        return any(a.state != AttemptState.DELIVERED for a in self.attempts)

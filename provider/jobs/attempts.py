@@ -100,8 +100,8 @@ class Attempts:
     def _answer(self, rows: Rows, account: Account, signed: Signed[JobHeader]) -> Envelope:
         header, now = signed.doc, self._desk.now_ms()
         self._desk.receive(signed.envelope, JobHeader)
-        first = is_first(account.bid.sheet, (a.upfront for a in account.attempts))
-        reasons = self._objections(account, header, first=first)
+        first = is_first(account.bid.sheet, account.jobs, account.dearest_upfront)
+        reasons = self._objections(rows, account, header, first=first)
         forget = header.head.expires_at_ms + limits.SKEW_MS
         if reasons:
             head = self._desk.head(signed.issuer, parent=signed.id)
@@ -126,14 +126,14 @@ class Attempts:
         rows.save(replace(account.lease, active_ms=now))
         return acceptance.envelope
 
-    def _objections(self, account: Account, header: JobHeader, *, first: bool) -> tuple[Reason, ...]:
+    def _objections(self, rows: Rows, account: Account, header: JobHeader, *, first: bool) -> tuple[Reason, ...]:
         lease, reasons = account.lease, []
         if lease.state not in LIVE:
             reasons.append(Reason(ReasonCode.LEASE_CLOSED, detail=lease.state))
-        if account.in_flight >= limits.JOBS_IN_FLIGHT_MAX:
-            reasons.append(Reason(ReasonCode.JOBS_IN_FLIGHT, account.in_flight + 1, limits.JOBS_IN_FLIGHT_MAX, "jobs"))
-        if (jobs := len(account.attempts)) >= limits.JOBS_PER_LEASE_MAX:
-            reasons.append(Reason(ReasonCode.LIMIT, jobs + 1, limits.JOBS_PER_LEASE_MAX, "jobs of a lease"))
+        if (going := len(account.attempts)) >= limits.JOBS_IN_FLIGHT_MAX:
+            reasons.append(Reason(ReasonCode.JOBS_IN_FLIGHT, going + 1, limits.JOBS_IN_FLIGHT_MAX, "jobs"))
+        if account.jobs >= limits.JOBS_PER_LEASE_MAX:
+            reasons.append(Reason(ReasonCode.LIMIT, account.jobs + 1, limits.JOBS_PER_LEASE_MAX, "jobs of a lease"))
         if header.spec.model != account.bid.sheet.model:
             reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail="the lease is for another model"))
         if header.worker_image != account.bid.worker_image:
@@ -142,7 +142,8 @@ class Attempts:
             reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail="going on from a checkpoint"))
         reasons += self._admission(header)
         if not reasons:
-            reasons += matching.affordable(header.spec, account.bid, committed=account.committed, first=first)
+            committed = account.committed(rows)
+            reasons += matching.affordable(header.spec, account.bid, committed=committed, first=first)
         return tuple(reasons)
 
     def body(self, lease_id: bytes, job: bytes, sealed: bytes) -> list[Effect]:

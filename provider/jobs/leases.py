@@ -140,7 +140,7 @@ class Leases:
                 return [Send(lease.id, Closing("the lease has expired"))]
             self._check_voucher(lease, signed)
             dsse.authenticate(signed)
-            account = Account.load(rows, lease)
+            account = Account.load(rows, lease, Promise.of(voucher))
             better = payment.total(Promise.of(voucher), account.own, hold=lease.hold) > account.kept_total
             if better:
                 lease = replace(lease, kept=signed.bytes, active_ms=now)
@@ -186,14 +186,13 @@ class Leases:
             account = Account.load(rows, lease)
             self.captures.write(rows, account, final=True)
             rows.save(replace(after(lease, LeaseEvent.CLOSE), closing_reason=why))
-            stopped = [a for a in account.attempts if not ATTEMPT.is_terminal(AttemptState(a.state))]
-            for attempt in stopped:
+            for attempt in account.attempts:
                 # What was never queued was never charged.
                 upfront = 0 if attempt.state == AttemptState.ACCEPTED else attempt.upfront
                 ended = _ended(attempt, account, outcome)
                 rows.change(AttemptRow, {"id": attempt.id}, state=ended, upfront=upfront)
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
-        return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in stopped), Post()]
+        return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in account.attempts), Post()]
 
     def pending(self) -> int:
         """How many leases are agreed, funded or open: their clients count on us."""
