@@ -34,7 +34,7 @@ def audit(ledger: Ledger, store: Store) -> Audit:
         # What was committed since the last page is fed inside the transaction in which the tables are read.
         rest = sa.select(t.events.c.document).where(t.events.c.sequence > auditor.sequence)
         auditor.feed(connection.execute(rest.order_by(t.events.c.sequence)).scalars())
-        auditor.feed((), ledger.head(batch.newest(connection)).envelope)
+        auditor.feed((), ledger.head(batch.newest(connection.exec_driver_sql)).envelope)
         findings = [Finding(0, what) for what in _disagreements(connection, auditor)]
     result = auditor.report()
     return replace(result, findings=(*result.findings, *findings))

@@ -14,6 +14,7 @@ from gpufair.protocol.book import Funds, HoldRow
 from gpufair.protocol.edge.sqlite import Database, open_database
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.provider.ledger import batch
+from gpufair.provider.ledger import statements as s
 from gpufair.provider.ledger import tables as t
 from gpufair.provider.ledger.batch import Batch, Newest
 
@@ -66,20 +67,20 @@ class Store:
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:
         """A transaction: durable when the block has ended, or nothing of it happened."""
-        with self.database.write() as connection:
-            work = Batch(connection)
+        with self.database.driver("BEGIN IMMEDIATE") as driver:
+            work = Batch(driver)
             yield work
             work.flush()
 
     def newest(self) -> Newest:
         """The end of the chain."""
-        with self.database.read() as connection:
-            return batch.newest(connection)
+        with self.database.driver("BEGIN") as driver:
+            return batch.newest(driver.execute)
 
     def hold(self, lease: bytes) -> HoldRow | None:
         """The hold of a lease."""
-        with self.database.read() as connection:
-            return batch.hold_of(connection, lease)
+        with self.database.driver("BEGIN") as driver:
+            return batch.hold_of(driver.execute, lease)
 
     def open_leases(self) -> set[bytes]:
         """The leases whose hold is open."""
@@ -88,17 +89,16 @@ class Store:
 
     def knows_request(self, signer: str, request: bytes) -> bool:
         """Whether this request has a recorded answer."""
-        query = sa.select(sa.true()).where(t.requests.c.id == request, t.requests.c.signer == signer)
-        with self.database.read() as connection:
-            return connection.execute(query).first() is not None
+        with self.database.driver("BEGIN") as driver:
+            return driver.execute(s.REQUEST, (request, signer)).fetchone() is not None
 
     def account(self, did: str) -> Account:
         """An account with what others hold for it."""
         earning = sa.select(sa.func.coalesce(sa.func.sum(t.holds.c.amount - t.holds.c.captured), 0))
         with self.database.read() as connection:
             coming = connection.execute(earning.where(t.holds.c.payee == did, t.holds.c.closed.is_(False))).scalar_one()
-            event = batch.newest(connection).sequence
-            return Account(did, batch.funds_of(connection, did), coming, event)
+            event = batch.newest(connection.exec_driver_sql).sequence
+            return Account(did, batch.funds_of(connection.exec_driver_sql, did), coming, event)
 
     def keys(self, lease: bytes, since: int) -> tuple[bytes, ...]:
         """The keys that captures of this lease have shown, in the order they were learnt, after the first `since`."""
@@ -123,7 +123,7 @@ class Store:
                 span = t.events.c.sequence.between(rows[0].sequence, rows[-1].sequence)
                 own = set(connection.execute(_own(reader).where(span)).scalars())
             items = [_shown(row.sequence, row.document, own) for row in rows]
-            return _fitting(items), batch.newest(connection)
+            return _fitting(items), batch.newest(connection.exec_driver_sql)
 
     def statement(self, since: int, account: str) -> tuple[tuple[bytes, ...], Newest]:
         """An account's own events from event `since` on, and nothing between them."""
@@ -131,7 +131,7 @@ class Store:
         query = query.where(t.events.c.sequence >= since).order_by(t.events.c.sequence).limit(limits.STATEMENT_PAGE)
         with self.database.read() as connection:
             items = list(connection.execute(query).scalars())
-            return _fitting(items), batch.newest(connection)
+            return _fitting(items), batch.newest(connection.exec_driver_sql)
 
     def status(self) -> LedgerStatus:
         """Counts and totals."""
@@ -140,7 +140,7 @@ class Store:
                 sa.select(sa.func.count(), sa.func.sum(t.accounts.c.issued), sa.func.sum(t.accounts.c.held))
             ).one()
             count = sa.select(sa.func.count()).select_from(t.holds).where(t.holds.c.closed.is_(False))
-            end = batch.newest(connection)
+            end = batch.newest(connection.exec_driver_sql)
             holds = connection.execute(count).scalar_one()
         return LedgerStatus(accounts, holds, held or 0, end.sequence, -(issued or 0), end.at_ms)
 

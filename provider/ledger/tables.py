@@ -77,6 +77,3 @@ requests = Table(
     Column("sequence", BigInteger),
     Column("forget_at_ms", BigInteger),
 )
-
-APPENDED = ("events", "postings", "keys", "outside", "requests")
-"""Tables that only ever grow (but for requests that moved nothing), parents before children."""

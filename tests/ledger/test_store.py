@@ -178,15 +178,14 @@ def test_a_newer_schema_is_refused(book):
 
 
 def test_a_full_disk_is_said_and_nothing_is_half_done(book):
-    with book.store.database.read() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
     before = book.state()
-    with book.store.database.write() as connection:
-        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    with book.store.database.driver("BEGIN") as driver:  # the connection that the book is written over
+        pages = driver.execute("PRAGMA page_count").fetchone()[0]
+        driver.execute(f"PRAGMA max_page_count={pages}")
     orders = [book.sign("bank", Issue, book.alice.did, 1, f"fill {n}").envelope for n in range(100)]
     with pytest.raises(LocalError, match="full"):
         book.ledger.submit_many(orders)
     assert book.state() == before
-    with book.store.database.write() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count=1073741823")
+    with book.store.database.driver("BEGIN") as driver:
+        driver.execute("PRAGMA max_page_count=1073741823")
     assert all(answer.payload_type.endswith("posted.v1+protobuf") for answer in book.ledger.submit_many(orders))
