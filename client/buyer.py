@@ -6,53 +6,41 @@ What is left undone by a lost connection, a closed lid or Ctrl-C is taken up aga
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from itertools import chain, repeat
-from typing import TypeVar
 
 from gpufair.client.config import Config
-from gpufair.client.endings import ended, later, said
-from gpufair.client.failures import (
-    CheatedError,
-    DeclinedError,
-    FundsError,
-    UnreachableError,
-)
+from gpufair.client.endings import ended, later, stopped
+from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, StoppedError, UnreachableError
 from gpufair.client.ledgers import Ledgers
+from gpufair.client.market.bidding import Bidding
 from gpufair.client.market.choosing import Choices, choose
-from gpufair.client.market.leases import Leases, Terms
+from gpufair.client.market.leases import Leases
 from gpufair.client.market.market import Market, gather
-from gpufair.client.market.plan import Funding, Plan, check_cap, check_price
+from gpufair.client.market.plan import Funding, Plan, check_price
 from gpufair.client.market.wish import Wish
 from gpufair.client.session.events import JobPlaced
 from gpufair.client.session.session import Session
 from gpufair.client.session.settling import Settling
 from gpufair.client.session.talk import Listen, Talk
+from gpufair.client.stopping import stopping, unless
 from gpufair.client.wallet import purchases
+from gpufair.client.wallet.budget import check_cap
 from gpufair.client.wallet.purchases import Purchase
 from gpufair.client.wallet.store import LeaseRow, PeerRow
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
-from gpufair.protocol.edge.channels import Peer, Peers
+from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import FairError, Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LeaseState
-from gpufair.protocol.messages import HoldOrder, NodeRecord, ReasonCode, Up
-from gpufair.protocol.units import show
+from gpufair.protocol.messages import HoldOrder, NodeRecord, Up
 
-R = TypeVar("R")
-
-_RETRY_S = (0.2, 0.5, 1.0, 2.0)
-_FUNDING_S = limits.FUNDING_TIMEOUT_MS / 1000 * 0.8
 _SPARE_MS = 5 * limits.MINUTE
 """How much longer than its job's deadline a lease lasts: for placing, paying and saying goodbye."""
-_RESTALE_MAX = 2
-_STALE = {ReasonCode.OFFER_SUPERSEDED, ReasonCode.OFFER_UNKNOWN}
-"""The offer has been renewed, or the provider started anew and made other ones."""
 _LET_GO_S = 10.0
 
 
@@ -70,7 +58,7 @@ class Buyer:
         self.config = config
         self.ledgers = Ledgers(desk, peers)
         self.settling = Settling(desk, store, self.ledgers)
-        self._leases = Leases(desk, store)
+        self._leases = Leases(desk, store, daily_cap=config.daily_cap)
 
     # --- looking around ------------------------------------------------------------------------------------------
 
@@ -96,23 +84,34 @@ class Buyer:
         """Who can fulfil a wish, cheapest first. Raises NoOfferError."""
         return choose(market, wish, default_model=self.config.model)
 
-    async def plan(self, wish: Wish) -> Plan:
-        """What would be bought, affordable and allowed. Raises NoOfferError, FundsError, UnreachableError."""
+    async def plan(self, wish: Wish, *, budget: int = 0, dearest: int = 0) -> Plan:
+        """What would be bought, affordable and allowed. Raises NoOfferError, FundsError, UnreachableError.
+
+        `budget` is for a lease that carries many jobs like this one, pictures of up to `dearest` each.
+        """
         wish.check()
         market = await self.market()
         choices = self.choose(market, wish)
         good = check_price(choices, wish, self.config)
-        check_cap(self.store, self.config, good[0].candidate.quote.total, self.desk.now_ms())
+        with self.store.read() as rows:
+            least = max(budget, good[0].candidate.quote.total)
+            check_cap(rows, self.config.daily_cap, least, self.desk.now_ms())
         trust = wish.trust_provider_ledger or self.config.trust_provider_ledger
-        funding = Funding(self.ledgers, market.records.values(), trust_own=trust)
+        funding = Funding(self.ledgers, market.records.values(), trust_own=trust, budget=budget)
         choice, ledger, available = await funding.first_payable(good, self.desk.did)
-        return Plan(wish, choice, wish.body(choices.model, self.desk.random), ledger, available)
+        body = wish.body(choices.model, self.desk.random)
+        return Plan(wish, choice, body, ledger, available, budget, dearest)
 
     # --- buying --------------------------------------------------------------------------------------------------
 
-    async def buy(self, plan: Plan, listen: Listen = ignore) -> Purchase:
-        """Lease, hold, job, pictures, settlement. Raises a PurchaseError for every other ending."""
-        lease = await self._lease(plan)
+    async def buy(self, plan: Plan, listen: Listen = ignore, *, stop: asyncio.Event | None = None) -> Purchase:
+        """Lease, hold, job, pictures, settlement. Raises a PurchaseError for every other ending.
+
+        Once `stop` is set the job is cancelled and all is settled; StoppedError then says what is here all the same.
+        """
+        stop = stop or asyncio.Event()
+        lasts_ms = self.config.deadline_ms + _SPARE_MS
+        lease, plan = await self.lease(plan, lasts_ms=lasts_ms, stop=stop)
         session = Session(self.desk, self.store, lease)
         turn = session.place(
             plan.spec, plan.body, deadline_ms=self.config.deadline_ms, preview_every=plan.wish.preview_every
@@ -120,51 +119,31 @@ class Buyer:
         for event in turn.events:
             listen(event)
         job = next(event.job for event in turn.events if isinstance(event, JobPlaced))
-        return await self._carry_through(session, job, listen, deadline_ms=self.config.deadline_ms)
+        try:
+            return await self._carry_through(session, job, listen, deadline_ms=self.config.deadline_ms, stop=stop)
+        except (JobFailedError, UnreachableError) as error:
+            if stop.is_set():
+                raise stopped(purchases.by_id(self.store, lease, job)) from error
+            raise
 
-    async def _lease(self, plan: Plan) -> bytes:
-        """A funded lease for a plan. An offer that was renewed meanwhile is taken if it costs no more."""
-        approved = plan.candidate.quote.total
-        for _ in range(_RESTALE_MAX):
-            try:
-                return await self._lease_once(plan)
-            except DeclinedError as error:
-                if not any(reason.code in _STALE for reason in error.reasons):
-                    raise
-                fresh = await self.plan(plan.wish)
-                if fresh.candidate.quote.total > approved:
-                    raise
-                plan = Plan(plan.wish, fresh.choice, plan.body, fresh.ledger, fresh.available)
-        return await self._lease_once(plan)
+    async def lease(
+        self, plan: Plan, *, lasts_ms: int, idle_ms: int = 5 * limits.MINUTE, stop: asyncio.Event | None = None
+    ) -> tuple[bytes, Plan]:
+        """A funded lease for a plan, and the plan that it is for: its offer may have been renewed meanwhile.
 
-    async def _lease_once(self, plan: Plan) -> bytes:
-        price = plan.candidate.quote.total
-        check_cap(self.store, self.config, price, self.desk.now_ms())
-        terms = Terms(
-            cap=price, window=plan.window, ledger=plan.ledger.did, lasts_ms=self.config.deadline_ms + _SPARE_MS
-        )
-        offer = plan.choice.offer
-        peer = await self._patiently(lambda: self.peers.at(plan.choice.record))
-        bid = self._leases.propose(offer, plan.choice.record, plan.spec.model, offer.doc.worker_images[0].digest, terms)
-        answer = await self._patiently(lambda: peer.market.place(bid.envelope))
-        reasons = self._leases.answered(bid.id, answer)
-        if reasons:
-            hint = "nothing was spent; `gpufair offers` shows who else sells"
-            raise DeclinedError(f"the provider declined: {said(reasons)}", hint=hint, reasons=reasons)
-        await self._fund(plan, peer, bid.id)
-        return bid.id
+        Raises DeclinedError, FundsError, UnreachableError; StoppedError once `stop` is set, and lets go of the hold.
+        """
+        bidding = Bidding(self._leases, self.store, self.peers, self.ledgers)
 
-    async def _fund(self, plan: Plan, peer: Peer, lease: bytes) -> None:
-        ledger = await self._patiently(lambda: self.ledgers.meet(plan.ledger))
-        order = self._leases.order_hold(lease)
-        answer = await self._patiently(lambda: ledger.ledger.place_hold(order.envelope))
-        reasons = self._leases.held(lease, answer)
-        if reasons:
-            price = plan.candidate.quote.total
-            what = f"the ledger does not reserve {show(price)}: {said(reasons)}"
-            raise FundsError(what, wanted=price, limit=plan.available, reasons=reasons, hint="see: gpufair balance")
-        hold = purchases.hold(self.store, lease)
-        await self._patiently(lambda: peer.market.fund(hold))
+        async def again() -> Plan:
+            return await self.plan(plan.wish, budget=plan.budget, dearest=plan.dearest)
+
+        try:
+            return await unless(stop, bidding.lease(plan, again, lasts_ms=lasts_ms, idle_ms=idle_ms))
+        except StoppedError:
+            for made in bidding.made:
+                await self._let_go(purchases.lease(self.store, made))
+            raise
 
     # --- taking up again -----------------------------------------------------------------------------------------
 
@@ -229,9 +208,11 @@ class Buyer:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    async def _carry_through(self, session: Session, job: bytes, listen: Listen, *, deadline_ms: int) -> Purchase:
+    async def _carry_through(
+        self, session: Session, job: bytes, listen: Listen, *, deadline_ms: int, stop: asyncio.Event | None = None
+    ) -> Purchase:
         try:
-            finished = await self._talk(session, job, listen, deadline_ms=deadline_ms)
+            finished = await self._talk(session, job, listen, deadline_ms=deadline_ms, stop=stop)
         except PeerError as error:
             # Whatever it did: what we hold is safe, and what we paid for may be learnt from the ledger.
             await self.settling.settle(session, listen)
@@ -248,7 +229,14 @@ class Buyer:
         return ended(purchases.by_id(self.store, session.lease, job))
 
     async def _talk(
-        self, session: Session, job: bytes, listen: Listen, *, deadline_ms: int, say: Sequence[Up] = ()
+        self,
+        session: Session,
+        job: bytes,
+        listen: Listen,
+        *,
+        deadline_ms: int,
+        say: Sequence[Up] = (),
+        stop: asyncio.Event | None = None,
     ) -> bool:
         record = self._record(session.lease)
 
@@ -257,10 +245,11 @@ class Buyer:
 
         talk = Talk(session, lambda: self.peers.at(record), listen)
         try:
-            async with asyncio.timeout(deadline_ms / 1000):
-                return await talk.until(
-                    lambda: now().is_over or bool(now().lease.distrust), lambda: now().waits_for_key, say=say
-                )
+            async with asyncio.timeout(deadline_ms / 1000) as limit:
+                with stopping(stop, lambda: talk.order(session.cancel(job).ups, again=True), limit):
+                    return await talk.until(
+                        lambda: now().is_over or bool(now().lease.distrust), lambda: now().waits_for_key, say=say
+                    )
         except TimeoutError as error:
             state = now().job.state
             what = f"after {deadline_ms // 1000} s the job is still {state}"
@@ -281,20 +270,3 @@ class Buyer:
     def _record(self, lease: bytes) -> Signed[NodeRecord]:
         with self.store.read() as rows:
             return from_bytes(purchases.lease_row(rows, lease).record, NodeRecord)
-
-    async def _patiently(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Call again, with the same bytes, while nobody answers; for less than an unfunded lease lives."""
-        failure = PeerUnreachable("no answer in time", hint="try again")
-        try:
-            async with asyncio.timeout(_FUNDING_S):
-                for pause in chain(_RETRY_S, repeat(_RETRY_S[-1])):
-                    try:
-                        return await call()
-                    except PeerUnreachable as error:
-                        failure = error
-                        if error.impostor:
-                            break
-                    await asyncio.sleep(pause)
-        except TimeoutError:
-            pass  # the last failure says more
-        raise UnreachableError(failure.what, hint=failure.hint) from failure

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, PurchaseError
+from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, PurchaseError, StoppedError
 from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol.lifecycle import JobState
 from gpufair.protocol.messages import Reason
@@ -39,6 +39,19 @@ def failure(purchase: Purchase) -> PurchaseError:
         what = f"the job ended as {job.state} ({job.note or 'no reason given'}); {got}, {show(purchase.spent)} spent"
         return JobFailedError(what, reasons=purchase.reasons, job=job.id, hint="run it again, or see: gpufair offers")
     return JobFailedError(f"the job is still {job.state}; {got}", hint=later(job.id), job=job.id)
+
+
+def stopped(purchase: Purchase) -> StoppedError:
+    """What a job that its buyer stopped has brought and cost, and whether anything is left to do."""
+    job, have = purchase.job, len(purchase.opened)
+    what = f"stopped: {have} of {job.count} pictures are here, {show(purchase.spent)} spent"
+    if purchase.is_settled:
+        hint = f"nothing more will be paid; the wallet has the pictures too: gpufair fetch {short(job.id)}"
+    elif purchase.is_over:
+        hint = "the ledger has not settled it yet: gpufair balance looks again"
+    else:
+        hint = f"the provider has not confirmed it: gpufair cancel {short(job.id)}, or gpufair fetch {short(job.id)}"
+    return StoppedError(what, hint=hint, job=job.id)
 
 
 def later(job: bytes) -> str:

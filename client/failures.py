@@ -61,6 +61,20 @@ class JobFailedError(PurchaseError):
         super().__init__(Fault.UNAVAILABLE, what, hint=hint, reasons=reasons, job=job)
 
 
+class StoppedError(PurchaseError):
+    """The buyer stopped before everything was delivered. What was delivered is paid and here, the rest comes back."""
+
+    def __init__(self, what: str, *, hint: str = "", job: bytes = b"") -> None:
+        super().__init__(Fault.CONFLICT, what, hint=hint, job=job)
+
+
+class LeaseOverError(PurchaseError):
+    """A lease takes no more jobs: it was idle for too long, its time is over, or its provider closed it."""
+
+    def __init__(self, what: str, *, hint: str = "", job: bytes = b"") -> None:
+        super().__init__(Fault.EXPIRED, what, hint=hint, job=job)
+
+
 class UnreachableError(PurchaseError):
     """Nobody answers, and no more time was allowed. What was bought is safe: fetch it later."""
 

@@ -30,20 +30,28 @@ def offers(
 
 
 def quote(
+    prompt: Annotated[
+        str, typer.Argument(help="As for `run`: the price doesn't depend on it.", show_default=False)
+    ] = "anything",
+    negative: o.Negative = "",
     steps: o.Steps = None,
-    size: o.Size = "",
     guidance: o.Guidance = "",
+    size: o.Size = "",
+    seed: o.Seed = None,
     scheduler: o.SchedulerName = "ddim",
     count: o.Count = 1,
     model: o.Model = "",
+    max_price: o.MaxPrice = "",
     home: HomeDir = None,
     as_json: Json = False,
 ) -> None:
     """Compute what a job would cost at each offer, line by line. Nothing is signed or sent."""
 
     def work(stage: Stage) -> Answer:
-        wish = o.make_wish("quote", steps=steps, size=size, guidance=guidance, scheduler=scheduler, count=count,
-                           model=model)  # fmt: skip
+        wish = o.make_wish(
+            prompt, negative=negative, steps=steps, guidance=guidance, size=size, seed=seed, scheduler=scheduler,
+            count=count, model=model, max_price=max_price,
+        )  # fmt: skip
         return stage.with_buyer(lambda buyer: _quote(stage, buyer, wish))
 
     perform(home, as_json, work)
@@ -80,9 +88,11 @@ async def _quote(stage: Stage, buyer: Buyer, wish: Wish) -> Answer:
     from gpufair.client.cli.answers import answer, choice_object, reason_object
     from gpufair.client.cli.views import quote_table
     from gpufair.client.market.choosing import seller, summary
+    from gpufair.client.market.plan import check_price
     from gpufair.protocol.units import show
 
     choices = buyer.choose(await buyer.market(), wish)
+    check_price(choices, wish, buyer.config)
     best = choices.good[0]
     stage.out.print(quote_table(best.candidate.quote))
     stage.say(f"\nat {seller(best)}, the cheapest of {len(choices.good)} that match")

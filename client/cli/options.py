@@ -10,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from gpufair.client.market.wish import Wish
 
+Negative = Annotated[str, typer.Option("--negative", help="What to avoid.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="For the same picture again.")]
+MaxPrice = Annotated[str, typer.Option("--max-price", metavar="CREDITS", help="Refuse to pay more.")]
 Steps = Annotated[int | None, typer.Option("--steps", "-s", help="Denoising steps. More: finer and dearer.")]
 Size = Annotated[str, typer.Option("--size", metavar="WxH", help="Pixels, such as 512x512.")]
 Guidance = Annotated[str, typer.Option("--guidance", "-g", metavar="NUMBER", help="How closely to follow the prompt.")]

@@ -65,6 +65,10 @@ class Watch:
             case ev.LeaseClosing():
                 self._tell("settling")
 
+    def stopping(self) -> None:
+        """Somebody pressed Ctrl-C."""
+        self._tell("stopping: Ctrl-C again leaves at once", "stopping: once more leaves at once")
+
     def _step(self, picture: int, step: int, steps: int) -> None:
         words = "drawing" if self._count == 1 else f"drawing {picture + 1} of {self._count}"
         done = min(picture * self._steps + min(step, steps), self._count * self._steps)

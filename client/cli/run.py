@@ -27,15 +27,15 @@ def run(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The PNG; else named after the prompt.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask: buy if the price is within the bounds.")] = False,
-    negative: Annotated[str, typer.Option("--negative", help="What to avoid.")] = "",
+    negative: o.Negative = "",
     steps: o.Steps = None,
     guidance: o.Guidance = "",
     size: o.Size = "",
-    seed: Annotated[int | None, typer.Option("--seed", help="For the same picture again.")] = None,
+    seed: o.Seed = None,
     scheduler: o.SchedulerName = "ddim",
     count: o.Count = 1,
     model: o.Model = "",
-    max_price: Annotated[str, typer.Option("--max-price", metavar="CREDITS", help="Refuse to pay more.")] = "",
+    max_price: o.MaxPrice = "",
     trust_provider_ledger: Annotated[
         bool, typer.Option("--trust-provider-ledger", help="Allow a ledger that the seller runs.")
     ] = False,
@@ -73,10 +73,10 @@ def _run(stage: Stage, wish: Wish, output: Path | None, *, yes: bool, force: boo
 async def _buy(
     stage: Stage, buyer: Buyer, wish: Wish, paths: list[Path], *, yes: bool, force: bool
 ) -> tuple[Plan, Purchase, dict[int, str]]:
+    from gpufair.client.cli.interrupts import stop_asked
     from gpufair.client.cli.progress import Watch
     from gpufair.client.failures import DeclinedError, PurchaseError
     from gpufair.client.pictures import folder as pictures
-    from gpufair.client.wallet import purchases
 
     plan = await buyer.plan(wish)
     _say_plan(stage, plan)
@@ -84,15 +84,24 @@ async def _buy(
         raise DeclinedError("not bought", hint="nothing was spent")
     preview = paths[0].with_suffix(".preview.png") if wish.preview_every else None
     try:
-        with Watch(stage, count=plan.spec.count, steps=plan.spec.steps, preview=preview) as watch:
-            purchase = await buyer.buy(plan, watch)
-    except PurchaseError as error:
-        if error.job:  # what did come is written before the failure is told
-            partly = purchases.find(buyer.store, error.job.hex())
-            for path in pictures.write(partly, paths, force=force).values():
-                stage.say(f"  {path} is here all the same")
+        watching = Watch(stage, count=plan.spec.count, steps=plan.spec.steps, preview=preview)
+        with watching as watch, stop_asked(watch.stopping) as stop:
+            purchase = await buyer.buy(plan, watch, stop=stop)
+    except (PurchaseError, KeyboardInterrupt):
+        _save_what_came(stage, buyer, paths, force=force)
         raise
     return plan, purchase, pictures.write(purchase, paths, force=force)
+
+
+def _save_what_came(stage: Stage, buyer: Buyer, paths: list[Path], *, force: bool) -> None:
+    """What did come is written before anybody is told why the rest did not."""
+    from gpufair.client.pictures import folder as pictures
+    from gpufair.client.wallet import purchases
+
+    if stage.job:
+        partly = purchases.find(buyer.store, stage.job.hex())
+        for path in pictures.write(partly, paths, force=force).values():
+            stage.say(f"  {path} is here all the same")
 
 
 def _check_can_ask(stage: Stage, *, yes: bool) -> None:

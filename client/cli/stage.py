@@ -152,6 +152,8 @@ def exit_code(error: Exception) -> Exit:
         (PeerUnreachable, Exit.UNREACHABLE),
         (RemoteRefusal, Exit.DECLINED),
         (failures.JobFailedError, Exit.JOB_FAILED),
+        (failures.LeaseOverError, Exit.JOB_FAILED),
+        (failures.StoppedError, Exit.INTERRUPTED),
         (failures.CheatedError, Exit.CHEATED),
         (failures.VerificationError, Exit.CHEATED),
         (PeerError, Exit.CHEATED),

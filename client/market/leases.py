@@ -1,9 +1,13 @@
-"""From an offer to a funded lease. Rule: bid and hold order are on disk before they go out, and checked coming back."""
+"""From an offer to a funded lease. Rule: bid and hold order are on disk before they go out, and checked coming back.
+
+The daily cap is checked in the very transactions that write them: no other process can reserve in between.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gpufair.client.wallet import budget
 from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits
@@ -33,14 +37,18 @@ class Terms:
 class Leases:
     """The leases in our wallet, until they are funded."""
 
-    def __init__(self, desk: Desk, store: RowStore) -> None:
+    def __init__(self, desk: Desk, store: RowStore, *, daily_cap: int | None = None) -> None:
         self._desk = desk
         self._store = store
+        self._daily_cap = daily_cap
 
     def propose(
         self, offer: Signed[Offer], record: Signed[NodeRecord], model: bytes, image: bytes, terms: Terms
     ) -> Signed[Bid]:
-        """Sign a bid for a model under an offer, and write it down. `record` must be the one that the offer names."""
+        """Sign a bid for a model under an offer, and write it down. `record` must be the one that the offer names.
+
+        Raises FundsError if the daily cap has no room for the bid's.
+        """
         if record.id != offer.doc.record or record.issuer != offer.issuer:
             raise PeerError(Fault.CONFLICT, "the offer names another node record than its provider published")
         entry = next((m for m in offer.doc.models if m.digest == model), None)
@@ -72,6 +80,7 @@ class Leases:
             captured=0, released=0, distrust="",
         )  # fmt: skip
         with self._store.begin() as rows:
+            budget.check_cap(rows, self._daily_cap, terms.cap, now)
             rows.insert(row)
         return bid
 
@@ -93,11 +102,15 @@ class Leases:
         return ()
 
     def order_hold(self, lease: bytes) -> Signed[HoldOrder]:
-        """The order to the ledger that reserves the cap; the same one every time it is asked for."""
+        """The order to the ledger that reserves the cap; the same one every time it is asked for.
+
+        Raises FundsError if the daily cap has no room for it any more: the bid's answer may have taken long.
+        """
         with self._store.begin() as rows:
             row = _row(rows.get(LeaseRow, id=lease))
             if row.order:
                 return from_bytes(row.order, HoldOrder)
+            budget.check_cap(rows, self._daily_cap, row.cap, self._desk.now_ms(), besides=lease)
             head = self._desk.head(row.ledger, parent=lease)
             order = self._desk.sign(HoldOrder(head, lease, row.provider, row.cap, row.hold_expires_ms))
             rows.save(replace(row, order=order.bytes))

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gpufair.client.config import DAY_MS, Config
+from gpufair.client.config import Config
 from gpufair.client.failures import FundsError, NoOfferError, PurchaseError, UnreachableError
 from gpufair.client.ledgers import Ledgers, seller_runs_it
 from gpufair.client.market.choosing import Choice, Choices, seller
 from gpufair.client.market.wish import Wish
-from gpufair.client.wallet import budget
 from gpufair.protocol import identity
 from gpufair.protocol.edge.channels import Peer
-from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import FairError
 from gpufair.protocol.matching import Candidate
@@ -35,6 +33,15 @@ class Plan:
     body: JobBody
     ledger: LedgerRef
     available: int
+    budget: int = 0
+    """What is reserved for many jobs under one lease; 0: the price of this one."""
+    dearest: int = 0
+    """The most that one picture under such a lease may cost; 0: no more than this one."""
+
+    @property
+    def cap(self) -> int:
+        """What the lease reserves."""
+        return max(self.budget, self.candidate.quote.total)
 
     @property
     def spec(self) -> Spec:
@@ -49,7 +56,7 @@ class Plan:
     @property
     def window(self) -> int:
         """The credit window that the job needs: one picture, or the up-front lines if those are more."""
-        return max(self.candidate.quote.increment, self.candidate.quote.upfront)
+        return max(self.candidate.quote.increment, self.candidate.quote.upfront, self.dearest)
 
 
 def check_price(choices: Choices, wish: Wish, config: Config) -> tuple[Choice, ...]:
@@ -65,25 +72,16 @@ def check_price(choices: Choices, wish: Wish, config: Config) -> tuple[Choice, .
     return good
 
 
-def check_cap(store: RowStore, config: Config, price: int, now_ms: int) -> None:
-    """Raise FundsError if the daily cap has no room for a price."""
-    if config.daily_cap is None:
-        return
-    with store.read() as rows:
-        spent = budget.spent_since(rows, now_ms - DAY_MS, now_ms)
-    if spent + price > config.daily_cap:
-        what = f"the job costs {show(price)}; {show(spent)} of the daily cap of {show(config.daily_cap)} is used"
-        hint = "raise daily_cap in the config, or wait: it counts the last 24 hours"
-        raise FundsError(what, wanted=spent + price, limit=config.daily_cap, hint=hint)
-
-
 class Funding:
     """Finds the first choice that can be paid; each ledger is asked once."""
 
-    def __init__(self, ledgers: Ledgers, records: Iterable[Signed[NodeRecord]], *, trust_own: bool) -> None:
+    def __init__(
+        self, ledgers: Ledgers, records: Iterable[Signed[NodeRecord]], *, trust_own: bool, budget: int = 0
+    ) -> None:
         self._ledgers = ledgers
         self._records = tuple(records)
         self._trust_own = trust_own
+        self._budget = budget
         self._told: dict[str, tuple[Peer, int] | None] = {}
         self._short: list[tuple[int, int, str]] = []
         self._own: list[str] = []
@@ -92,7 +90,7 @@ class Funding:
     async def first_payable(self, choices: Iterable[Choice], did: str) -> tuple[Choice, LedgerRef, int]:
         """The first choice that we can pay, where, and what we have there. Raises FundsError, NoOfferError."""
         for choice in choices:
-            price = choice.candidate.quote.total
+            price = max(self._budget, choice.candidate.quote.total)
             for ref in choice.offer.doc.ledgers:
                 available = await self._available(choice, ref)
                 if available is not None and available >= price:
@@ -129,7 +127,8 @@ class Funding:
     def _failure(self, did: str) -> PurchaseError:
         if self._short:
             price, available, ledger = min(self._short)
-            what = f"the job costs {show(price)}, you have {show(available)} at the ledger {identity.short(ledger)}"
+            whole = "the lease's budget is" if self._budget else "the job costs"
+            what = f"{whole} {show(price)}, you have {show(available)} at the ledger {identity.short(ledger)}"
             hint = f"ask that ledger's operator to issue credits to {did}"
             return FundsError(what, wanted=price, limit=available, hint=hint)
         if self._silent:

@@ -151,6 +151,12 @@ def lease_row(rows: Rows, lease: bytes) -> LeaseRow:
     return row
 
 
+def lease(store: RowStore, lease: bytes) -> LeaseRow:
+    """A lease as it is now. Raises LocalError if the wallet has none."""
+    with store.read() as rows:
+        return lease_row(rows, lease)
+
+
 def hold(store: RowStore, lease: bytes) -> Envelope:
     """The ledger's signed hold for a lease that has one."""
     with store.read() as rows:
