@@ -18,9 +18,10 @@ from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
+from gpufair.protocol.envelope import read
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
-from gpufair.protocol.messages import Down, Issue
+from gpufair.protocol.messages import Balance, Down, Issue, Query, QueryKind
 from gpufair.provider import config as settings
 from gpufair.provider.daemon import Node
 from gpufair.provider.home import Home
@@ -48,6 +49,14 @@ class World:
         peer = await self.buyer.peers.meet(f"127.0.0.1:{self.ledger.port}")
         held = (await self.buyer.ledgers.balance(peer)).doc
         return held.available + held.held
+
+    async def funds(self, did: str) -> tuple[int, int]:
+        """What anybody has available and held, as the ledger's own node knows."""
+        head = self.ledger.desk.head(self.ledger.keys.did)
+        query = self.ledger.desk.sign(Query(head, QueryKind.BALANCE, did, b"", 0))
+        peer = await self.buyer.peers.meet(f"127.0.0.1:{self.ledger.port}")
+        told = read(await peer.ledger.ask(query.envelope), Balance).doc
+        return told.available, told.held
 
     async def buy(self, **options: Any) -> Any:
         plan = await self.buyer.plan(Wish("a fox", **options))
