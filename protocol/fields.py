@@ -1,7 +1,8 @@
-"""What a field of a message may hold. Rule: a bound is part of the field's type, and `check` is its only enforcer.
+"""What a field of a message may hold. Rule: a bound is part of the field's type; what `check` refuses never passes.
 
 `Amount` on a dataclass field is a plain `int` for the type checker and carries its range for `wire`, which refuses
-anything outside it in both directions.
+anything outside it in both directions. A bound's `shortcut` is a test as Python source (see `codec`), of a value whose
+type is known: where it is true, `check` would find nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class Range:
         if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
             raise PeerError(Fault.MALFORMED, f"{name} is {value!r}: it must be {self.low} to {self.high}")
 
+    def shortcut(self, value: str, _kind: type[object]) -> str:
+        """Within the range."""
+        return f"{self.low} <= {value} <= {self.high}"
+
 
 @dataclass(frozen=True)
 class Size:
@@ -45,6 +50,11 @@ class Size:
         if not self.low <= size <= self.high:
             raise PeerError(Fault.MALFORMED, f"{name} has length {size}: it must be {self.low} to {self.high}")
 
+    def shortcut(self, value: str, kind: type[object]) -> str:
+        """Of a length within the bounds; for text only where a character is a byte."""
+        length = f"{'not ' + value + ' or ' if self.or_empty else ''}{self.low} <= len({value}) <= {self.high}"
+        return f"{value}.isascii() and ({length})" if kind is str else length
+
 
 @dataclass(frozen=True)
 class Printable:
@@ -54,6 +64,10 @@ class Printable:
         """Refuse control characters, line ends and invisible characters."""
         if not isinstance(value, str) or not value.isprintable():
             raise PeerError(Fault.MALFORMED, f"{name} holds characters that cannot be shown")
+
+    def shortcut(self, value: str, _kind: type[object]) -> str:
+        """Visible."""
+        return f"{value}.isprintable()"
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,10 @@ class IsDid:
             return
         if not isinstance(value, str) or not value.startswith(DID_PREFIX) or not 50 <= len(value) <= limits.DID_MAX:
             raise PeerError(Fault.MALFORMED, f"{name} is not an Ed25519 did:key")
+
+    def shortcut(self, value: str, _kind: type[object]) -> str:
+        """Shaped like a did; a broadcast is left to `check`."""
+        return f"{value}.startswith({DID_PREFIX!r}) and 50 <= len({value}) <= {limits.DID_MAX}"
 
 
 Constraint = Range | Size | Printable | IsDid
