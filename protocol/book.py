@@ -7,11 +7,12 @@ Numbers in brackets refer to docs/payment.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import contextlib
+from dataclasses import dataclass
 from typing import Protocol
 
-from gpufair.protocol import envelope, limits, payment
-from gpufair.protocol.envelope import Signed
+from gpufair.protocol import envelope, identity, limits, payment
+from gpufair.protocol.envelope import Claim, Signed, Verify
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import (
     Bucket,
@@ -63,6 +64,11 @@ class HoldRow:
         """What is still reserved."""
         return self.amount - self.captured - self.released
 
+    def after(self, paid: int, back: int, *, closed: bool) -> HoldRow:
+        """The hold once `paid` more was captured and `back` was released."""
+        captured, released = self.captured + paid, self.released + back
+        return HoldRow(self.lease, self.payer, self.payee, self.amount, self.expires_at_ms, captured, released, closed)
+
 
 class View(Protocol):
     """What `decide` may look at: the book as it is now."""
@@ -109,16 +115,25 @@ class Instruction:
     doubt: str = ""
 
 
-def instruct(order: Signed[Order]) -> Instruction:
+def instruct(order: Signed[Order], *, verify: Verify = identity.verify) -> Instruction:
     """Open the voucher inside a capture and check its signature: the costly half of [15], which needs no book."""
     if not isinstance(order.doc, Capture) or not order.doc.voucher:
         return Instruction(order)
     try:
-        voucher = envelope.authenticate(envelope.from_bytes(order.doc.voucher, Voucher))
+        voucher = envelope.authenticate(envelope.from_bytes(order.doc.voucher, Voucher), verify=verify)
         payment.check_promise(Promise.of(voucher.doc))
     except PeerError as error:
         return Instruction(order, doubt=error.what)
     return Instruction(order, voucher)
+
+
+def claims(order: Signed[Order]) -> list[Claim]:
+    """Every signature that counts for an order: its own, and those of the voucher inside a capture."""
+    found = envelope.claims(order)
+    if isinstance(order.doc, Capture) and order.doc.voucher:
+        with contextlib.suppress(PeerError):  # `instruct` will say what is wrong with the voucher
+            found += envelope.claims(envelope.from_bytes(order.doc.voucher, Voucher))
+    return found
 
 
 def read_order(document: Envelope) -> Signed[Order]:
@@ -152,8 +167,7 @@ def expire(hold: HoldRow, at_ms: int) -> Posting | Reason:
     if at_ms < hold.expires_at_ms:
         return Reason(ReasonCode.EXPIRED, at_ms, hold.expires_at_ms, "Unix ms", "the hold still runs")
     legs = _legs((hold.payer, Bucket.HELD, -hold.rest), (hold.payer, Bucket.AVAILABLE, hold.rest))
-    closed = replace(hold, released=hold.rest, closed=True)
-    return Posting(EventKind.EXPIRED, legs, hold.lease, closed)
+    return Posting(EventKind.EXPIRED, legs, hold.lease, hold.after(0, hold.rest, closed=True))
 
 
 def after(view: View, legs: tuple[Leg, ...]) -> dict[str, Funds]:
@@ -250,7 +264,7 @@ def _capture(view: View, ledger: str, instruction: Instruction, order: Capture) 
         (hold.payee, Bucket.AVAILABLE, paid),
         (hold.payer, Bucket.AVAILABLE, back),
     )
-    changed = replace(hold, captured=hold.captured + paid, released=back, closed=order.final)
+    changed = hold.after(paid, back, closed=order.final)
     return Posting(EventKind.CAPTURED, legs, order.lease, changed, paid, order.keys)
 
 
@@ -260,13 +274,17 @@ def _voucher_fault(ledger: str, hold: HoldRow, instruction: Instruction, order: 
         return "" if order.final and not order.keys else "without a voucher a capture is final and has no keys"
     if instruction.voucher is None:
         return instruction.doubt
-    voucher = instruction.voucher.doc
+    return _mismatch(ledger, hold, instruction.voucher.doc, order)
+
+
+def _mismatch(ledger: str, hold: HoldRow, voucher: Voucher, order: Capture) -> str:
+    if voucher.head.issuer != hold.payer:
+        return "the voucher is not the payer's"
+    if voucher.lease != order.lease:
+        return "the voucher is for another lease"
+    if set(voucher.head.audience) != {ledger, hold.payee}:
+        return "the voucher is not for this ledger and payee"
     opened = {payment.hashlock(key) for key in order.keys}
-    faults = {
-        "the voucher is not the payer's": voucher.head.issuer != hold.payer,
-        "the voucher is for another lease": voucher.lease != order.lease,
-        "the voucher is not for this ledger and payee": set(voucher.head.audience) != {ledger, hold.payee},
-        "each key must open a lock of its own": len(opened) != len(order.keys)
-        or not opened <= {lock.hashlock for lock in voucher.locks},
-    }
-    return next((what for what, found in faults.items() if found), "")
+    if len(opened) != len(order.keys) or not opened <= {lock.hashlock for lock in voucher.locks}:
+        return "each key must open a lock of its own"
+    return ""

@@ -7,7 +7,7 @@ inside it. A document's id is the SHA-256 of that encoding.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -15,6 +15,11 @@ from typing import Any, Generic, TypeVar
 from gpufair.protocol import identity, limits, wire
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import Document, Envelope, Head, Signature
+
+Claim = tuple[str, bytes, bytes]
+"""A did, bytes, and what is said to be that did's signature over them."""
+Verify = Callable[[str, bytes, bytes], None]
+"""`identity.verify`, or what comes to the same: it raises PeerError for a claim that does not hold."""
 
 D = TypeVar("D", bound=Document)
 D_co = TypeVar("D_co", bound=Document, covariant=True)
@@ -81,17 +86,22 @@ def read(envelope: Envelope, kind: type[D]) -> Signed[D]:
     return Signed(wire.decode(kind, envelope.payload), document_id(envelope), envelope)
 
 
-def authenticate(signed: Signed[D], *, also: Sequence[str] = ()) -> Signed[D]:
-    """Check that the issuer signed, and each of `also`, and that no signature in the envelope is bad."""
+def claims(signed: Signed[Any]) -> list[Claim]:
+    """All that a document's signatures claim: what `authenticate` checks last."""
     encoding = pre_authentication_encoding(signed.envelope.payload_type, signed.envelope.payload)
+    return [(signature.keyid, encoding, signature.sig) for signature in signed.envelope.signatures]
+
+
+def authenticate(signed: Signed[D], *, also: Sequence[str] = (), verify: Verify = identity.verify) -> Signed[D]:
+    """Check that the issuer signed, and each of `also`, and that no signature in the envelope is bad."""
     signers = signed.signers
     if tuple(signers[:1]) != (signed.issuer,) or len(set(signers)) != len(signers):
         raise PeerError(Fault.BAD_SIGNATURE, "the first signature must be the issuer's, and each signer's only one")
     missing = [identity.short(did) for did in also if did not in signers]
     if missing:
         raise PeerError(Fault.BAD_SIGNATURE, f"the signature of {', '.join(missing)} is missing")
-    for signature in signed.envelope.signatures:
-        identity.verify(signature.keyid, encoding, signature.sig)
+    for claim in claims(signed):
+        verify(*claim)
     return signed
 
 

@@ -23,6 +23,7 @@ from gpufair.provider.control import ControlServer
 from gpufair.provider.directory.directory import Directory
 from gpufair.provider.directory.office import DirectoryDesk
 from gpufair.provider.directory.store import DirectoryStore
+from gpufair.provider.hardware.probe import cpu_cores
 from gpufair.provider.home import Home
 from gpufair.provider.jobs.store import TABLES
 from gpufair.provider.ledger import Ledger, Writer, open_store
@@ -118,7 +119,8 @@ class Node:
     def _open_ledger(self) -> LedgerService:
         store = open_store(self.home.ledger, self.keys.did)
         ledger = Ledger(self.desk, store, auditors=self.config.ledger.auditors)
-        return LedgerService(Writer(ledger), ledger, store)
+        # One process keeps up with all that the book's own thread can post; it starts only if orders come in crowds.
+        return LedgerService(Writer(ledger, helpers=int(cpu_cores() > 1)), ledger, store)
 
     def _endpoints(self) -> tuple[str, ...]:
         if self.config.node.announce:

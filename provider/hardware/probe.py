@@ -38,7 +38,7 @@ def probe(models: Path, gpus: GpuProbe | None = None, *, root: Path = Path("/"))
     memory = _memory_bytes(root)
     return Hardware(
         cpu_name=_cpu_name(root),
-        cpu_cores=_cpu_cores(root),
+        cpu_cores=cpu_cores(root),
         memory_bytes=memory,
         memory_free=min(memory, _memory_free(root) or memory),
         disk_free=_disk_free(models),
@@ -46,7 +46,8 @@ def probe(models: Path, gpus: GpuProbe | None = None, *, root: Path = Path("/"))
     )
 
 
-def _cpu_cores(root: Path) -> int:
+def cpu_cores(root: Path = Path("/")) -> int:
+    """Whole cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:

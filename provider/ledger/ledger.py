@@ -15,9 +15,9 @@ import threading
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from gpufair.protocol import book, envelope, limits, wire
+from gpufair.protocol import book, envelope, identity, limits, wire
 from gpufair.protocol.book import HoldRow, Instruction, Order, Posting, Unchanged
-from gpufair.protocol.envelope import Signed
+from gpufair.protocol.envelope import Signed, Verify
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.journal import JournalPage
@@ -36,9 +36,10 @@ class Opened:
     at_ms: int
     late: PeerError | None
 
-    def prepared(self, instruction: Instruction) -> Prepared:
-        """The order once its signatures hold."""
-        return Prepared(instruction, self.at_ms, self.late)
+    def proven(self, verify: Verify = identity.verify) -> Prepared:
+        """The order once its signatures hold; costs them. Raises PeerError."""
+        order = envelope.authenticate(self.order, verify=verify)
+        return Prepared(book.instruct(order, verify=verify), self.at_ms, self.late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,7 @@ class Ledger:
 
     def prepare(self, document: Envelope) -> Prepared:
         """Everything about an order that needs no transaction; costs the signatures. Raises PeerError."""
-        opened = self.open(document)
-        return opened.prepared(book.instruct(envelope.authenticate(opened.order)))
+        return self.open(document).proven()
 
     def open(self, document: Envelope) -> Opened:
         """The cheap half of `prepare`: nothing is believed yet. Raises PeerError."""

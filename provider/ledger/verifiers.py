@@ -1,77 +1,156 @@
-"""Signatures on other cores. Rule: a verdict is about exactly the bytes that were sent, and a broken helper gives none.
+"""Signatures on other cores. Rule: helpers are believed about what they were asked; the rest is checked here.
 
-Checking two signatures is half the work of a capture, and Python does one thing at a time. Helper processes have no
-keys and no database: they are given an order's bytes and say what is wrong with its signatures, if anything.
+Checking two signatures is more than half the work of a capture, and Python does one thing at a time. Helper processes
+(`helper`) start with the first crowd of orders. One that still starts, died or says nothing costs time, and no answer.
 """
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+import contextlib
+import marshal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from gpufair.protocol import book, envelope, wire
-from gpufair.protocol.book import Instruction, Order
-from gpufair.protocol.envelope import Signed
-from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.messages import Capture, Envelope, Voucher
+from gpufair.protocol import identity
+from gpufair.protocol.edge.system import monotonic_s
+from gpufair.protocol.envelope import Claim
+from gpufair.provider.ledger import helper
 
-Verdict = tuple[int, str, str]
-"""Fault (0: none) and what it is, and the doubt about a capture's voucher."""
+SILENCE_S = 5.0
+"""A helper that keeps us waiting for longer is given up."""
+RESTART_S = 5.0
+"""The least time between two starts in one helper's place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The claims that helpers found to hold."""
+
+    good: frozenset[Claim] = frozenset()
+
+    def verify(self, did: str, data: bytes, signature: bytes) -> None:
+        """`identity.verify`, but for what is known already. Raises the same PeerErrors."""
+        if (did, data, signature) not in self.good:
+            identity.verify(did, data, signature)
+
+
+class _Helper:
+    """One process, and our end of its socket. Every method raises OSError once the process is no use any more."""
+
+    def __init__(self) -> None:
+        self._line, theirs = socket.socketpair()
+        command = [sys.executable, "-P", str(Path(helper.__file__))]  # -P: nothing comes from the working folder
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(self._line.close)
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 -- fixed
+            undo.pop_all()
+        self.pid = int(self._process.pid)
+        self._line.settimeout(SILENCE_S)
+        self._answers = self._line.makefile("rb")
+        self.started = False
+
+    def is_ready(self) -> bool:
+        """Whether it has started; never waits."""
+        if not self.started:
+            try:
+                self.started = self._line.recv(len(helper.READY), socket.MSG_DONTWAIT) == helper.READY
+            except BlockingIOError:
+                return False
+            if not self.started:
+                raise ConnectionError("it ended while it started")
+        return self.started
+
+    def ask(self, claims: Sequence[Claim]) -> None:
+        """Send claims; several lists may be under way."""
+        data = marshal.dumps(list(claims))
+        self._line.sendall(len(data).to_bytes(helper.LENGTH_BYTES, "big") + data)
+
+    def answer(self, claims: Sequence[Claim]) -> set[Claim]:
+        """Which of the claims that were asked first hold."""
+        answers = self._answers.read(len(claims))
+        if len(answers) != len(claims):
+            raise ConnectionError("it ended")
+        return {claim for claim, holds in zip(claims, answers, strict=True) if holds}
+
+    def end(self, wait_s: float = 0) -> None:
+        """Close the socket, which ends the process; kill it if that takes too long."""
+        self._answers.close()
+        self._line.close()
+        try:
+            self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+Asked = list[tuple[int, _Helper, Sequence[Claim]]]
+"""Claims that are being checked elsewhere: in which place, by whom, and which."""
 
 
 class Verifiers:
-    """Helper processes that check signatures; `close` ends them."""
+    """Up to `processes` helper processes; for one thread. Call `close` when done. `tell` hears why one was given up."""
 
-    def __init__(self, processes: int) -> None:
-        # Not forked: a copy of a process with threads and channels in use may hang.
-        context = get_context("spawn")
-        self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet)
-        self._processes = processes
+    def __init__(self, processes: int, tell: Callable[[str], None]) -> None:
+        self._helpers: list[_Helper | None] = [None] * processes
+        self._next_start_s = [0.0] * processes
+        self._tell = tell
 
-    def ask(self, orders: Sequence[Signed[Order]]) -> list[Future[list[Verdict]]]:
-        """Begin to check orders; the futures' lists, joined, are the verdicts in the same order."""
-        share = -(-len(orders) // self._processes)
-        documents = [order.bytes for order in orders]
-        chunks = [documents[at : at + share] for at in range(0, len(documents), share)]
-        return [self._pool.submit(check, chunk) for chunk in chunks]
+    @property
+    def pids(self) -> list[int]:
+        """The processes that have started."""
+        return [one.pid for one in self._helpers if one is not None and one.started]
+
+    def ask(self, claims: Sequence[Claim]) -> Asked:
+        """Begin to check claims; empty if no helper is there. Answers are fetched in the order of the questions."""
+        ready = [place for place in range(len(self._helpers)) if self._is_ready(place)]
+        asked: Asked = []
+        for turn, place in enumerate(ready):
+            one, part = self._helpers[place], claims[turn :: len(ready)]
+            try:
+                if one is not None and part:
+                    one.ask(part)
+                    asked.append((place, one, part))
+            except OSError as error:
+                self._give_up(place, error)
+        return asked
+
+    def answer(self, asked: Asked) -> Found:
+        """Wait for what helpers found; of one that fails nothing is known."""
+        good: set[Claim] = set()
+        for place, one, part in asked:
+            try:
+                if self._helpers[place] is one:  # it was not given up meanwhile
+                    good |= one.answer(part)
+            except OSError as error:
+                self._give_up(place, error)
+        return Found(frozenset(good))
 
     def close(self) -> None:
         """End the helpers."""
-        self._pool.shutdown(cancel_futures=True)
+        for one in self._helpers:
+            if one is not None:
+                one.end(SILENCE_S)
+        self._helpers = []
 
+    def _is_ready(self, place: int) -> bool:
+        """Whether the helper in this place can be asked; starts one where there is none."""
+        try:
+            one = self._helpers[place]
+            if one is not None:
+                return one.is_ready()
+            if monotonic_s() >= self._next_start_s[place]:
+                self._next_start_s[place] = monotonic_s() + RESTART_S
+                self._helpers[place] = _Helper()
+        except OSError as error:
+            self._give_up(place, error)
+        return False
 
-def check(documents: Sequence[bytes]) -> list[Verdict]:
-    """What is wrong with the signatures of these orders; runs in a helper."""
-    return [_check(document) for document in documents]
-
-
-def believed(order: Signed[Order], verdict: Verdict) -> Instruction | PeerError:
-    """The instruction that a verdict lets through."""
-    fault, what, doubt = verdict
-    if fault:
-        return PeerError(Fault(fault), what)
-    if doubt or not isinstance(order.doc, Capture) or not order.doc.voucher:
-        return Instruction(order, doubt=doubt)
-    return Instruction(order, envelope.from_bytes(order.doc.voucher, Voucher))
-
-
-def instructed(order: Signed[Order]) -> Instruction | PeerError:
-    """The same without helpers."""
-    try:
-        return book.instruct(envelope.authenticate(order))
-    except PeerError as error:
-        return error
-
-
-def _check(document: bytes) -> Verdict:
-    result = instructed(book.read_order(wire.decode(Envelope, document)))
-    if isinstance(result, PeerError):
-        return int(result.fault), result.what, ""
-    return 0, "", result.doubt
-
-
-def _quiet() -> None:
-    """Leave Ctrl-C to the node: it stops its helpers itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def _give_up(self, place: int, error: OSError) -> None:
+        self._tell(f"a helper that checks signatures is gone ({error})")
+        one, self._helpers[place] = self._helpers[place], None
+        if one is not None:
+            one.end()

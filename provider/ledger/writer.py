@@ -11,17 +11,16 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from gpufair.protocol import limits
-from gpufair.protocol.book import Instruction
-from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol import book, limits
+from gpufair.protocol.envelope import Claim
+from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.journal import JournalPage
 from gpufair.protocol.messages import Envelope
 from gpufair.provider.ledger.ledger import Ledger, Opened, Prepared
-from gpufair.provider.ledger.verifiers import Verdict, Verifiers, believed, instructed
+from gpufair.provider.ledger.verifiers import Asked, Verifiers
 
 _Future = asyncio.Future[Envelope]
 _Asked = tuple[Envelope, _Future]
@@ -32,11 +31,9 @@ _Settled = tuple[_Future, Envelope | Exception]
 class _Begun:
     """Orders that passed the cheap checks, and what helpers were asked about their signatures, if they were."""
 
-    opened: list[tuple[Opened, _Future]]
-    asked: list[Future[list[Verdict]]] | None
+    opened: Sequence[tuple[Opened, _Future]] = ()
+    asked: Asked = field(default_factory=list)
 
-
-_NOTHING = _Begun([], None)
 
 _WORTH_SENDING = 8
 """Fewer orders than this are checked sooner here than elsewhere."""
@@ -45,19 +42,25 @@ _WORTH_SENDING = 8
 class Writer:
     """The async face of a ledger; holds expire by themselves while it runs. Call `close` when done.
 
-    Any number of event loops may use it. `helpers` is the number of processes that check signatures for it; 0 is right
-    for all but a busy ledger. `last_error` is the newest failure that nobody who asked could be told of.
+    Any number of event loops may use it. `helpers` is how many processes may check signatures for it: they start once
+    orders come in crowds, so a quiet ledger has none. `last_error` is the newest failure that nobody who asked could be
+    told of.
     """
 
     def __init__(self, ledger: Ledger, *, helpers: int = 0, tick_ms: int = limits.LEDGER_TICK_MS) -> None:
         self._ledger = ledger
-        self._verifiers = Verifiers(helpers) if helpers else None
+        self._verifiers = Verifiers(helpers, self._note)
         self._tick_s = tick_ms / 1000
         self._line: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._closed = False
         self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def helpers(self) -> list[int]:
+        """The process ids of the helpers that have started."""
+        return self._verifiers.pids
 
     async def submit(self, document: Envelope) -> Envelope:
         """Execute an order; see `Ledger.submit`. Raises LocalError when too many orders wait, or the disk fails.
@@ -86,8 +89,7 @@ class Writer:
         self._closed = True
         self._line.put(None)
         self._thread.join()
-        if self._verifiers is not None:
-            self._verifiers.close()
+        self._verifiers.close()
         late = LocalError(Fault.UNAVAILABLE, "the ledger is stopping")
         while not self._line.empty():  # whoever slipped in behind the end of the line
             item = self._line.get()
@@ -95,7 +97,7 @@ class Writer:
                 _settle([(item[1], late)])
 
     def _run(self) -> None:
-        running, ahead = True, _NOTHING
+        running, ahead = True, _Begun()
         while running or ahead.opened:
             batch, running = self._drain(wait=not ahead.opened) if running else ([], False)
             begun = self._begin(batch)
@@ -103,9 +105,9 @@ class Writer:
                 self._finish(ahead)
             elif running and not batch:
                 self._expire()
-            if begun.asked is None:  # no helper is at work on it, so there is nothing to wait for
+            if not begun.asked:  # no helper is at work on it, so there is nothing to wait for
                 self._finish(begun)
-                begun = _NOTHING
+                begun = _Begun()
             ahead = begun
 
     def _drain(self, *, wait: bool) -> tuple[list[_Asked], bool]:
@@ -125,51 +127,32 @@ class Writer:
     def _begin(self, batch: list[_Asked]) -> _Begun:
         """The cheap checks, and, where there are helpers, the signatures' beginning."""
         opened: list[tuple[Opened, _Future]] = []
+        claims: list[Claim] = []
         settled: list[_Settled] = []
         for document, future in batch:
             try:
-                opened.append((self._ledger.open(document), future))
+                one = self._ledger.open(document)
+                claims += book.claims(one.order) if len(batch) >= _WORTH_SENDING else ()
+                opened.append((one, future))
             except Exception as error:  # whatever it is belongs to the one who asked, never to this thread
                 settled.append((future, error))
         _settle(settled)
-        if self._verifiers is None or len(opened) < _WORTH_SENDING:
-            return _Begun(opened, None)
-        try:
-            return _Begun(opened, self._verifiers.ask([one.order for one, _ in opened]))
-        except Exception as error:
-            self._without_helpers(error)
-            return _Begun(opened, None)
+        return _Begun(opened, self._verifiers.ask(claims) if len(opened) >= _WORTH_SENDING else [])
 
     def _finish(self, begun: _Begun) -> None:
         """The signatures' end, the transaction, and the answers."""
         if not begun.opened:
             return
-        checked: list[tuple[Prepared, _Future]] = []
+        found = self._verifiers.answer(begun.asked)
+        proven: list[tuple[Prepared, _Future]] = []
         settled: list[_Settled] = []
-        for (one, future), instruction in zip(begun.opened, self._instructions(begun), strict=True):
-            if isinstance(instruction, PeerError):
-                settled.append((future, instruction))
-            else:
-                checked.append((one.prepared(instruction), future))
-        settled += self._post(checked)
-        _settle(settled)
-
-    def _instructions(self, begun: _Begun) -> list[Instruction | PeerError]:
-        orders = [one.order for one, _ in begun.opened]
-        if begun.asked is not None:
+        for one, future in begun.opened:
             try:
-                verdicts = [verdict for future in begun.asked for verdict in future.result()]
-                return [believed(order, verdict) for order, verdict in zip(orders, verdicts, strict=True)]
-            except Exception as error:
-                self._without_helpers(error)
-        return [instructed(order) for order in orders]
-
-    def _without_helpers(self, error: Exception) -> None:
-        """Go on alone: helpers that broke are no reason to refuse an order."""
-        self.last_error = f"the helpers that check signatures are gone ({error})"
-        if self._verifiers is not None:
-            self._verifiers.close()
-        self._verifiers = None
+                proven.append((one.proven(found.verify), future))
+            except Exception as error:  # as above
+                settled.append((future, error))
+        settled += self._post(proven)
+        _settle(settled)
 
     def _post(self, checked: list[tuple[Prepared, _Future]]) -> list[_Settled]:
         try:
@@ -181,6 +164,9 @@ class Writer:
             # One order must not be able to sink the others: post them one by one, and let the culprit fail alone.
             return [settled for one in checked for settled in self._post([one])]
         return [(future, result) for (_, future), result in zip(checked, results, strict=True)]
+
+    def _note(self, what: str) -> None:
+        self.last_error = what
 
     def _expire(self) -> None:
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import signal
 import time
@@ -12,7 +11,7 @@ from multiprocessing import get_context
 import pytest
 
 from gpufair.protocol import limits, wire
-from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol.errors import LocalError, PeerError
 from gpufair.protocol.messages import Captured, Decline, Envelope, Hold, Issue, Pay, Posted, QueryKind
 from gpufair.provider.ledger import Writer, audit
 
@@ -62,47 +61,6 @@ def test_bad_orders_fail_alone(funded):
     assert isinstance(first, PeerError)
     assert isinstance(second, PeerError)
     assert funded.balance("bob")[0] == 5
-
-
-def mixed(world, count):
-    """Good orders of every kind, and among them one of each bad sort."""
-    orders = [world.sign("alice", Pay, world.bob.did, 1, "").envelope for _ in range(count)]
-    orders += [world.capture_order("bob", "L", n, [(f"k{n}", 1)], [f"k{n}"]).envelope for n in range(1, count)]
-    orders.append(world.capture_order("bob", "L", 90, payer="bob").envelope)  # a voucher of the payee's own
-    capture = world.capture_order("bob", "L", 91).doc
-    broken = dataclasses.replace(capture, voucher=capture.voucher[:-1] + bytes([capture.voucher[-1] ^ 1]))
-    orders.append(world.bob.sign(broken).envelope)
-    orders.append(dataclasses.replace(orders[0], signatures=orders[1].signatures))
-    return orders
-
-
-def kind_of(answer):
-    return answer.fault if isinstance(answer, PeerError) else answer.payload_type
-
-
-def test_helpers_come_to_the_same_verdicts_and_their_death_costs_nobody_an_answer(make_world, tmp_path):
-    worlds = [make_world(tmp_path / f"{name}.db") for name in ("alone", "helped")]
-    for world in worlds:
-        world.issue("alice", 1000)
-        world.hold("alice", "bob", "L", 300)
-
-    async def rounds(writer, orders):
-        first = await asyncio.gather(*map(writer.submit, orders[0]), return_exceptions=True)
-        if writer._verifiers is not None:
-            for process in writer._verifiers._pool._processes.values():
-                process.kill()
-        return first, await asyncio.gather(*map(writer.submit, orders[1]), return_exceptions=True)
-
-    outcomes = []
-    for world, helpers in zip(worlds, (0, 1), strict=True):
-        with writing(world, helpers=helpers) as writer:
-            outcomes.append(asyncio.run(rounds(writer, [mixed(world, 12), mixed(world, 12)])))
-            assert ("helpers" in writer.last_error) is bool(helpers)
-    alone, helped = ([[kind_of(answer) for answer in part] for part in outcome] for outcome in outcomes)
-    assert alone == helped
-    assert {Fault.BAD_SIGNATURE, Posted.TYPE, Captured.TYPE, Decline.TYPE} == set(alone[0])
-    assert worlds[0].balance("bob") == worlds[1].balance("bob")
-    assert all(audit(world.ledger, world.store).ok for world in worlds)
 
 
 def test_an_order_that_trips_a_bug_sinks_only_itself(funded, monkeypatch):
