@@ -12,7 +12,9 @@ from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
 if TYPE_CHECKING:
     from gpufair.client.buyer import Buyer
 
-Job = Annotated[str, typer.Argument(help="A job's id, or its first digits, as `history` shows them.")]
+_WHICH = "A job's id, or its first digits, as `history` shows them"
+Job = Annotated[str, typer.Argument(help=f"{_WHICH}.")]
+JobOrNewest = Annotated[str, typer.Argument(metavar="[JOB]", help=f"{_WHICH}; none: the newest.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +34,7 @@ def history(
     perform(home, as_json, lambda stage: stage.with_buyer(lambda buyer: _history(stage, buyer, limit)))
 
 
-def show(job: Job, home: HomeDir = None, as_json: Json = False) -> None:
+def show(job: JobOrNewest = "", home: HomeDir = None, as_json: Json = False) -> None:
     """Show all that the wallet knows of a job. Offline."""
     perform(home, as_json, lambda stage: stage.with_buyer(lambda buyer: _show(stage, buyer, job)))
 
@@ -75,8 +77,12 @@ async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
     from gpufair.client.cli.answers import answer, purchase_object
     from gpufair.client.cli.views import purchase_lines
     from gpufair.client.wallet import purchases
+    from gpufair.protocol.errors import Fault, LocalError
 
-    found = purchases.find(buyer.store, job)
+    newest = purchases.history(buyer.store, 1)
+    if not job and not newest:
+        raise LocalError(Fault.UNKNOWN, "the wallet has no job yet", hint="see: gpufair run --help")
+    found = purchases.find(buyer.store, job) if job else newest[0]
     stage.say(f"job {found.job.id.hex()}", style="bold")
     for line in purchase_lines(found):
         stage.say(line)

@@ -1,5 +1,6 @@
 """The demo: a provider sells, a client buys. ONE RULE: it does nothing but run the two commands that users have.
 
+What doesn't wait for another runs beside it, as on the several machines that a market has; on one it saves seconds.
 Called by script/demo with GPUFAIR_RUNTIME=docker|process and, for docker, DOCKER_HOST and GPUFAIR_WORKER_IMAGE. Two
 nodes (a ledger of its own, a provider) and a client get fresh identities below demo-out/; all processes end with it.
 """
@@ -11,11 +12,11 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,29 @@ def step(title: str) -> None:
     )
 
 
-def run(*words: str, env: dict[str, str], quiet: bool = False) -> None:
-    """Run one of the two commands as a user would, showing it."""
+def start(*words: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    """Start one of the two commands as a user would; what it says is kept."""
+    colour = {"FORCE_COLOR": "1"} if sys.stdout.isatty() and "NO_COLOR" not in env else {}
+    return subprocess.Popen(
+        [str(BIN / words[0]), *words[1:]], env={**env, **colour},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], *words: str) -> None:
+    """Show a command that was started, and what it says, when it has ended."""
+    said, _ = process.communicate()
+    print(f"$ {shlex.join(words)}\n{said}", end="", flush=True)
+    if process.returncode:
+        raise DemoError(f"{words[0]} {words[1]} ended with {process.returncode}")
+
+
+def run(*words: str, env: dict[str, str]) -> None:
+    """Run a command and let it speak for itself."""
     print(f"$ {shlex.join(words)}", flush=True)
-    output = subprocess.PIPE if quiet else None
-    done = subprocess.run([str(BIN / words[0]), *words[1:]], env=env, stdout=output, text=True, check=False)
+    done = subprocess.run([str(BIN / words[0]), *words[1:]], env=env, check=False)
     if done.returncode:
-        raise DemoError(f"{words[0]} {words[1]} ended with {done.returncode}: {(done.stdout or '').strip()}")
+        raise DemoError(f"{words[0]} {words[1]} ended with {done.returncode}")
 
 
 def ask(*words: str, env: dict[str, str]) -> dict[str, Any]:
@@ -61,26 +78,49 @@ def ask(*words: str, env: dict[str, str]) -> dict[str, Any]:
     return answer
 
 
-@contextmanager
-def node(name: str, env: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A running node; stopped with SIGTERM, as its owner would."""
-    log = (OUT / f"{name}.log").open("w")
-    process = subprocess.Popen([str(BIN / "gpufaird"), "up"], env=env, stdout=log, stderr=subprocess.STDOUT)
-    try:
+def make(*words: str, env: dict[str, str]) -> str:
+    """Run an `init`, showing it; the did that it made."""
+    print(f"$ {shlex.join(words)}", flush=True)
+    return str(ask(*words, env=env)["did"])
+
+
+class Node:
+    """A node on its way up, or running; stopped with SIGTERM, as its owner would."""
+
+    def __init__(self, name: str, env: dict[str, str]) -> None:
+        self.name, self.env = name, env
+        self.log = OUT / f"{name}.log"
+
+    def __enter__(self) -> Node:
+        print("$ gpufaird up &", flush=True)
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [str(BIN / "gpufaird"), "up"], env=self.env, stdout=log, stderr=subprocess.STDOUT
+            )
+        return self
+
+    def wait(self) -> None:
+        """Until it serves."""
         deadline = time.monotonic() + READY_S
-        while not (Path(env["GPUFAIRD_HOME"]) / "control.sock").exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise DemoError(f"the {name} node did not start:\n{(OUT / f'{name}.log').read_text()}")
-            time.sleep(0.05)
-        yield env
-    finally:
-        process.send_signal(signal.SIGTERM)
+        while not (Path(self.env["GPUFAIRD_HOME"]) / "control.sock").exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise DemoError(f"the {self.name} node did not start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
-            print(f"the {name} node had to be killed: see {OUT / f'{name}.log'}", file=sys.stderr)
-        log.close()
+            self.process.kill()
+            print(f"the {self.name} node had to be killed: see {self.log}", file=sys.stderr)
+
+
+def free_addresses(count: int) -> list[str]:
+    """As many addresses of this machine that nobody listens on."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
 def environment(name: str) -> dict[str, str]:
@@ -124,44 +164,56 @@ def demo(prompt: str) -> Path:
     shutil.rmtree(OUT / "state", ignore_errors=True)
     OUT.mkdir(exist_ok=True)
     book, seller, buyer = environment("ledger"), environment("provider"), environment("client")
+    at_ledger, at_provider = free_addresses(2)
     step("1. A ledger, run by neither side")
-    run("gpufaird", "init", "--role", "ledger", "--role", "directory", "--listen", "127.0.0.1:0", env=book, quiet=True)
-    with node("ledger", book):
-        keeper = ask("gpufaird", "status", env=book)
-        address = f"{keeper['did']}@127.0.0.1:{keeper['port']}"
+    ledger = make("gpufaird", "init", "--role", "ledger", "--role", "directory", "--listen", at_ledger, env=book)
+    with Node("ledger", book) as keeper:
         step("2. A provider that trusts it")
-        options = runtime_options()
-        run("gpufaird", "init", "--listen", "127.0.0.1:0", "--ledger", address, *options, env=seller, quiet=True)
-        with node("provider", seller):
-            return buy(prompt, book, seller, buyer)
+        trusted = ["--ledger", f"{ledger}@{at_ledger}", *runtime_options()]
+        provider = make("gpufaird", "init", "--listen", at_provider, *trusted, env=seller)
+        with Node("provider", seller) as owner:
+            step("3. A client, with credits that the ledger's operator issued")
+            # Meanwhile the nodes come up, and the provider's worker loads its model.
+            client = make("gpufair", "init", env=buyer)
+            keeper.wait()
+            run("gpufaird", "ledger", "issue", client, "1", "--reference", "demo", env=book)
+            owner.wait()
+            run("gpufair", "peers", "add", f"{provider}@{at_provider}", env=buyer)
+            warm(seller)
+            picture = buy(prompt, buyer)
+            look(picture, provider, book, seller, buyer)
+    return picture
 
 
-def buy(prompt: str, book: dict[str, str], seller: dict[str, str], buyer: dict[str, str]) -> Path:
-    """A client with credits buys one picture; then everybody looks into the book."""
+def buy(prompt: str, buyer: dict[str, str]) -> Path:
+    """A client with credits buys one picture."""
     picture = OUT / "picture.png"
     picture.unlink(missing_ok=True)
-    provider = ask("gpufaird", "status", env=seller)
-    step("3. A client, with credits that the ledger's operator issued")
-    run("gpufair", "init", env=buyer, quiet=True)
-    client = ask("gpufair", "id", env=buyer)["did"]
-    run("gpufaird", "ledger", "issue", client, "1", "--reference", "demo", env=book)
-    run("gpufair", "peers", "add", f"{provider['did']}@127.0.0.1:{provider['port']}", env=buyer, quiet=True)
-    warm(seller)
     step("4. What is on sale")
     run("gpufair", "offers", env=buyer)
     step("5. Quote, lease, picture, payment")
     run("gpufair", "run", prompt, "-o", str(picture), "--yes", "--force", env=buyer)
-    step("6. The receipt in the picture, checked offline")
-    run("gpufair", "verify", str(picture), env=buyer)
-    step("7. The lease, and everything that was signed under it")
-    run("gpufair", "show", ask("gpufair", "history", env=buyer)["jobs"][0]["job"][:12], env=buyer)
-    step("8. The money, as the client, the provider and the ledger see it")
-    run("gpufair", "balance", env=buyer)
-    run("gpufaird", "status", env=seller)
-    run("gpufaird", "ledger", "balance", provider["did"], env=book)
-    run("gpufair", "ledger", "audit", env=buyer)
-    run("gpufaird", "ledger", "audit", env=book)
     return picture
+
+
+def look(picture: Path, provider: str, book: dict[str, str], seller: dict[str, str], buyer: dict[str, str]) -> None:
+    """Everybody looks at what came of it. Nothing here changes anything, so that all of it can go on at once."""
+    views = {
+        "6. The receipt in the picture, checked offline": [(("gpufair", "verify", str(picture)), buyer)],
+        "7. The lease, and everything that was signed under it": [(("gpufair", "show"), buyer)],
+        "8. The money, as the client, the provider and the ledger see it": [
+            (("gpufair", "balance"), buyer),
+            (("gpufaird", "status"), seller),
+            (("gpufaird", "ledger", "balance", provider), book),
+            (("gpufair", "ledger", "audit"), buyer),
+            (("gpufaird", "ledger", "audit"), book),
+        ],
+    }
+    started = {words: start(*words, env=env) for commands in views.values() for words, env in commands}
+    for title, commands in views.items():
+        step(title)
+        for words, _env in commands:
+            finish(started[words], *words)
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ def commands() -> dict[str, str]:
 
 
 def test_every_command_is_in_the_table_with_its_own_words() -> None:
-    rows = dict(re.findall(r"^\| `gpufair ([a-z ]+[a-z])[A-Z ]*` \| (.*) \|$", PAGE, flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\| `gpufair ([a-z ]+[a-z])[A-Z \[\]]*` \| (.*) \|$", PAGE, flags=re.MULTILINE))
     assert rows == commands()
 
 

@@ -129,3 +129,10 @@ def test_the_passphrase_is_asked_for_and_kept(call: Any, monkeypatch: pytest.Mon
 )
 def test_exit_codes_never_change(error: Exception, code: int) -> None:
     assert exit_code(error) == code
+
+
+def test_show_has_nothing_to_show_in_an_empty_wallet(call: Any) -> None:
+    call("init", "--json")
+    done = call("show", "--json")
+    assert done.exit_code == Exit.LOCAL
+    assert "no job yet" in done.output
