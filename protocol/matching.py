@@ -104,16 +104,17 @@ def _price_reasons(bid: PriceSheet, ask: PriceSheet) -> list[Reason]:
     ]
 
 
-def affordable(spec: Spec, lease: Bid, *, committed: int, first: bool) -> Verdict:
+def affordable(spec: Spec, lease: Bid, *, committed: int, spare: int, first: bool) -> Verdict:
     """Whether a job fits the lease's money: a picture within the window, everything within the cap.
 
-    `committed` is what all the lease's other jobs can still cost, paid or not.
+    `committed` is what all the lease's other jobs can still cost, paid or not; `spare` is unlocked money for none of
+    them: it pays up-front lines and nothing else.
     """
     price = quote(spec, lease.sheet, first=first)
     limited: list[tuple[ReasonCode, int, int]] = [
         (ReasonCode.WINDOW_TOO_SMALL, price.increment, lease.window),
         (ReasonCode.WINDOW_TOO_SMALL, price.upfront, lease.window),
-        (ReasonCode.PRICE_ABOVE_CAP, committed + price.total, lease.cap),
+        (ReasonCode.PRICE_ABOVE_CAP, committed + with_spare(price, spare), lease.cap),
     ]
     return tuple(
         # A hostile job can cost more than any amount that there is a field for.
@@ -121,6 +122,11 @@ def affordable(spec: Spec, lease: Bid, *, committed: int, first: bool) -> Verdic
         for code, wanted, limit in limited
         if wanted > limit
     )
+
+
+def with_spare(price: Quote, spare: int) -> int:
+    """What a job adds to what a lease's vouchers must be able to promise, when so much is unlocked for no job."""
+    return price.increment * price.count + max(price.upfront, spare)
 
 
 def candidates(

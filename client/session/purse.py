@@ -55,8 +55,13 @@ class Purse:
     def pay_upfront(self, rows: Rows, job: JobRow) -> Turn:
         """Pay a job's up-front lines, unlocked, and send its body; wait if the window has no room for them now (5)."""
         account = self.account(rows)
-        if not account.is_paying or not account.may_prepay(job.id, job.upfront):
+        if not account.is_paying:
             return Turn()
+        if not job.prepaid:
+            if not account.may_prepay(job.id, job.upfront):
+                return Turn()
+            rows.change(JobRow, {"id": job.id, "lease": job.lease}, prepaid=True)
+            account = account.with_prepaid(job.id)
         wanted = account.with_upfront()
         turn = self.sign(rows, account, wanted) if wanted.unlocked > account.promise.unlocked else Turn()
         if job.id not in self._bodies_sent:

@@ -17,7 +17,7 @@ from gpufair.client.session.turn import Turn
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.store import DeliveryKey, JobRow
 from gpufair.protocol import envelope as dsse
-from gpufair.protocol import sealing, wire
+from gpufair.protocol import matching, sealing, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -98,8 +98,8 @@ class Session:
             lease, price = account.lease, quote(spec, account.bid.sheet, first=account.first())
             if lease.state not in (LeaseState.FUNDED, LeaseState.OPEN) or lease.distrust:
                 raise LocalError(Fault.CONFLICT, f"the lease is {lease.state}: {lease.distrust or 'it takes no jobs'}")
-            if account.committed + price.total > lease.cap:
-                left = lease.cap - account.committed
+            if account.committed + matching.with_spare(price, account.spare) > lease.cap:
+                left = lease.cap - account.committed - account.spare
                 raise LocalError(Fault.INSUFFICIENT_FUNDS, f"the job costs {price.total}, the lease has {left} left")
             job = self._desk.random.bytes(16)
             record = from_bytes(lease.record, NodeRecord).doc
@@ -117,7 +117,7 @@ class Session:
                     id=job, lease=lease.id, document=header.id, state=JOB.after(JobState.DRAFT, JobEvent.PLACE),
                     header=header.bytes, body=wire.encode(body), sealed=sealed, acceptance=b"", upfront=0,
                     increment=price.increment, count=price.count, created_ms=self._desk.now_ms(), ended=b"", note="",
-                    prompt=body.prompt,
+                    prompt=body.prompt, prepaid=False,
                 )
             )  # fmt: skip
         return Turn([Order(header.envelope)], [ev.JobPlaced(job, price.total)])

@@ -5,7 +5,7 @@ Jobs that are paid, and their pictures, only grow in number: the database adds t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpufair.client.wallet.store import DeliveryKey, JobDue, LeaseRow
 from gpufair.protocol import limits, payment
@@ -74,6 +74,16 @@ class Account:
         return self.paid.total + sum(job.upfront for job in self.jobs)
 
     @property
+    def prepaid(self) -> int:
+        """Those of them that were promised."""
+        return self.paid.total + sum(job.upfront for job in self.jobs if job.prepaid)
+
+    @property
+    def spare(self) -> int:
+        """Unlocked money that no job has a use for so far: it came back from one that failed, and can't be unsigned."""
+        return max(0, self.promise.unlocked - self.prepaid - self.paid_for)
+
+    @property
     def is_paying(self) -> bool:
         """Whether we sign anything under the lease: not once it closes, and nothing for a cheat."""
         return self.lease.state in (LeaseState.FUNDED, LeaseState.OPEN) and not self.lease.distrust
@@ -108,9 +118,13 @@ class Account:
         return is_first(self.bid.sheet, self.paid.count + len(accepted), max((self.paid.highest, *accepted)))
 
     def with_upfront(self) -> Promise:
-        """The promise that pays every accepted job's up-front lines; credits of failed jobs count first (rule 5)."""
+        """The promise that pays every prepaid job's up-front lines; credits of failed jobs count first (rule 5)."""
         promise = self.promise
-        return Promise(max(promise.unlocked, self.upfront + self.paid_for), promise.locks)
+        return Promise(max(promise.unlocked, self.prepaid + self.paid_for), promise.locks)
+
+    def with_prepaid(self, job: bytes) -> Account:
+        """The account once a job's up-front lines are promised, as the rows say by now."""
+        return replace(self, jobs=tuple(replace(j, prepaid=True) if j.id == job else j for j in self.jobs))
 
     def may_prepay(self, job: bytes, upfront: int) -> bool:
         """Whether its up-front lines stay within the window, with those of every other job that brought nothing (3).
@@ -119,7 +133,7 @@ class Account:
         us its lines again.
         """
         started = {d.job for d in self.deliveries} | {job}
-        others = sum(j.upfront for j in self.jobs if j.acceptance and j.id not in started)
+        others = sum(j.upfront for j in self.jobs if j.prepaid and j.id not in started)
         return payment.may_prepay(others, upfront, window=self.lease.window)
 
     def may_lock(self, promise: Promise, delivery: DeliveryKey) -> bool:

@@ -63,6 +63,8 @@ class JobRow:
     note: str
     """Why it ended as it did, for people."""
     prompt: str
+    prepaid: bool
+    """Whether its up-front lines were promised, and so its body may go out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class JobDue:
     upfront: int
     increment: int
     count: int
+    prepaid: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ TABLES: dict[type, Table] = {
         "jobs", METADATA,
         _blob("id", key=True), _blob("lease", key=True), _blob("document"), _text("state"), _blob("header"),
         _blob("body"), _blob("sealed"), _blob("acceptance"), _int("upfront"), _int("increment"), _int("count"),
-        _int("created_ms"), _blob("ended"), _text("note"), _text("prompt"),
+        _int("created_ms"), _blob("ended"), _text("note"), _text("prompt"), Column("prepaid", Boolean, nullable=False),
     ),
     DeliveryRow: Table(
         "deliveries", METADATA,

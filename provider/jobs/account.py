@@ -85,32 +85,46 @@ class Account:
         """Every delivery, its key out or not."""
         return self.revealed_due + sum(d.amount for d in self.deliveries if not d.revealed)
 
-    def work_due(self, in_progress: int) -> int:
-        """All work done or begun under the lease, `in_progress` being the pictures being made now (rule 3)."""
-        return self.upfront_due + self.delivered_due + in_progress
+    @property
+    def work_due(self) -> int:
+        """All that was done under the lease, paid or not, but for pictures that are still being made."""
+        return self.upfront_due + self.delivered_due
 
     @property
-    def _locked(self) -> int:
-        """What the kept voucher's locks promise for deliveries whose keys are not out."""
-        waiting = {d.hashlock for d in self.deliveries if not d.revealed}
-        return sum(lock.amount for lock in self.kept.locks if lock.hashlock in waiting)
+    def _full(self) -> frozenset[bytes]:
+        """The hashlocks that the kept voucher locks in full: a lock for less buys nothing, now or at the ledger."""
+        offered = {lock.hashlock: lock.amount for lock in self.kept.locks}
+        return frozenset(d.hashlock for d in self.deliveries if offered.get(d.hashlock, 0) >= d.amount)
 
-    def may_begin(self, in_progress: int, increment: int) -> bool:
-        """Whether the window allows one more picture of `increment` beside those being made (rule 3).
+    @property
+    def unpaid(self) -> list[DeliveryDue]:
+        """The deliveries that nobody has promised to pay: while there is one, the window has no room."""
+        full = self._full
+        return [d for d in self.deliveries if not d.revealed and d.hashlock not in full]
 
-        Whoever we do business with is a stranger so far, whose window is one payable increment at most (rule 22).
+    def has_room(self, increment: int) -> bool:
+        """Whether the window allows one more picture of `increment` beside all that is made (rule 3).
+
+        Whoever we do business with is a stranger so far, whose window is one payable increment at most (rule 22): no
+        picture is begun while another waits for its payment, and one job of a lease at most is at work.
         Unlocked money beyond what is due is meant for up-front lines, of a job on its way or of the next one: were it
         to widen the window as well, it would pay twice.
         """
-        earned = min(self.kept_total, self.upfront_due + self.revealed_due + self._locked)
-        due_after, window = self.work_due(in_progress + increment), min(self.bid.window, increment)
+        locked = sum(d.amount for d in self.deliveries if not d.revealed and d.hashlock in self._full)
+        earned = min(self.kept_total, self.upfront_due + self.revealed_due + locked)
+        due_after, window = self.work_due + increment, min(self.bid.window, increment)
         return payment.may_work(due_after=due_after, kept_total=earned, window=window)
+
+    @property
+    def surplus(self) -> int:
+        """Unlocked money beyond what is due: it serves the up-front lines of jobs to come (rule 5)."""
+        revealed = {d.hashlock for d in self.deliveries if d.revealed}
+        spendable = self.kept.unlocked + sum(lock.amount for lock in self.kept.locks if lock.hashlock in revealed)
+        return min(spendable, self.lease.hold) - self.upfront_due - self.revealed_due
 
     def prepaid(self, upfront: int) -> bool:
         """Whether one more job's up-front lines are paid: by unlocked money, not by a lock that waits (rule 5)."""
-        revealed = {d.hashlock for d in self.deliveries if d.revealed}
-        spendable = self.kept.unlocked + sum(lock.amount for lock in self.kept.locks if lock.hashlock in revealed)
-        return min(spendable, self.lease.hold) >= self.upfront_due + self.revealed_due + upfront
+        return self.surplus >= upfront
 
     def revealable(self) -> list[DeliveryDue]:
         """The deliveries whose keys the kept voucher has bought and that are not out yet, in the order to reveal."""
@@ -148,10 +162,19 @@ class Account:
         return self.ended.total + self.delivered_due - made + planned
 
     @property
+    def spare(self) -> int:
+        """Unlocked money that no job has a use for so far: it came back from one that failed, and can't be unsigned."""
+        prepaid = sum(a.upfront for a in self.attempts if a.state == AttemptState.ACCEPTED)
+        return max(0, self.surplus - prepaid)
+
+    @property
     def keys(self) -> tuple[bytes, ...]:
-        """Every key that we hold for the kept voucher's locks (rule 1)."""
-        locked = {lock.hashlock for lock in self.kept.locks}
-        return tuple(d.key for d in self.deliveries if d.hashlock in locked)
+        """Every key that the kept voucher buys (rule 1): none for a lock of less than its picture's price.
+
+        The payer reads at the ledger what a capture shows: a picture must not be had for the smallest lock there is.
+        """
+        full, locked = self._full, {lock.hashlock for lock in self.kept.locks}
+        return tuple(d.key for d in self.deliveries if d.hashlock in full or (d.revealed and d.hashlock in locked))
 
     @property
     def uncaptured(self) -> int:
@@ -162,6 +185,11 @@ class Account:
     def only_waits_for_money(self) -> bool:
         """Whether everything that was ordered is made, and some of it is not paid for."""
         return {a.state for a in self.attempts} == {AttemptState.DELIVERED}
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a picture may be in the making."""
+        return any(a.state == AttemptState.RUNNING for a in self.attempts)
 
     @property
     def working(self) -> bool:

@@ -36,12 +36,14 @@ from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
 from gpufair.provider.jobs.leases import LIVE, settle_attempts
 from gpufair.provider.jobs.lookup import find, find_attempt, find_delivery
 from gpufair.provider.jobs.resend import delivery_messages, reattach
-from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, RequestRow
+from gpufair.provider.jobs.store import AttemptDue, AttemptRow, AttemptTime, DeliveryRow, RequestRow
 
 log = logging.getLogger(__name__)
 
 Admission = Callable[[JobHeader], tuple[Reason, ...]]
 """What the owner's own limits say of a job: queue, memory, models, pause. Empty means welcome."""
+
+WAITING = (AttemptState.ACCEPTED, AttemptState.QUEUED, AttemptState.RUNNING)
 
 _EVENTS = {
     Outcome.REJECTED: AttemptEvent.REJECT,
@@ -68,10 +70,15 @@ class Made:
 class Attempts:
     """The attempts of one provider."""
 
-    def __init__(self, desk: Desk, store: RowStore, admission: Admission) -> None:
+    def __init__(
+        self, desk: Desk, store: RowStore, admission: Admission, *, unpaid_ms: int = limits.WINDOW_TIMEOUT_MS
+    ) -> None:
         self._desk = desk
         self._store = store
         self._admission = admission
+        self._unpaid_ms = unpaid_ms
+        self._since_ms = desk.now_ms()
+        """Nobody could pay us before."""
 
     # --- taking a job --------------------------------------------------------------------------------------------
 
@@ -90,12 +97,10 @@ class Attempts:
             if known is None or known.document != signed.id:
                 if request is not None:
                     answer = wire.decode(Envelope, request.answer)
-                elif known is not None:
-                    raise PeerError(Fault.REPLAYED_DIFFERENT, "this job was ordered before", hint="make a new id")
                 else:
                     answer = self._answer(rows, Account.load(rows, lease), signed)
                 return [Send(lease.id, Answer(header.job, answer))]
-            return reattach(rows, lease.id, header.job)
+            return reattach(rows, lease, header.job)
 
     def _answer(self, rows: Rows, account: Account, signed: Signed[JobHeader]) -> Envelope:
         header, now = signed.doc, self._desk.now_ms()
@@ -134,6 +139,12 @@ class Attempts:
             reasons.append(Reason(ReasonCode.JOBS_IN_FLIGHT, going + 1, limits.JOBS_IN_FLIGHT_MAX, "jobs"))
         if account.jobs >= limits.JOBS_PER_LEASE_MAX:
             reasons.append(Reason(ReasonCode.LIMIT, account.jobs + 1, limits.JOBS_PER_LEASE_MAX, "jobs of a lease"))
+        cancelled = rows.summary(AttemptDue, "count", lease=lease.id, state=AttemptState.CANCELLED).count
+        if cancelled >= limits.CANCELS_PER_LEASE_MAX:
+            most = limits.CANCELS_PER_LEASE_MAX
+            reasons.append(Reason(ReasonCode.LIMIT, cancelled + 1, most, "cancelled jobs of a lease"))
+        if (late := self._late(account)) is not None:
+            reasons.append(late)
         if header.spec.model != account.bid.sheet.model:
             reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail="the lease is for another model"))
         if header.worker_image != account.bid.worker_image:
@@ -142,8 +153,8 @@ class Attempts:
             reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail="going on from a checkpoint"))
         reasons += self._admission(header)
         if not reasons:
-            committed = account.committed(rows)
-            reasons += matching.affordable(header.spec, account.bid, committed=committed, first=first)
+            committed, spare = account.committed(rows), account.spare
+            reasons += matching.affordable(header.spec, account.bid, committed=committed, spare=spare, first=first)
         return tuple(reasons)
 
     def body(self, lease_id: bytes, job: bytes, sealed: bytes) -> list[Effect]:
@@ -157,26 +168,36 @@ class Attempts:
                 reason = Reason(ReasonCode.BODY_WRONG, detail="the sealed body is not the one that the header names")
                 return self._end(rows, attempt, Outcome.REJECTED, (reason,))
             rows.save(replace(attempt, sealed=sealed))
-            queued = settle_attempts(rows, Account.load(rows, find(rows, lease_id)))
-        return [Enqueue(a) for a in queued]
+            return [Enqueue(a, lease_id) for a in settle_attempts(rows, Account.load(rows, find(rows, lease_id)))]
 
     # --- doing it ------------------------------------------------------------------------------------------------
 
     def start(self, attempt_id: bytes) -> AttemptRow | None:
-        """The attempt goes to a worker now. None if it ended while it waited."""
-        # After a power cut it may be queued again, and is run anew: nothing was promised meanwhile.
-        with self._store.note() as rows:
+        """The attempt goes to a worker now. None if it must wait for its lease's window (rule 3), or has ended."""
+        # On disk before the first trace leaf goes out: run again after a power cut, it might give other leaves.
+        with self._store.begin() as rows:
             attempt = rows.get(AttemptRow, id=attempt_id)
             if attempt is None or attempt.state != AttemptState.QUEUED:
+                return None
+            account = Account.load(rows, find(rows, attempt.lease))
+            if account.is_at_work or not account.has_room(attempt.increment):
                 return None
             attempt = replace(attempt, state=ATTEMPT.after(AttemptState.QUEUED, AttemptEvent.START))
             rows.save(attempt)
             return attempt
 
-    def may_begin(self, attempt: AttemptRow, in_progress: int) -> bool:
-        """Whether the window allows one more picture, `in_progress` being the worth of those being made (rule 3)."""
+    def has_room(self, attempt: AttemptRow) -> bool:
+        """Whether the window allows the next picture of an attempt at work (rule 3)."""
         with self._store.read() as rows:
-            return Account.load(rows, find(rows, attempt.lease)).may_begin(in_progress, attempt.increment)
+            return Account.load(rows, find(rows, attempt.lease)).has_room(attempt.increment)
+
+    def _late(self, account: Account) -> Reason | None:
+        """Why nothing more is made under a lease: a picture has waited too long for its payment (rule 21)."""
+        now = self._desk.now_ms()
+        waited = max((now - max(d.made_ms, self._since_ms) for d in account.unpaid), default=0)
+        if waited < self._unpaid_ms:
+            return None
+        return Reason(ReasonCode.UNPAID, waited, self._unpaid_ms, "ms unpaid")
 
     def delivered(self, attempt_id: bytes, picture: int, made: Made) -> list[Effect]:
         """A picture is finished: encrypt it under a fresh key, sign its receipt, commit, send. Once a picture."""
@@ -187,6 +208,7 @@ class Attempts:
             account = Account.load(rows, find(rows, attempt.lease))
             delivery = self._delivery(account, attempt, picture, made)
             rows.insert(delivery)
+            rows.save(replace(account.lease, active_ms=delivery.made_ms))
             if picture + 1 == attempt.count:
                 rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.RUNNING, AttemptEvent.DELIVER)))
         return [Send(delivery.lease, message) for message in delivery_messages(delivery)]
@@ -203,13 +225,13 @@ class Attempts:
             cipher_sha256=hashlib.sha256(cipher).digest(), cipher_length=len(cipher),
             plain_sha256=hashlib.sha256(made.png).digest(), plain_length=len(made.png),
             hashlock=lock, aead=Aead.AES_256_GCM, increment=attempt.increment,
-            total_due=account.work_due(attempt.increment), trace_root=made.trace_root, leaf_count=len(made.leaves),
+            total_due=account.work_due + attempt.increment, trace_root=made.trace_root, leaf_count=len(made.leaves),
             profile=made.profile, spec=header.doc.spec,
         )  # fmt: skip
         return DeliveryRow(
             lease=attempt.lease, job=attempt.job, picture=picture, attempt=attempt.id,
             receipt=self._desk.sign(receipt).bytes, cipher=cipher, leaves=b"".join(made.leaves), key=key, hashlock=lock,
-            amount=attempt.increment, revealed=False,
+            amount=attempt.increment, revealed=False, made_ms=self._desk.now_ms(),
         )  # fmt: skip
 
     # --- ending it -----------------------------------------------------------------------------------------------
@@ -227,12 +249,20 @@ class Attempts:
             return self._end(rows, attempt, Outcome.CANCELLED, (Reason(ReasonCode.CANCELLED),))
 
     def tick(self) -> list[Effect]:
-        """End what waits beyond its job's deadline; what runs is watched by whoever runs it."""
+        """End what waits beyond its job's deadline, and what waits for a payment that does not come (rule 21).
+
+        What is at work has its deadline watched by whoever runs it; no picture is being made while one is unpaid.
+        """
         now, effects = self._desk.now_ms(), []
         with self._store.begin() as rows:
-            for attempt in rows.all(AttemptRow, state=(AttemptState.ACCEPTED, AttemptState.QUEUED)):
-                if now >= attempt.deadline_ms:
-                    effects += self._end(rows, attempt, Outcome.EXPIRED, (Reason(ReasonCode.EXPIRED),))
+            waiting = rows.all(AttemptTime, state=WAITING)
+            late = {lease: self._late(Account.load(rows, find(rows, lease))) for lease in {a.lease for a in waiting}}
+            for attempt in waiting:
+                why = late[attempt.lease] if attempt.state != AttemptState.ACCEPTED else None
+                if attempt.state != AttemptState.RUNNING and now >= attempt.deadline_ms:
+                    why = Reason(ReasonCode.EXPIRED)
+                if why is not None and (row := rows.get(AttemptRow, id=attempt.id)) is not None:
+                    effects += self._end(rows, row, Outcome.EXPIRED, (why,))
         return effects
 
     def end(self, attempt_id: bytes, outcome: Outcome, *reasons: Reason) -> list[Effect]:

@@ -9,13 +9,14 @@ import logging
 from dataclasses import dataclass, replace
 
 from gpufair.protocol import envelope as dsse
-from gpufair.protocol import limits, wire
+from gpufair.protocol import limits, payment, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LeaseEvent, LeaseState
-from gpufair.protocol.messages import Capture, Captured, Decline, Envelope
+from gpufair.protocol.messages import Capture, Captured, Decline, Envelope, Voucher
+from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Post
 from gpufair.provider.jobs.lookup import after, find
@@ -77,6 +78,7 @@ class Captures:
                     raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the ledger's to this capture")
                 if signed.doc.captured > lease.hold:
                     raise PeerError(Fault.MALFORMED, "the ledger says it paid more than it held")
+                _compare(order, lease, signed.doc.captured)
                 lease = replace(lease, captured=max(lease.captured, signed.doc.captured))
             else:
                 refusal = dsse.authenticate(dsse.read(answer, Decline))
@@ -98,6 +100,15 @@ class Captures:
             if order.final:
                 rows.save(_settled(rows, lease))
         return True
+
+
+def _compare(order: OutboxRow, lease: LeaseRow, captured: int) -> None:
+    """Say so if the ledger has paid less than the voucher is worth; its signed answer is kept beside our order."""
+    capture = from_bytes(order.envelope, Capture).doc
+    promise = Promise.of(from_bytes(capture.voucher, Voucher).doc) if capture.voucher else payment.NOTHING
+    owed = min(payment.worth(promise, capture.keys), lease.hold)
+    if captured < owed:
+        log.error("ledger %s paid %d of %d for lease %s", lease.ledger, captured, owed, lease.id.hex()[:12])
 
 
 def _settled(rows: Rows, lease: LeaseRow) -> LeaseRow:

@@ -20,6 +20,7 @@ class Enqueue:
     """An attempt is ready to run."""
 
     attempt: bytes
+    lease: bytes
 
 
 @dataclass(frozen=True, slots=True)

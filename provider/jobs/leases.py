@@ -155,7 +155,7 @@ class Leases:
         effects: list[Effect] = [Send(lease.id, Kept(lease.kept))]
         # Keys that went out before go out again: the client may have missed them.
         effects += [Send(lease.id, KeyReveal(d.job, d.picture, d.key)) for d in account.bought]
-        return effects + [Enqueue(a) for a in queued] + ([Wake(lease.id)] if better else []) + capture
+        return effects + [Enqueue(a, lease.id) for a in queued] + ([Wake(lease.id)] if better else []) + capture
 
     def _check_voucher(self, lease: LeaseRow, signed: Signed[Voucher]) -> None:
         head = signed.doc.head
@@ -221,16 +221,22 @@ class Leases:
             for lease in leases:
                 if lease.state == LeaseState.AGREED and now >= lease.agreed_ms + limits.FUNDING_TIMEOUT_MS:
                     rows.save(after(lease, LeaseEvent.ABANDON))
-            accounts = [Account.load(rows, lease) for lease in leases if lease.state in LIVE]
+            accounts = [Account.load(rows, lease) for lease in leases if lease.state in LIVE and _is_due(lease, now)]
         for account in accounts:
             lease = account.lease
             if now >= lease.expires_ms:
                 effects += self._close_one(lease.id, "the lease has expired", Outcome.EXPIRED)
-            elif account.only_waits_for_money and now >= lease.active_ms + limits.DELIVERY_KEPT_MS:
-                effects += self._close_one(lease.id, "its deliveries were not paid for in time", Outcome.EXPIRED)
-            elif not account.working and now >= lease.active_ms + account.bid.idle_limit_ms:
-                effects += self._close_one(lease.id, "no job for the lease's idle limit", Outcome.EXPIRED)
+            elif not account.working:
+                unpaid = "its deliveries were not paid for in time"
+                why = unpaid if account.attempts else "no job for the lease's idle limit"
+                effects += self._close_one(lease.id, why, Outcome.EXPIRED)
         return effects
+
+
+def _is_due(lease: LeaseRow, now_ms: int) -> bool:
+    """Whether a lease's time may be over: only then its account is looked at, for there are many leases."""
+    idle_ms = from_bytes(lease.envelope, Bid).doc.idle_limit_ms
+    return now_ms >= min(lease.expires_ms, lease.active_ms + idle_ms)
 
 
 def _ended(attempt: AttemptDue, account: Account, outcome: Outcome) -> AttemptState:

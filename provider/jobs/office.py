@@ -83,8 +83,8 @@ class JobOffice:
             match effect:
                 case Send(lease, message):
                     self.streams.send(lease, message)
-                case Enqueue(attempt):
-                    self.runner.enqueue(attempt)
+                case Enqueue(attempt, lease):
+                    self.runner.enqueue(attempt, lease)
                 case Stop(attempt):
                     self.runner.stop(attempt)
                 case Wake(lease):
@@ -100,7 +100,7 @@ class JobOffice:
             reason = Reason(ReasonCode.RESTARTED, detail="the provider was restarted while it ran")
             self.perform(self.attempts.end(attempt.id, Outcome.FAILED, reason))
         for attempt in self.attempts.in_state(AttemptState.QUEUED):
-            self.runner.enqueue(attempt.id)
+            self.runner.enqueue(attempt.id, attempt.lease)
         self.perform([*self.leases.tick(), Post()])
         self._tasks = [asyncio.create_task(self.collector.run()), asyncio.create_task(self._tick())]
 

@@ -1,30 +1,41 @@
-"""Saying again what a client may have missed. Rule: what is sent again is what was stored, byte for byte."""
+"""Saying again what a client may have missed. Rule: what is sent again is what was stored, byte for byte.
+
+Who has signed a lock for a delivery has it on disk (rule 8), so of each lease one picture at most goes out again.
+"""
 
 from __future__ import annotations
 
 from gpufair.protocol import limits, wire
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
-from gpufair.protocol.messages import Answer, Chunk, Delivery, Envelope, JobHeader, KeyReveal, Progress
+from gpufair.protocol.messages import Answer, Chunk, Delivery, Envelope, JobHeader, KeyReveal, Progress, Voucher
 from gpufair.provider.jobs.effects import Effect, Send
 from gpufair.provider.jobs.lookup import find_attempt
-from gpufair.provider.jobs.store import DeliveryRow
+from gpufair.provider.jobs.store import DeliveryDue, DeliveryRow, LeaseRow
 
 
-def reattach(rows: Rows, lease: bytes, job: bytes) -> list[Effect]:
+def reattach(rows: Rows, lease: LeaseRow, job: bytes) -> list[Effect]:
     """Everything that the client of a job may have missed: the answer, deliveries, keys that are out, the end."""
-    attempt = find_attempt(rows, lease, job)
-    effects: list[Effect] = [Send(lease, Answer(job, wire.decode(Envelope, attempt.answer)))]
-    steps = from_bytes(attempt.header, JobHeader).doc.spec.steps
-    for delivery in rows.all(DeliveryRow, order="picture", lease=lease, job=job):
-        leaves = [delivery.leaves[i : i + 32] for i in range(0, len(delivery.leaves), 32)]
-        effects += [Send(lease, Progress(job, delivery.picture, step, steps, leaf)) for step, leaf in enumerate(leaves)]
-        effects += [Send(lease, message) for message in delivery_messages(delivery)]
+    attempt = find_attempt(rows, lease.id, job)
+    effects: list[Effect] = [Send(lease.id, Answer(job, wire.decode(Envelope, attempt.answer)))]
+    locks = from_bytes(lease.kept, Voucher).doc.locks if lease.kept else ()
+    has = {lock.hashlock for lock in locks}
+    for delivery in rows.all(DeliveryDue, order="picture", lease=lease.id, job=job):
         if delivery.revealed:
-            effects.append(Send(lease, KeyReveal(job, delivery.picture, delivery.key)))
+            effects.append(Send(lease.id, KeyReveal(job, delivery.picture, delivery.key)))
+        elif delivery.hashlock not in has:
+            whole = rows.get(DeliveryRow, lease=lease.id, job=job, picture=delivery.picture)
+            steps = from_bytes(attempt.header, JobHeader).doc.spec.steps
+            effects += [Send(lease.id, message) for message in _from_the_first_step(whole, steps)] if whole else []
     if attempt.ended:
-        effects.append(Send(lease, Answer(job, wire.decode(Envelope, attempt.ended))))
+        effects.append(Send(lease.id, Answer(job, wire.decode(Envelope, attempt.ended))))
     return effects
+
+
+def _from_the_first_step(delivery: DeliveryRow, steps: int) -> list[Progress | Delivery | Chunk]:
+    job, picture, leaves = delivery.job, delivery.picture, delivery.leaves
+    told = [Progress(job, picture, at // 32, steps, leaves[at : at + 32]) for at in range(0, len(leaves), 32)]
+    return [*told, *delivery_messages(delivery)]
 
 
 def delivery_messages(delivery: DeliveryRow) -> list[Delivery | Chunk]:

@@ -1,6 +1,8 @@
 """Attempts on their way through the workers. Rule: no picture is begun that the credit window does not cover.
 
-A bounded queue in the order of acceptance; as many attempts at once as there are workers.
+As many attempts at once as there are workers, in the order of acceptance, but one at most of each lease: its window is
+one picture. Who has not paid for a picture waits in the queue, at no worker's cost, until it pays or its time is over
+(`Attempts.tick`).
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -45,10 +46,10 @@ class Workers(Protocol):
 
 @dataclass
 class _Running:
-    attempt: AttemptRow
+    attempt: bytes
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
-    making: int = 0
-    """The worth of the picture being made now."""
+    money: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when money has come under its lease, or when it need not wait for any."""
 
 
 class Runner:
@@ -61,15 +62,14 @@ class Runner:
         sealing_key: X25519PrivateKey,
         clock: Clock,
         perform: Callable[[list[Effect]], None],
-        *,
-        unpaid_ms: int = limits.WINDOW_TIMEOUT_MS,
     ) -> None:
         self._attempts, self._workers, self._key, self._clock = attempts, workers, sealing_key, clock
-        self._perform, self._unpaid_ms = perform, unpaid_ms
-        self._queue: deque[bytes] = deque()
+        self._perform = perform
+        self._queue: dict[bytes, bytes] = {}
+        """Attempts that wait, each with its lease, in the order in which they came."""
         self._running: dict[bytes, _Running] = {}
+        """By lease."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._money: dict[bytes, asyncio.Event] = {}
         self._open = True
 
     @property
@@ -87,26 +87,27 @@ class Runner:
         """Whether nothing waits and nothing is under way, an attempt between the queue and its worker included."""
         return not self._queue and not self._tasks
 
-    def enqueue(self, attempt: bytes) -> None:
+    def enqueue(self, attempt: bytes, lease: bytes) -> None:
         """An attempt is ready: it starts now or waits its turn."""
-        if attempt not in self._queue and attempt not in self._running:
-            self._queue.append(attempt)
+        running = self._running.get(lease)
+        if running is None or running.attempt != attempt:
+            self._queue.setdefault(attempt, lease)
         self._start_more()
 
     def stop(self, attempt: bytes) -> None:
         """End an attempt at its next step boundary; its row has been ended by whoever asks."""
-        with contextlib.suppress(ValueError):
-            self._queue.remove(attempt)
-        running = self._running.get(attempt)
-        if running is not None:
-            running.cancel.set()
-            self.wake(running.attempt.lease)
+        self._queue.pop(attempt, None)
+        for running in self._running.values():
+            if running.attempt == attempt:
+                running.cancel.set()
+                running.money.set()
 
     def wake(self, lease: bytes) -> None:
         """Money has come under a lease."""
-        event = self._money.get(lease)
-        if event is not None:
-            event.set()
+        running = self._running.get(lease)
+        if running is not None:
+            running.money.set()
+        self._start_more()
 
     async def close(self) -> None:
         """Stop everything and wait until it has stopped."""
@@ -114,18 +115,22 @@ class Runner:
         self._queue.clear()
         for running in self._running.values():
             running.cancel.set()
-            self.wake(running.attempt.lease)
+            running.money.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def drained(self) -> None:
-        """Wait until nothing runs and nothing waits."""
-        while self._queue or self._tasks:
-            await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0.01)
-
     def _start_more(self) -> None:
-        while self._open and self._queue and len(self._tasks) < self._workers.size:
-            task = asyncio.create_task(self._run(self._queue.popleft()))
+        for attempt_id, lease in list(self._queue.items()):
+            if not self._open or len(self._tasks) >= self._workers.size:
+                return
+            if lease in self._running:
+                continue
+            attempt = self._attempts.start(attempt_id)
+            if attempt is None:
+                continue
+            del self._queue[attempt_id]
+            running = self._running[lease] = _Running(attempt_id)
+            task = asyncio.create_task(self._run(attempt, running))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
 
@@ -135,15 +140,12 @@ class Runner:
             log.error("an attempt's task failed", exc_info=task.exception())
         self._start_more()
 
-    async def _run(self, attempt_id: bytes) -> None:
-        attempt = self._attempts.start(attempt_id)
-        if attempt is None:
-            return
-        running = self._running[attempt_id] = _Running(attempt)
+    async def _run(self, attempt: AttemptRow, running: _Running) -> None:
+        attempt_id = attempt.id
         left_s = (attempt.deadline_ms - self._clock.now_ms()) / 1000
         deadline = asyncio.get_running_loop().call_later(max(0, left_s), self._expire, attempt_id)
         try:
-            await self._make(running)
+            await self._make(attempt, running)
         except WorkerFailedError as failure:
             if failure.code not in STOPS:
                 log.warning("attempt %s: %s %s", attempt_id.hex()[:12], failure, failure.log)
@@ -155,26 +157,19 @@ class Runner:
             self._end(attempt_id, Outcome.FAILED, Reason(ReasonCode.WORKER_GONE))
         finally:
             deadline.cancel()
-            del self._running[attempt_id]
-            if not any(other.attempt.lease == attempt.lease for other in self._running.values()):
-                self._money.pop(attempt.lease, None)
+            del self._running[attempt.lease]
 
-    async def _make(self, running: _Running) -> None:
-        attempt = running.attempt
+    async def _make(self, attempt: AttemptRow, running: _Running) -> None:
         header = from_bytes(attempt.header, JobHeader).doc
         body = sealing.open_body(attempt.sealed, self._key, lease=attempt.lease, job=attempt.job)
         for picture in range(attempt.count):
-            if not await self._room(running):
+            if picture and not await self._room(attempt, running):
                 return
-            running.making = attempt.increment
-            try:
-                await self._picture(running, request(attempt.id, header, body, picture))
-            finally:
-                running.making = 0
+            await self._picture(attempt, request(attempt.id, header, body, picture), running.cancel)
 
-    async def _picture(self, running: _Running, run: frames.Run) -> None:
-        lease, job, steps = running.attempt.lease, running.attempt.job, run.steps
-        async with contextlib.aclosing(self._workers.run(run, running.cancel)) as events:
+    async def _picture(self, attempt: AttemptRow, run: frames.Run, cancel: asyncio.Event) -> None:
+        lease, job, steps = attempt.lease, attempt.job, run.steps
+        async with contextlib.aclosing(self._workers.run(run, cancel)) as events:
             async for event in events:
                 match event:
                     case frames.Step(_, picture, step, leaf):
@@ -184,25 +179,15 @@ class Runner:
                     case PictureResult():
                         await asyncio.sleep(0)  # the steps go out before the work of delivering begins
                         made = Made(event.png, event.leaves, event.trace_root, event.profile)
-                        self._perform(self._attempts.delivered(running.attempt.id, event.index, made))
+                        self._perform(self._attempts.delivered(attempt.id, event.index, made))
 
-    async def _room(self, running: _Running) -> bool:
-        """Wait until the window has room for one more picture; unpaid for too long, the attempt expires (21)."""
-        attempt = running.attempt
-        until = self._clock.now_ms() + self._unpaid_ms
+    async def _room(self, attempt: AttemptRow, running: _Running) -> bool:
+        """Wait until the last picture is paid for; False if the attempt is stopped before."""
         while not running.cancel.is_set():
-            in_progress = sum(r.making for r in self._running.values() if r.attempt.lease == attempt.lease)
-            if self._attempts.may_begin(attempt, in_progress):
+            if self._attempts.has_room(attempt):
                 return True
-            left_ms = until - self._clock.now_ms()
-            if left_ms <= 0:
-                reason = Reason(ReasonCode.UNPAID, self._unpaid_ms - left_ms, self._unpaid_ms, "ms unpaid")
-                self._end(attempt.id, Outcome.EXPIRED, reason)
-                return False
-            event = self._money.setdefault(attempt.lease, asyncio.Event())
-            event.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), left_ms / 1000)
+            running.money.clear()
+            await running.money.wait()
         return False
 
     def _expire(self, attempt_id: bytes) -> None:

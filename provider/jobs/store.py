@@ -62,6 +62,16 @@ class AttemptDue:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptTime:
+    """How long an attempt may take: its row without the documents and the money."""
+
+    id: bytes
+    lease: bytes
+    state: str
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """One delivery: what was made, under which key, and whether that is out. `leaves` are its trace leaves, joined."""
 
@@ -76,6 +86,7 @@ class DeliveryRow:
     hashlock: bytes
     amount: int
     revealed: bool
+    made_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,7 @@ class DeliveryDue:
     hashlock: bytes
     amount: int
     revealed: bool
+    made_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,7 @@ TABLES: dict[type, Table] = {
         "deliveries", METADATA,
         _blob("lease", key=True), _blob("job", key=True), _int("picture", key=True), _blob("attempt"), _blob("receipt"),
         _blob("cipher"), _blob("leaves"), _blob("key"), _blob("hashlock"), _int("amount"), _bool("revealed"),
+        _int("made_ms"),
     ),
     RequestRow: Table(
         "requests", METADATA,
@@ -171,4 +184,5 @@ TABLES: dict[type, Table] = {
     CounterRow: Table("counters", METADATA, _text("name", key=True), _int("value")),
 }  # fmt: skip
 TABLES[AttemptDue] = TABLES[AttemptRow]
+TABLES[AttemptTime] = TABLES[AttemptRow]
 TABLES[DeliveryDue] = TABLES[DeliveryRow]

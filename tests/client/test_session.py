@@ -415,3 +415,18 @@ def test_a_stranger_says_nothing_about_our_hold(deal):
     state = d.hold_state()
     forged = envelope.sign(replace(state.doc, head=replace(state.doc.head, issuer=STRANGER.did)), STRANGER)
     refused(Fault.BAD_SIGNATURE, d.session.on_hold_state, forged)
+
+
+def test_up_front_lines_beyond_the_window_wait_and_nobody_is_stuck(deal):
+    """Three jobs at once, room for one prepayment: each is prepaid when the one before has brought its picture."""
+    d = deal(minimum=300, window=200)
+    for _ in range(3):
+        d.order()
+    d.pump()
+    for number in range(3):
+        assert len(d.queue) == 1, "one is prepaid"
+        undelivered = d.session.account().prepaid - 172 * number
+        assert undelivered == 172
+        d.work(d.queue.pop(0))
+        d.pump()
+    assert d.wallet_db.rows("SELECT state FROM jobs") == [("paid",)] * 3

@@ -121,7 +121,7 @@ class World:
             self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header: (), workers=self.workers,
             ledgers=ledgers or NoLedger(), sealing_key=self.key, certificate_sha256=CERTIFICATE,
         )  # fmt: skip
-        self.office.runner._unpaid_ms = unpaid_ms
+        self.office.attempts._unpaid_ms = unpaid_ms
 
     def now_ms(self) -> int:
         return self.now

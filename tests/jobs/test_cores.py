@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gpufair.protocol import envelope, limits, wire
-from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.identity import KeySigner
 from gpufair.protocol.messages import (
     Answer,
@@ -201,7 +201,7 @@ def test_surplus_money_does_not_widen_the_window(deal):
     attempt = d.queue.pop()
     d.work(attempt)
     [row] = d.attempts.in_state("running")
-    assert not d.attempts.may_begin(row, 0)
+    assert not d.attempts.has_room(row)
 
 
 def test_closing_is_one_commit_and_final(deal):
@@ -270,6 +270,53 @@ def test_a_delivered_and_unpaid_job_keeps_no_lease_open(deal):
     d.clock.ms += 61_000
     d.leases.tick()
     assert states(d, "leases") == ["closing"]
+
+
+def test_a_picture_that_took_longer_than_the_idle_limit_is_paid_for(deal):
+    d = deal()
+    d.order()
+    d.pump()
+    attempt = d.queue.pop()
+    d.attempts.start(attempt)
+    d.clock.ms += 61_000
+    d.leases.tick()
+    d.work(attempt, begin=False)
+    d.perform(d.leases.tick())
+    assert states(d, "leases") == ["open"]
+    d.pump()
+    assert states(d, "attempts") == ["paid"]
+
+
+def test_a_lock_for_less_buys_no_key_at_the_ledger_either(deal):
+    d = deal()
+    d.order()
+    d.pump()
+    d.work(d.queue.pop())
+    [(lock,)] = d.shop_db.rows("SELECT hashlock FROM deliveries")
+    d.leases.voucher(voucher(d, 0, Lock(1, lock)))
+    assert d.shop_db.rows("SELECT revealed FROM deliveries") == [(0,)]
+    d.leases.close(d.lease, "done", Outcome.CANCELLED)
+    [answer] = d.collect()
+    assert envelope.read(answer, Captured).doc.captured == 0
+    assert d.hold_state().doc.keys == ()
+
+
+def test_what_came_back_counts_against_the_cap(deal):
+    """A credit can't be unsigned: it serves up-front lines alone, so pictures must fit the cap beside it."""
+    d = deal(minimum=300, window=200, cap=556)
+    d.order()
+    d.pump()
+    d.perform(d.attempts.end(d.queue.pop(), Outcome.FAILED, Reason(ReasonCode.WORKER_FAILED)))
+    d.pump()
+    with pytest.raises(LocalError, match="costs"):
+        d.order(count=4)
+    d.order(count=2)
+    d.pump()
+    attempt = d.queue.pop()
+    for picture in range(2):
+        d.work(attempt, picture, begin=picture == 0)
+        d.pump()
+    assert states(d, "attempts") == ["failed", "paid"]
 
 
 def test_a_stopped_attempt_is_credited_if_we_stopped_it(deal):

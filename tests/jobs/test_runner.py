@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from office_world import CANARY, PICTURE, Scripted, World
 
-from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.envelope import from_bytes, read
 from gpufair.protocol.lifecycle import AttemptState
-from gpufair.protocol.messages import Cancel, JobEnded, Lock, Outcome, ReasonCode
+from gpufair.protocol.messages import Cancel, Decline, JobEnded, Lock, Outcome, ReasonCode
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow
 from gpufair.provider.workers.outcome import Failure
 
@@ -43,9 +43,8 @@ def test_in_the_order_of_acceptance_one_at_a_time(tmp_path: Path) -> None:
         world = World(tmp_path / "jobs.db")
         attempts = [world.begin(world.lease()) for _ in range(3)]
         runner = world.office.runner
-        await world.until(lambda: runner.running == 1)
-        assert runner.waiting == 2
-        assert world.workers.started == attempts[:1]
+        await world.until(lambda: world.workers.started == attempts[:1])
+        assert (runner.running, runner.waiting) == (1, 2)
         world.workers.gate.set()
         await world.until(lambda: not world.office.busy())
         assert world.workers.started == attempts
@@ -84,22 +83,72 @@ def test_a_picture_waits_at_the_window_until_it_is_paid(tmp_path: Path) -> None:
     play(story())
 
 
+def test_one_job_of_a_lease_at_a_time_however_many_workers_there_are(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db", workers=Scripted(size=2), unpaid_ms=40)
+        lease, other = world.lease(), world.lease()
+        first, second = world.begin(lease), world.begin(lease)
+        runner = world.office.runner
+        await world.until(lambda: world.workers.started == [first])
+        world.now += 60
+        world.office.perform(world.office.attempts.tick())
+        assert world.state(second) == AttemptState.QUEUED, "nothing is unpaid: it waits"
+        third = world.begin(other)
+        await world.until(lambda: world.workers.started == [first, third])
+        assert (runner.running, runner.waiting) == (2, 1)
+        world.workers.gate.set()
+        await world.until(lambda: world.state(first) == world.state(third) == AttemptState.DELIVERED)
+        await asyncio.sleep(0.02)
+        assert world.state(second) == AttemptState.QUEUED
+        paid = next(d for d in deliveries(world) if d.attempt == first)
+        world.pay(lease, 0, Lock(PICTURE, paid.hashlock))
+        await world.until(lambda: world.state(second) == AttemptState.DELIVERED)
+
+    play(story())
+
+
+def test_who_owes_a_picture_takes_no_worker_from_others(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db", unpaid_ms=40)
+        world.workers.gate.set()
+        lease = world.lease()
+        owed = world.begin(lease)
+        await world.until(lambda: world.state(owed) == AttemptState.DELIVERED)
+        more = [world.begin(lease) for _ in range(5)]
+        honest = world.begin(world.lease())
+        await world.until(lambda: world.state(honest) == AttemptState.DELIVERED)
+        assert world.workers.started == [owed, honest]
+        world.now += 41
+        world.office.perform(world.office.attempts.tick())
+        assert [world.state(a) for a in more] == [AttemptState.EXPIRED] * 5
+        assert end(world, more[0]).reasons[0].code is ReasonCode.UNPAID
+        _, order, _ = world.job(lease)
+        (said,) = world.office.order(lease.id, order.envelope)
+        declined = read(said.message.envelope, Decline).doc
+        assert [reason.code for reason in declined.reasons] == [ReasonCode.UNPAID]
+        assert world.office.runner.waiting == 0
+
+    play(story())
+
+
 def test_unpaid_for_too_long_it_expires(tmp_path: Path) -> None:
     async def story() -> None:
         world = World(tmp_path / "jobs.db", unpaid_ms=40)
         world.workers.gate.set()
         attempt = world.begin(world.lease(), count=2)
         await world.until(lambda: len(deliveries(world)) == 1)
-        await asyncio.sleep(0.03)
+        world.now += 39
+        world.office.perform(world.office.attempts.tick())
         assert world.state(attempt) == AttemptState.RUNNING
-        world.now += 41
-        await world.until(lambda: world.state(attempt) == AttemptState.EXPIRED)
+        world.now += 2
+        world.office.perform(world.office.attempts.tick())
+        assert world.state(attempt) == AttemptState.EXPIRED
+        await world.until(lambda: not world.office.busy())
         said = end(world, attempt)
         assert said.outcome is Outcome.EXPIRED
         (reason,) = said.reasons
         assert (reason.code, reason.wanted, reason.limit) == (ReasonCode.UNPAID, 41, 40)
         await world.until(lambda: not world.office.busy())
-        assert world.office.runner._money == {}, "nothing is remembered of a lease without work"
 
     play(story())
 

@@ -243,9 +243,9 @@ class Work:
 
     attempt: AttemptRow
     picture: int = 0
-    making: int = 0
     stopped: bool = False
-    waiting_since: int = -1
+    waits: bool = False
+    """At the window, for money."""
     leaves: list[bytes] = field(default_factory=list)
 
 
@@ -269,7 +269,7 @@ class ProviderActor(Actor):
         self.streams: dict[bytes, Stream] = {}
         self.nonces: dict[int, bytes] = {}
         self.captures = {}
-        self.tick_at = 0
+        self.tick_at, self.up_since = 0, self.now_ms()
         for attempt in self.attempts.in_state(AttemptState.RUNNING):
             self.perform(self.attempts.end(attempt.id, Outcome.FAILED, Reason(ReasonCode.RESTARTED)))
         for attempt in self.attempts.in_state(AttemptState.QUEUED):
@@ -291,8 +291,7 @@ class ProviderActor(Actor):
                 case Stop(attempt):
                     self.stop(attempt)
                 case Wake(lease):
-                    for work in [w for w in self.running.values() if w.attempt.lease == lease]:
-                        self.look_again(work)
+                    self.look_again(lease)
                 case Post():
                     self.post()
 
@@ -420,38 +419,35 @@ class ProviderActor(Actor):
 
     def start_more(self) -> None:
         """Give free workers something to do."""
-        while self.queue and len(self.running) < self.world.workers:
-            row = self.attempts.start(self.queue.popleft())
-            if row is not None:
-                work = self.running[row.id] = Work(row)
-                header = from_bytes(row.header, JobHeader).doc
-                sealing.open_body(row.sealed, SEALING, lease=row.lease, job=row.job)
-                self.later(row.deadline_ms - self.now_ms(), lambda w=work: self.expire(w))
-                self.sim.note("  worker begins job {} ({} pictures)", row.job, header.spec.count)
-                self.begin_picture(work)
+        for attempt in list(self.queue):
+            if len(self.running) >= self.world.workers:
+                return
+            row = self.attempts.start(attempt)
+            if row is None:
+                continue
+            self.queue.remove(attempt)
+            work = self.running[row.id] = Work(row)
+            header = from_bytes(row.header, JobHeader).doc
+            sealing.open_body(row.sealed, SEALING, lease=row.lease, job=row.job)
+            self.later(row.deadline_ms - self.now_ms(), lambda w=work: self.expire(w))
+            self.sim.note("  worker begins job {} ({} pictures)", row.job, header.spec.count)
+            self.begin_picture(work)
 
     def begin_picture(self, work: Work) -> None:
         """The next picture, as soon as the window has room for it."""
         if self.over(work):
             return
-        making = sum(w.making for w in self.running.values() if w.attempt.lease == work.attempt.lease)
-        if self.attempts.may_begin(work.attempt, making):
-            work.waiting_since, work.making, work.leaves = -1, work.attempt.increment, []
+        work.waits = not self.attempts.has_room(work.attempt)
+        if not work.waits:
+            work.leaves = []
             self.later(self.sim.rng.randrange(1, 200), lambda: self.step(work))
-        elif work.waiting_since < 0:
-            work.waiting_since = self.now_ms()
-            self.sim.note("  worker waits at the window")
-            self.later(limits.WINDOW_TIMEOUT_MS, lambda since=work.waiting_since: self.unpaid(work, since))
 
-    def look_again(self, work: Work) -> None:
+    def look_again(self, lease: bytes) -> None:
         """Money has come."""
-        if work.waiting_since >= 0:
-            self.begin_picture(work)
-
-    def unpaid(self, work: Work, since: int) -> None:
-        """The window has been full for too long."""
-        if work.waiting_since == since and not self.over(work):
-            self.perform(self.attempts.end(work.attempt.id, Outcome.EXPIRED, Reason(ReasonCode.UNPAID)))
+        for work in list(self.running.values()):
+            if work.attempt.lease == lease and work.waits:
+                self.begin_picture(work)
+        self.later(1, self.start_more)
 
     def expire(self, work: Work) -> None:
         """The job's own deadline."""
@@ -475,7 +471,7 @@ class ProviderActor(Actor):
         png = b"\x89PNG" + attempt.job + bytes([work.picture]) * 20
         made = Made(png, tuple(work.leaves), trace.root(work.leaves), PROFILE)
         self.perform(self.attempts.delivered(attempt.id, work.picture, made))
-        work.making, work.picture = 0, work.picture + 1
+        work.picture += 1
         if work.picture < attempt.count:
             self.begin_picture(work)
         else:
@@ -529,6 +525,8 @@ class ProviderActor(Actor):
         """A daemon looks every second; here it looks when there can be something to see."""
         waiting = "SELECT deadline_ms FROM attempts WHERE state IN ('accepted', 'queued')"
         due = [at for (at,) in self.db.rows(waiting)]
+        unpaid = self.db.rows("SELECT made_ms FROM deliveries WHERE NOT revealed")
+        due += [max(made, self.up_since) + limits.WINDOW_TIMEOUT_MS for (made,) in unpaid]
         for state, agreed, active, expires in self.db.rows(
             "SELECT state, agreed_ms, active_ms, expires_ms FROM leases"
         ):

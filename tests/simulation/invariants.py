@@ -119,8 +119,11 @@ class Watch:
         for (envelope,) in rows("SELECT envelope FROM outbox"):
             capture = from_bytes(envelope, Capture).doc
             opened = {payment.hashlock(key) for key in capture.keys}
-            locks = {x.hashlock for x in from_bytes(capture.voucher, Voucher).doc.locks} if capture.voucher else set()
-            insist(opened <= locks, "a capture shows keys without locks")
+            promised = from_bytes(capture.voucher, Voucher).doc.locks if capture.voucher else ()
+            locks = {x.hashlock: x.amount for x in promised}
+            insist(opened <= locks.keys(), "a capture shows keys without locks")
+            prices = dict(rows("SELECT hashlock, amount FROM deliveries WHERE lease=?", capture.lease))
+            insist(all(locks[x] >= prices[x] for x in opened), "a capture shows a key for less than its price")
 
     def key_goes_out(self, lease: bytes, job: bytes, picture: int) -> None:
         """A key leaves an honest provider: the disk must say so already."""

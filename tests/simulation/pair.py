@@ -162,7 +162,7 @@ class Deal:
         row = self.attempts.start(attempt) if begin else next(iter(self.attempts.in_state("running")))  # type: ignore[arg-type]
         assert row is not None
         sealing.open_body(row.sealed, SEALING, lease=row.lease, job=row.job)
-        assert self.attempts.may_begin(row, 0)
+        assert self.attempts.has_room(row)
         steps = envelope.from_bytes(row.header, JobHeader).doc.spec.steps
         leaves = tuple(trace.leaf(n, row.job[:4]) for n in range(steps + 1))
         self.downs += [Progress(row.job, picture, n, steps, leaf) for n, leaf in enumerate(leaves)]

@@ -176,7 +176,9 @@ def reveal_on_any_lock(kept: Any, lock: Any, own: Any, *, due: int, hold: int) -
 BLIND = {
     "the client locks beyond the window": (buying.payment, "may_lock", lambda *_a, **_k: True,
                                              {"provider": cheats.Withholder}),
-    "the provider works beyond the window": (Account, "may_begin", lambda *_a: True, {"window": 192}),
+    "the provider works beyond the window": (Account, "has_room", lambda *_a: True,
+                                             {"window": 192, "client": cheats.PartialLocks}),
+    "a capture shows every key": (Account, "_full", property(lambda self: self.own), {"client": cheats.PartialLocks}),
     "a key goes out for a partial lock": (payment, "may_reveal", reveal_on_any_lock, {"client": cheats.PartialLocks}),
     "foreign vouchers are kept": (Leases, "_check_voucher", lambda *_a: None, {"client": cheats.Foreign}),
     "fake locks count": (payment, "total", lambda p, _own, *, hold: p.unlocked + sum(x.amount for x in p.locks),
