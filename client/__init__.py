@@ -1,7 +1,7 @@
 """The buyer's side. Rule: it never imports the provider; what both need lies in `gpufair.protocol`.
 
-`from gpufair.client import Client, SyncClient`: see `gpufair.client.sdk`. They are loaded when they are first asked
-for, so that a command line that only wants `--help` does not wait for gRPC and SQL.
+`from gpufair.client import Client, SyncClient`: see `gpufair.client.sdk` and `gpufair.client.sync`. They are loaded
+when they are first asked for, so that a command line that only wants `--help` does not wait for gRPC and SQL.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpufair.client.sdk import Client, Picture, SyncClient
+    from gpufair.client.sdk import Client, Lease, Picture
+    from gpufair.client.sync import SyncClient, SyncLease
 
-__all__ = ["Client", "Picture", "SyncClient"]
+__all__ = ["Client", "Lease", "Picture", "SyncClient", "SyncLease"]
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from gpufair.client import sdk
+        from gpufair.client import sdk, sync
 
-        return getattr(sdk, name)
+        return getattr(sync if name.startswith("Sync") else sdk, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

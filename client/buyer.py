@@ -58,7 +58,6 @@ class Buyer:
         self.config = config
         self.ledgers = Ledgers(desk, peers)
         self.settling = Settling(desk, store, self.ledgers)
-        self._leases = Leases(desk, store, daily_cap=config.daily_cap)
 
     # --- looking around ------------------------------------------------------------------------------------------
 
@@ -92,10 +91,9 @@ class Buyer:
         wish.check()
         market = await self.market()
         choices = self.choose(market, wish)
-        good = check_price(choices, wish, self.config)
+        good = check_price(choices, wish, self.config, budget=budget)
         with self.store.read() as rows:
-            least = max(budget, good[0].candidate.quote.total)
-            check_cap(rows, self.config.daily_cap, least, self.desk.now_ms())
+            check_cap(rows, self.config.daily_cap, budget or good[0].candidate.quote.total, self.desk.now_ms())
         trust = wish.trust_provider_ledger or self.config.trust_provider_ledger
         funding = Funding(self.ledgers, market.records.values(), trust_own=trust, budget=budget)
         choice, ledger, available = await funding.first_payable(good, self.desk.did)
@@ -133,7 +131,8 @@ class Buyer:
 
         Raises DeclinedError, FundsError, UnreachableError; StoppedError once `stop` is set, and lets go of the hold.
         """
-        bidding = Bidding(self._leases, self.store, self.peers, self.ledgers)
+        leases = Leases(self.desk, self.store, daily_cap=self.config.daily_cap)
+        bidding = Bidding(leases, self.store, self.peers, self.ledgers)
 
         async def again() -> Plan:
             return await self.plan(plan.wish, budget=plan.budget, dearest=plan.dearest)
@@ -142,7 +141,7 @@ class Buyer:
             return await unless(stop, bidding.lease(plan, again, lasts_ms=lasts_ms, idle_ms=idle_ms))
         except StoppedError:
             for made in bidding.made:
-                await self._let_go(purchases.lease(self.store, made))
+                await self.let_go(purchases.lease(self.store, made))
             raise
 
     # --- taking up again -----------------------------------------------------------------------------------------
@@ -151,15 +150,15 @@ class Buyer:
         """Bring in what is missing: from the wallet, the provider's stream, the ledger. Raises a PurchaseError."""
         done = len(purchase.opened) == purchase.job.count
         session = Session(self.desk, self.store, purchase.lease.id)
-        if done and purchase.is_settled:
-            return purchase
+        if done and (purchase.is_settled or self._is_shared(purchase.lease)):
+            return purchase  # a lease that may carry more jobs is for whoever opened it to end
         if not done and purchase.lease.state in (LeaseState.FUNDED, LeaseState.OPEN):
             left = purchase.lease.expires_ms - self.desk.now_ms()
             if left > 0:
                 deadline = min(left, int(patience_s * 1000)) if patience_s is not None else left
                 return await self._carry_through(session, purchase.job.id, listen, deadline_ms=deadline)
         if done:
-            await self._let_go(purchase.lease)
+            await self.let_go(purchase.lease)
         else:
             await self._ask_for_keys(session, purchase, listen)
         await self.settling.settle(session, listen)
@@ -179,14 +178,13 @@ class Buyer:
     async def settle_open(self, *, young_ms: int = limits.MINUTE) -> list[LeaseRow]:
         """Let go of what no job needs, then ask the ledgers, once each, about every lease that is not settled.
 
-        Returns those that still are not. A lease without a job that is younger than `young_ms` is left alone: another
-        process may be about to use it.
+        Returns those that still are not. `young_ms`: see `purchases.unneeded`.
         """
-        for lease in purchases.unneeded(self.store, self.desk.now_ms() - young_ms):
-            await self._let_go(lease)
+        for lease in purchases.unneeded(self.store, self.desk.now_ms(), young_ms=young_ms):
+            await self.let_go(lease)
         return await self.settling.sweep()
 
-    async def _let_go(self, lease: LeaseRow) -> None:
+    async def let_go(self, lease: LeaseRow) -> None:
         """Have the rest of a hold given back that no job needs: only the provider can end it before its time.
 
         Nothing is lost if it can't be reached: the hold ends by itself at its expiry.
@@ -200,7 +198,7 @@ class Buyer:
                 if not lease.hold:
                     ledger = await self.ledgers.meet(purchases.ledger_of(lease))
                     order = from_bytes(lease.order, HoldOrder)
-                    if self._leases.held(lease.id, await ledger.ledger.place_hold(order.envelope)):
+                    if Leases(self.desk, self.store).held(lease.id, await ledger.ledger.place_hold(order.envelope)):
                         return
                 await peer.market.fund(purchases.hold(self.store, lease.id))
                 session = Session(self.desk, self.store, lease.id)
@@ -266,6 +264,10 @@ class Buyer:
                     await self.settling.refetch(session, peer, purchase.job.id, picture.index, listen)
         except (PeerError, PeerUnreachable):
             return
+
+    def _is_shared(self, lease: LeaseRow) -> bool:
+        with self.store.read() as rows:
+            return purchases.is_shared(rows, lease)
 
     def _record(self, lease: bytes) -> Signed[NodeRecord]:
         with self.store.read() as rows:

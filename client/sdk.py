@@ -6,21 +6,22 @@
         picture = await client.run("a fox on a green background")
         picture.save("fox.png")
 
-`SyncClient` has the same methods without `await`. Prices are whole micro-credits (a credit has 1,000,000).
+Many pictures want one lease: `async with client.lease(budget=5_000) as lease`, and then `lease.run(prompt)` for each.
+`gpufair.client.sync` has the same without `await`. Prices are whole micro-credits (a credit has 1,000,000).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from gpufair.client.buyer import Buyer, ignore
 from gpufair.client.config import Home, default_home
 from gpufair.client.failures import DeclinedError
+from gpufair.client.leasing import OpenLease
 from gpufair.client.market.choosing import Choices
 from gpufair.client.market.plan import Plan
 from gpufair.client.market.wish import Wish
@@ -29,11 +30,13 @@ from gpufair.client.pictures.verify import sealed_with
 from gpufair.client.session.talk import Listen
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.purchases import Purchase
+from gpufair.protocol import limits
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import Receipt, Scheduler
 
-R = TypeVar("R")
+_OF_THE_LEASE = ("model", "trust_provider_ledger")
+"""Options that a lease settles for all its jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,42 @@ class Client:
             raise DeclinedError("the plan was not approved", hint="nothing was spent")
         return pictures_of(await self.buyer.buy(plan, listen))
 
+    @asynccontextmanager
+    async def lease(
+        self,
+        *,
+        budget: int,
+        minutes: int = 60,
+        dearest: int = 0,
+        approve: Callable[[Plan], bool] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Lease]:
+        """One lease for many jobs: `budget` is reserved now, and what was not spent comes back at the end of the block.
+
+        Options are those of `wish`; they hold for every job that doesn't say otherwise, and choose provider and model.
+        `dearest` is the most that one picture may cost, if some will cost more than these options say: it is also what
+        can be lost to a provider that cheats. `minutes` is how long the lease lasts.
+        """
+        if not 0 < budget <= limits.AMOUNT_MAX or not 0 <= dearest <= budget:
+            raise LocalError(
+                Fault.MALFORMED, f"budget is {budget}, dearest {dearest}: micro-credits, within each other"
+            )
+        if not 0 < minutes * limits.MINUTE <= limits.LEASE_MAX_MS:
+            most = limits.LEASE_MAX_MS // limits.MINUTE
+            raise LocalError(Fault.MALFORMED, f"minutes is {minutes}: it must be 1 to {most}")
+        plan = await self.buyer.plan(wish("anything", **options), budget=budget, dearest=dearest)
+        if approve is not None and not approve(plan):
+            raise DeclinedError("the plan was not approved", hint="nothing was spent")
+        lasts_ms = minutes * limits.MINUTE
+        idle_ms = min(lasts_ms, limits.IDLE_LIMIT_MAX_MS)
+        lease, plan = await self.buyer.lease(plan, lasts_ms=lasts_ms, idle_ms=idle_ms)
+        opened = OpenLease(self.buyer, lease, plan)
+        opened.open()
+        try:
+            yield Lease(opened, options)
+        finally:
+            await opened.close()
+
     async def quote(self, prompt: str = "anything", **options: Any) -> Choices:
         """Who could do it, cheapest first, each with its quote line by line. Nothing is signed."""
         return self.buyer.choose(await self.buyer.market(), wish(prompt, **options))
@@ -127,6 +166,37 @@ class Client:
     def history(self, limit: int = 20) -> list[Purchase]:
         """The newest jobs, newest first, out of the wallet."""
         return purchases.history(self.buyer.store, limit)
+
+
+class Lease:
+    """An open lease, `async with client.lease(budget=…) as lease`: picture after picture, from one provider."""
+
+    def __init__(self, opened: OpenLease, options: dict[str, Any]) -> None:
+        self._opened = opened
+        self._options = options
+        self.id = opened.id.hex()
+        self.provider = opened.plan.choice.offer.issuer
+
+    @property
+    def left(self) -> int:
+        """Micro-credits of the budget that no job has been promised yet."""
+        return self._opened.left
+
+    async def run(self, prompt: str, **options: Any) -> Picture:
+        """Buy one picture; see `pictures`."""
+        return (await self.pictures(prompt, **options))[0]
+
+    async def pictures(self, prompt: str, *, listen: Listen = ignore, **options: Any) -> tuple[Picture, ...]:
+        """Buy `count` pictures in one job, with the lease's options but for those given here.
+
+        Any number of tasks may call it at the same time. Raises LeaseOverError once the lease takes no more jobs,
+        FundsError if the budget is used up, and otherwise what `Client.pictures` does. To cancel the task cancels the
+        job.
+        """
+        for name in _OF_THE_LEASE:
+            if name in options:
+                raise LocalError(Fault.MALFORMED, f"{name} is settled by the lease", hint="take a lease for it")
+        return pictures_of(await self._opened.buy(wish(prompt, **{**self._options, **options}), listen))
 
 
 def wish(
@@ -155,60 +225,3 @@ def wish(
     )  # fmt: skip
     made.check()
     return made
-
-
-class SyncClient:
-    """The same without `await`: `with SyncClient.open() as client`. Not for use inside a running event loop."""
-
-    def __init__(self, client: Client, runner: asyncio.Runner) -> None:
-        self._client = client
-        self._runner = runner
-        self.did = client.did
-
-    @classmethod
-    @contextmanager
-    def open(cls, home: str | Path | None = None, *, passphrase: str | None = None) -> Iterator[SyncClient]:
-        """See `Client.open`."""
-        opening = Client.open(home, passphrase=passphrase)
-        with asyncio.Runner() as runner:
-            client = runner.run(_enter(opening))
-            try:
-                yield cls(client, runner)
-            finally:
-                runner.run(_leave(opening))
-
-    def run(self, prompt: str, **options: Any) -> Picture:
-        """See `Client.run`."""
-        return self._do(self._client.run(prompt, **options))
-
-    def pictures(self, prompt: str, **options: Any) -> tuple[Picture, ...]:
-        """See `Client.pictures`."""
-        return self._do(self._client.pictures(prompt, **options))
-
-    def quote(self, prompt: str = "anything", **options: Any) -> Choices:
-        """See `Client.quote`."""
-        return self._do(self._client.quote(prompt, **options))
-
-    def fetch(self, job: str) -> tuple[Picture, ...]:
-        """See `Client.fetch`."""
-        return self._do(self._client.fetch(job))
-
-    def cancel(self, job: str) -> Purchase:
-        """See `Client.cancel`."""
-        return self._do(self._client.cancel(job))
-
-    def history(self, limit: int = 20) -> list[Purchase]:
-        """See `Client.history`."""
-        return self._client.history(limit)
-
-    def _do(self, work: Coroutine[Any, Any, R]) -> R:
-        return self._runner.run(work)
-
-
-async def _enter(opening: Any) -> Client:
-    client: Client = await opening.__aenter__()
-    return client
-
-
-async def _leave(opening: Any) -> None:
-    await opening.__aexit__(None, None, None)

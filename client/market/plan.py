@@ -41,7 +41,7 @@ class Plan:
     @property
     def cap(self) -> int:
         """What the lease reserves."""
-        return max(self.budget, self.candidate.quote.total)
+        return self.budget or self.candidate.quote.total
 
     @property
     def spec(self) -> Spec:
@@ -59,16 +59,21 @@ class Plan:
         return max(self.candidate.quote.increment, self.candidate.quote.upfront, self.dearest)
 
 
-def check_price(choices: Choices, wish: Wish, config: Config) -> tuple[Choice, ...]:
-    """The choices within the highest price. Raises FundsError if there is none."""
-    limit = config.max_price if wish.max_price is None else wish.max_price
-    if limit is None:
+def check_price(choices: Choices, wish: Wish, config: Config, *, budget: int = 0) -> tuple[Choice, ...]:
+    """The choices within the highest price, and the budget if there is one. Raises FundsError if there is none."""
+    highest = config.max_price if wish.max_price is None else wish.max_price
+    bounds = [bound for bound in (highest, budget or None) if bound is not None]
+    if not bounds:
         return choices.good
+    limit = min(bounds)
     good = tuple(choice for choice in choices.good if choice.candidate.quote.total <= limit)
     if not good:
         cheapest = choices.good[0].candidate.quote.total
-        what = f"the cheapest offer asks {show(cheapest)}, the highest price is {show(limit)}"
-        raise FundsError(what, wanted=cheapest, limit=limit, hint="raise --max-price, or ask for fewer steps or pixels")
+        what = (
+            f"the cheapest offer asks {show(cheapest)}, {'the highest price' if limit == highest else 'the budget'} is"
+        )
+        hint = "raise --max-price, or ask for fewer steps or pixels" if limit == highest else "raise the budget"
+        raise FundsError(f"{what} {show(limit)}", wanted=cheapest, limit=limit, hint=hint)
     return good
 
 
@@ -90,7 +95,7 @@ class Funding:
     async def first_payable(self, choices: Iterable[Choice], did: str) -> tuple[Choice, LedgerRef, int]:
         """The first choice that we can pay, where, and what we have there. Raises FundsError, NoOfferError."""
         for choice in choices:
-            price = max(self._budget, choice.candidate.quote.total)
+            price = self._budget or choice.candidate.quote.total
             for ref in choice.offer.doc.ledgers:
                 available = await self._available(choice, ref)
                 if available is not None and available >= price:

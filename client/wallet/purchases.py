@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from gpufair.client.wallet import budget
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import DeliveryRow, JobRow, LeaseRow
+from gpufair.client.wallet.store import DeliveryRow, JobDue, JobRow, LeaseRow
 from gpufair.protocol import wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
 from gpufair.protocol.messages import (
+    Bid,
     Envelope,
     JobBody,
     JobEnded,
@@ -24,8 +25,10 @@ from gpufair.protocol.messages import (
     Receipt,
     Spec,
 )
+from gpufair.protocol.pricing import quote
 
 _PREFIX_MIN = 4
+_GOING = tuple(state for state in JobState if not JOB.is_terminal(state))
 ALIVE = (LeaseState.AGREED, LeaseState.FUNDED, LeaseState.OPEN)
 
 
@@ -52,7 +55,9 @@ class Purchase:
     job: JobRow
     lease: LeaseRow
     spent: int
-    """What the lease's vouchers promise; once it is settled, what the ledger paid."""
+    """What our vouchers promise for it; once the lease is settled, what the ledger paid. Under a lease with other jobs
+    it is this one's share.
+    """
     pictures: tuple[Picture, ...]
 
     @property
@@ -108,8 +113,14 @@ def read(rows: Rows, job: JobRow) -> Purchase:
         Picture(d.picture, d.png, d.receipt, d.amount, d.locked)
         for d in rows.all(DeliveryRow, order="picture", lease=lease.id, job=job.id)
     )
-    spent = lease.captured if budget.is_closed(lease) else Account.load(rows, lease).spent
-    return Purchase(job, lease, spent, pictures)
+    return Purchase(job, lease, _spent(rows, lease, job, pictures), pictures)
+
+
+def _spent(rows: Rows, lease: LeaseRow, job: JobRow, pictures: tuple[Picture, ...]) -> int:
+    settled = budget.is_closed(lease)
+    if rows.summary(JobDue, "count", lease=lease.id).count == 1:
+        return lease.captured if settled else Account.load(rows, lease).spent
+    return job.upfront + sum(one.amount for one in pictures if (one.png if settled else one.locked))
 
 
 def history(store: RowStore, limit: int) -> list[Purchase]:
@@ -163,17 +174,34 @@ def hold(store: RowStore, lease: bytes) -> Envelope:
         return wire.decode(Envelope, lease_row(rows, lease).hold)
 
 
-def unneeded(store: RowStore, before_ms: int) -> list[LeaseRow]:
-    """Leases that money may be held for and no job needs any more, or, if they are older than that, ever did."""
+def unneeded(store: RowStore, now_ms: int, *, young_ms: int) -> list[LeaseRow]:
+    """Leases that money may be held for and that nobody needs any more.
+
+    Another process may be about to use one: a lease without a job is left alone while it is younger than `young_ms`,
+    and one with room for more jobs than it has had until its provider would close it for idleness.
+    """
     with store.read() as rows:
-        jobs: dict[bytes, list[bool]] = {}
-        for job in rows.all(JobRow):
-            jobs.setdefault(job.lease, []).append(JOB.is_terminal(JobState(job.state)))
-        return [
-            lease
-            for lease in rows.all(LeaseRow, order="created_ms", state=ALIVE)
-            if budget.is_open(lease) and all(jobs.get(lease.id, [lease.created_ms < before_ms]))
-        ]
+        alive = [lease for lease in rows.all(LeaseRow, order="created_ms", state=ALIVE) if budget.is_open(lease)]
+        return [lease for lease in alive if not _is_needed(rows, lease, now_ms, young_ms)]
+
+
+def is_shared(rows: Rows, lease: LeaseRow) -> bool:
+    """Whether a lease was made for more than its first job."""
+    job = rows.get(JobRow, lease=lease.id)
+    if job is None or rows.summary(JobDue, "count", lease=lease.id).count > 1:
+        return job is not None
+    spec = from_bytes(job.header, JobHeader).doc.spec
+    return lease.cap > quote(spec, from_bytes(lease.envelope, Bid).doc.sheet, first=True).total
+
+
+def _is_needed(rows: Rows, lease: LeaseRow, now_ms: int, young_ms: int) -> bool:
+    if not rows.summary(JobDue, "count", lease=lease.id).count:
+        return now_ms < lease.created_ms + young_ms
+    if rows.all(JobDue, lease=lease.id, state=_GOING):
+        return True
+    idle_ms = from_bytes(lease.envelope, Bid).doc.idle_limit_ms
+    newest = rows.summary(JobRow, "created_ms", lease=lease.id).highest
+    return is_shared(rows, lease) and now_ms < newest + idle_ms
 
 
 def ledger_of(lease: LeaseRow) -> LedgerRef:

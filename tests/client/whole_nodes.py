@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,8 +15,11 @@ from typing import Any
 
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import Config
+from gpufair.client.config import Home as BuyerHome
 from gpufair.client.market.wish import Wish
 from gpufair.client.session import events as ev
+from gpufair.client.wallet import purchases
+from gpufair.client.wallet.purchases import Purchase
 from gpufair.client.wallet.store import PeerRow, open_wallet
 from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge import keys
@@ -117,3 +124,44 @@ async def a_world(folder: Path) -> AsyncIterator[World]:
         await provider.stop()
         await ledger.stop()
         store.close()
+
+
+@dataclass
+class Person:
+    """Somebody with a home of their own and a terminal."""
+
+    world: World
+    folder: Path
+    did: str
+
+    @property
+    def home(self) -> BuyerHome:
+        return BuyerHome(self.folder / "home")
+
+    @classmethod
+    async def at(cls, world: World, folder: Path) -> Person:
+        person = cls(world, folder, keys.create(folder / "home" / "keys").did)
+        store = open_wallet(person.home.wallet)
+        with store.begin() as rows:
+            rows.insert(PeerRow(f"127.0.0.1:{world.provider.port}", world.provider.keys.did, 1))
+        store.close()
+        bank = await world.buyer.peers.meet(f"127.0.0.1:{world.ledger.port}")
+        desk = world.ledger.desk
+        issue = Issue(desk.head(desk.did), person.did, START, "cash for the other one")
+        await bank.ledger.issue(desk.sign(issue).envelope)
+        return person
+
+    async def runs(self, *words: str) -> Process:
+        variables = {**os.environ, "GPUFAIR_HOME": str(self.home.folder), "OMP_NUM_THREADS": "1"}
+        return await asyncio.create_subprocess_exec(
+            Path(sys.executable).parent / "gpufair", *words, env=variables, cwd=self.folder, stdout=PIPE, stderr=PIPE
+        )
+
+    def bought(self) -> Purchase | None:
+        store = open_wallet(self.home.wallet)
+        found = purchases.history(store, 1)
+        store.close()
+        return found[0] if found else None
+
+    def pictures(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob("*.png"))

@@ -4,74 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whole_nodes import START, World
+from whole_nodes import START, Person, World
 
-from gpufair.client.config import Home
 from gpufair.client.pictures.verify import verify
-from gpufair.client.wallet import purchases
-from gpufair.client.wallet.purchases import Purchase
-from gpufair.client.wallet.store import LeaseRow, PeerRow, open_wallet
-from gpufair.protocol.edge import keys
-from gpufair.protocol.messages import Answer, Closing, Down, Issue, KeyReveal
+from gpufair.protocol.messages import Answer, Closing, Down, KeyReveal
 
 COMMAND = ("run", "many", "-n", "16", "--steps", "100", "--yes", "--json", "-o", "many.png")
-
-
-@dataclass
-class Person:
-    """Somebody with a home of their own and a terminal."""
-
-    world: World
-    folder: Path
-    did: str
-
-    @property
-    def home(self) -> Home:
-        return Home(self.folder / "home")
-
-    @classmethod
-    async def at(cls, world: World, folder: Path) -> Person:
-        person = cls(world, folder, keys.create(folder / "home" / "keys").did)
-        store = open_wallet(person.home.wallet)
-        with store.begin() as rows:
-            rows.insert(PeerRow(f"127.0.0.1:{world.provider.port}", world.provider.keys.did, 1))
-        store.close()
-        bank = await world.buyer.peers.meet(f"127.0.0.1:{world.ledger.port}")
-        desk = world.ledger.desk
-        issue = Issue(desk.head(desk.did), person.did, START, "cash for the other one")
-        await bank.ledger.issue(desk.sign(issue).envelope)
-        return person
-
-    async def runs(self, *words: str) -> Process:
-        variables = {**os.environ, "GPUFAIR_HOME": str(self.home.folder), "OMP_NUM_THREADS": "1"}
-        return await asyncio.create_subprocess_exec(
-            Path(sys.executable).parent / "gpufair", *words, env=variables, cwd=self.folder, stdout=PIPE, stderr=PIPE
-        )
-
-    def bought(self) -> Purchase | None:
-        store = open_wallet(self.home.wallet)
-        found = purchases.history(store, 1)
-        store.close()
-        return found[0] if found else None
-
-    def leases(self) -> list[LeaseRow]:
-        store = open_wallet(self.home.wallet)
-        with store.read() as rows:
-            found = rows.all(LeaseRow)
-        store.close()
-        return found
-
-    def pictures(self) -> list[str]:
-        return sorted(path.name for path in self.folder.glob("*.png"))
 
 
 async def interrupted(process: Process, within_s: float) -> dict[str, Any]:
