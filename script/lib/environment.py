@@ -5,6 +5,7 @@ Run as `python script/lib/environment.py`; `ensure()` is what the other scripts 
 
 from __future__ import annotations
 
+import compileall
 import shutil
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ def ensure() -> Path:
         run([*pip, *found, "--editable", f"{ROOT}[{extras}]"], log="pip-install", timeout=1800)
         STAMP.write_text(key)
     _link_types()
+    _compile()
     return PYTHON
 
 
@@ -64,6 +66,15 @@ def _link_types() -> None:
         if not link.is_symlink() or link.readlink() != target:
             link.unlink(missing_ok=True)
             link.symlink_to(target)
+
+
+def _compile() -> None:
+    """Bytecode for what is new in the rooms, as pip makes it for the rest of .venv.
+
+    Where PYTHONDONTWRITEBYTECODE is set, every command would compile every module that it loads, each time.
+    """
+    for room in ROOMS:
+        compileall.compile_dir(ROOT / room, quiet=2)
 
 
 def body(_args: list[str]) -> int:
