@@ -1,0 +1,66 @@
+"""docs/sdk.md is true: each of its examples runs, in the order of the page, at whole nodes; its tables are whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import textwrap
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole_nodes import PRICE, START, Person, World
+
+from gpufair.client import Client, SyncClient, failures
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sdk.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+def script(example: str) -> str:
+    if "await" not in example:
+        return example
+    return f"import asyncio\nasync def main():\n{textwrap.indent(example, '    ')}\nasyncio.run(main())\n"
+
+
+def test_every_example_runs(world: Any, tmp_path: Path) -> None:
+    async def story(w: World) -> None:
+        person = await Person.at(w, tmp_path / "person")
+        variables = {**os.environ, "GPUFAIR_HOME": str(person.home.folder), "OMP_NUM_THREADS": "1"}
+        said = []
+        for example in EXAMPLES:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", script(example), env=variables, cwd=person.folder, stdout=PIPE, stderr=PIPE
+            )
+            out, err = await process.communicate()
+            assert process.returncode == 0, f"{example}\n{err.decode()}"
+            said.append(out.decode())
+        assert f"{2000 - 10 * PRICE} micro-credits are left" in "".join(said)
+        assert person.pictures() == sorted(["fox.png", *(f"fox-{number}.png" for number in range(10))])
+        assert await w.funds(person.did) == (START - (1 + 2 + 10 + 10 + 1) * PRICE, 0)
+
+    world(story)
+
+
+def test_every_call_is_in_the_table() -> None:
+    rows = set(re.findall(r"^\| `(?:await )?(?:client|Client)\.(\w+)", PAGE, flags=re.MULTILINE))
+    public = {name for name in vars(Client) if not name.startswith("_")}
+    assert rows == public
+    assert public == {name for name in vars(SyncClient) if not name.startswith("_")} | {"did"}
+
+
+def test_every_failure_is_in_the_table() -> None:
+    rows = set(re.findall(r"^\| `(\w+Error)`", PAGE, flags=re.MULTILINE)) - {"LocalError"}
+    kinds = [kind for kind in vars(failures).values() if isinstance(kind, type)]
+    assert rows == {kind.__name__ for kind in kinds if issubclass(kind, failures.PurchaseError)} - {"PurchaseError"}
+
+
+@pytest.mark.parametrize("name", ["Client", "Lease", "Picture", "SyncClient", "SyncLease"])
+def test_what_the_page_imports_is_where_it_says(name: str) -> None:
+    from gpufair import client
+
+    assert name in client.__all__
+    assert getattr(client, name).__name__ == name
