@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -96,12 +97,13 @@ class Seller:
     async def stop(self) -> None:
         """Hand back, settle, and end every worker. Nothing new is let in any more."""
         self.gate.draining = True
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.gather(self._warming, return_exceptions=True)
-        await self.jobs.stop(settle=True)
-        await self.pool.close()
-        await self._runtime.close()
+        async with contextlib.AsyncExitStack() as after:  # whatever fails on the way, no worker is left behind
+            after.push_async_callback(self._runtime.close)
+            after.push_async_callback(self.pool.close)
+            if self._warming is not None:
+                self._warming.cancel()
+                await asyncio.gather(self._warming, return_exceptions=True)
+            await self.jobs.stop(settle=True)
 
     def status(self) -> dict[str, Any]:
         """What the owner wants to know of the work."""

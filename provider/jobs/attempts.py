@@ -40,8 +40,8 @@ from gpufair.provider.jobs.store import AttemptDue, AttemptRow, AttemptTime, Del
 
 log = logging.getLogger(__name__)
 
-Admission = Callable[[JobHeader], tuple[Reason, ...]]
-"""What the owner's own limits say of a job: queue, memory, models, pause. Empty means welcome."""
+Admission = Callable[[JobHeader, int], tuple[Reason, ...]]
+"""What the owner's own limits say of a job: memory, models, pause, and how many others wait. Empty means welcome."""
 
 WAITING = (AttemptState.ACCEPTED, AttemptState.QUEUED, AttemptState.RUNNING)
 
@@ -151,7 +151,9 @@ class Attempts:
             reasons.append(Reason(ReasonCode.IMAGE_NOT_OFFERED, detail="the lease is for another worker image"))
         if header.checkpoint:
             reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail="going on from a checkpoint"))
-        reasons += self._admission(header)
+        # Those whose bodies are still to come count too: they could all come at once.
+        waiting = rows.summary(AttemptDue, "count", state=(AttemptState.ACCEPTED, AttemptState.QUEUED)).count
+        reasons += self._admission(header, waiting)
         if not reasons:
             committed, spare = account.committed(rows), account.spare
             reasons += matching.affordable(header.spec, account.bid, committed=committed, spare=spare, first=first)
@@ -159,16 +161,18 @@ class Attempts:
 
     def body(self, lease_id: bytes, job: bytes, sealed: bytes) -> list[Effect]:
         """Take the sealed body of an accepted job; it is queued once its up-front lines are paid too."""
-        with self._store.begin() as rows:
+        # Nobody is told that it came. A power cut before the attempt starts leaves it accepted, and its client, which
+        # attaches again, sends the body again.
+        with self._store.note() as rows:
             attempt = find_attempt(rows, lease_id, job)
-            header = from_bytes(attempt.header, JobHeader).doc
             if attempt.state != AttemptState.ACCEPTED or attempt.sealed:
                 return []
-            if hashlib.sha256(sealed).digest() != header.body_sha256:
-                reason = Reason(ReasonCode.BODY_WRONG, detail="the sealed body is not the one that the header names")
-                return self._end(rows, attempt, Outcome.REJECTED, (reason,))
-            rows.save(replace(attempt, sealed=sealed))
-            return [Enqueue(a, lease_id) for a in settle_attempts(rows, Account.load(rows, find(rows, lease_id)))]
+            if hashlib.sha256(sealed).digest() == from_bytes(attempt.header, JobHeader).doc.body_sha256:
+                rows.change(AttemptRow, {"id": attempt.id}, sealed=sealed)
+                account = Account.load(rows, find(rows, lease_id))
+                return [Enqueue(queued, lease_id) for queued in settle_attempts(rows, account)]
+        reason = Reason(ReasonCode.BODY_WRONG, detail="the sealed body is not the one that the header names")
+        return self.end(attempt.id, Outcome.REJECTED, reason)
 
     # --- doing it ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from gpufair.protocol.messages import (
     Cancel,
     Challenge,
     Chunk,
+    Closing,
     Delivery,
     Down,
     Envelope,
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 FORGET_EVERY = 60
 GOODBYE_S = 3.0
-"""How long a stopping provider waits for its clients to read that it stops."""
+"""How long a client has to read that its lease is closing, or the node is, before its stream ends."""
 
 
 class JobOffice:
@@ -81,6 +82,9 @@ class JobOffice:
         """Carry out what follows from a committed change."""
         for effect in effects:
             match effect:
+                case Send(lease, Closing() as message):
+                    self.streams.send(lease, message)
+                    self.streams.end(lease, GOODBYE_S)
                 case Send(lease, message):
                     self.streams.send(lease, message)
                 case Enqueue(attempt, lease):
@@ -162,7 +166,9 @@ class JobOffice:
             self.streams.gone(lease, stream)
             for task in (pump, reader):
                 task.cancel()
-            await asyncio.gather(pump, reader, return_exceptions=True)
+            left, _ = await asyncio.gather(pump, reader, return_exceptions=True)
+            if isinstance(left, Exception):  # the client is gone, most likely: it attaches again when it is back
+                log.info("the stream of lease %s could not be written: %r", lease.hex()[:12], left)
 
     def _opened(self, first: Up, nonce: bytes) -> bytes:
         """Check the client's answer to the challenge; the lease whose stream this is."""

@@ -92,6 +92,12 @@ class Streams:
         if stream is not None:
             stream.put(message)
 
+    def end(self, lease: bytes, after_s: float) -> None:
+        """End the lease's stream a little later: nothing more is said on it, and it holds a place of the server's."""
+        stream = self._newest.get(lease)
+        if stream is not None:
+            asyncio.get_running_loop().call_later(after_s, stream.close)
+
     async def left(self, patience_s: float) -> None:
         """Wait until the clients have ended their streams, or for so long.
 

@@ -49,6 +49,8 @@ class ModelStore:
 
     def __init__(self, root: Path) -> None:
         self._content, self._about, self._incoming = root / "content", root / "about", root / "incoming"
+        self._told: dict[bytes, tuple[int, StoredModel]] = {}
+        """What was read about a model, with its file's time: offers look at the models all the time."""
 
     def add(self, folder: Path, *, name: str = "", licence: str = "") -> StoredModel:
         """Take a diffusers folder in. If its content is here already, only what is told about it changes.
@@ -144,20 +146,21 @@ class ModelStore:
         _sync(self._about)
 
     def _describe(self, digest: bytes) -> StoredModel:
+        path = self._about / f"{digest.hex()}.json"
         try:
-            told: Any = json.loads((self._about / f"{digest.hex()}.json").read_text(encoding="utf-8"))
-            return StoredModel(
-                digest,
-                str(told["name"]),
-                str(told["family"]),
-                str(told["licence"]),
-                str(told["card"]),
-                int(told["size"]),
-            )
+            written_ns = path.stat().st_mtime_ns
+            known = self._told.get(digest)
+            if known is not None and known[0] == written_ns:
+                return known[1]
+            told: Any = json.loads(path.read_text(encoding="utf-8"))
+            name, family, licence, card = (str(told[part]) for part in ("name", "family", "licence", "card"))
+            model = StoredModel(digest, name, family, licence, card, int(told["size"]))
         except (OSError, ValueError, KeyError, TypeError):
             folder = self._content / digest.hex()
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             return StoredModel(digest, "", "", "", "", size)
+        self._told[digest] = written_ns, model
+        return model
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

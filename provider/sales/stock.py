@@ -116,8 +116,8 @@ class Stock:
         """Whether a model of the store is loaded."""
         return ModelState.WARM if digest in self.shelf.warm_models else ModelState.CACHED
 
-    def admit(self, header: JobHeader) -> tuple[Reason, ...]:
-        """What the owner's limits say of a job; empty means welcome."""
+    def admit(self, header: JobHeader, waiting: int) -> tuple[Reason, ...]:
+        """What the owner's limits say of a job, `waiting` being the others that are not at work yet; empty: welcome."""
         reasons = [*self.gate.reasons(), *feasible_size(header.spec, self.limits)]
         for wanted, sold, code in (
             (header.spec.task, TASKS, ReasonCode.TASK_NOT_OFFERED),
@@ -132,9 +132,8 @@ class Stock:
             reasons.append(Reason(ReasonCode.ADAPTERS_NOT_OFFERED, len(header.spec.adapters), 0, "adapters"))
         if header.memory_bytes > self.memory_bytes:
             reasons.append(Reason(ReasonCode.MEMORY_SHORT, header.memory_bytes, self.memory_bytes, "bytes"))
-        if not self.queue_free:
-            queue = self.config.limits.queue
-            reasons.append(Reason(ReasonCode.QUEUE_FULL, queue + 1, queue, "jobs waiting"))
+        if waiting >= (queue := self.config.limits.queue):
+            reasons.append(Reason(ReasonCode.QUEUE_FULL, waiting + 1, queue, "jobs waiting"))
         return tuple(reasons)
 
 

@@ -118,8 +118,8 @@ class World:
         self.workers = workers or Scripted()
         self.store = RowStore(open_database(path, "gpufair.provider.jobs:migrations"), TABLES)
         self.office = JobOffice(
-            self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header: (), workers=self.workers,
-            ledgers=ledgers or NoLedger(), sealing_key=self.key, certificate_sha256=CERTIFICATE,
+            self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header, _waiting: (),
+            workers=self.workers, ledgers=ledgers or NoLedger(), sealing_key=self.key, certificate_sha256=CERTIFICATE,
         )  # fmt: skip
         self.office.attempts._unpaid_ms = unpaid_ms
 

@@ -32,6 +32,7 @@ from gpufair.protocol.messages import (
     Lock,
     Opened,
     Order,
+    Outcome,
     Voucher,
 )
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow, OutboxRow, RequestRow
@@ -298,5 +299,23 @@ def test_stopping_hands_back_and_settles(tmp_path: Path) -> None:
             assert [row.final for row in rows.all(OutboxRow)] == [True], (
                 "the ledger was down: it is told after the start"
             )
+
+    play(story())
+
+
+def test_the_stream_of_a_lease_that_is_over_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that come to nothing cost their clients nothing: their streams must not fill the server."""
+    monkeypatch.setattr("gpufair.provider.jobs.office.GOODBYE_S", 0.05)
+
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        lease = world.lease()
+        async with world.stream(lease) as line:
+            await line.heard(Opened)
+            world.office.perform(world.office.leases.close(lease.id, "done", Outcome.CANCELLED))
+            await asyncio.wait_for(asyncio.shield(line.task), 5)
+        async with world.stream(lease) as line:
+            await line.heard(Closing)
+            await asyncio.wait_for(asyncio.shield(line.task), 5)
 
     play(story())

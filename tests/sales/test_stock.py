@@ -34,8 +34,8 @@ def header(world: Any, **changes: Any) -> JobHeader:
 
 
 def test_a_job_within_all_limits_is_welcome(world: Any) -> None:
-    assert world.stock.admit(header(world)) == ()
-    assert world.stock.admit(header(world, width=1024, height=1024, steps=100, count=16)) == ()
+    assert world.stock.admit(header(world), 0) == ()
+    assert world.stock.admit(header(world, width=1024, height=1024, steps=100, count=16), 0) == ()
 
 
 @pytest.mark.parametrize(
@@ -54,17 +54,16 @@ def test_a_job_within_all_limits_is_welcome(world: Any) -> None:
     ],
 )
 def test_each_objection_to_a_job(world: Any, change: dict[str, Any], code: ReasonCode, wanted: int, limit: int) -> None:
-    (reason,) = world.stock.admit(header(world, **change))
+    (reason,) = world.stock.admit(header(world, **change), 0)
     assert (reason.code, reason.wanted, reason.limit) == (code, wanted, limit)
 
 
 def test_memory_and_queue(world: Any) -> None:
     much = 4096 * limits.MIB
-    assert world.stock.admit(replace(header(world), memory_bytes=much)) == ()
-    (reason,) = world.stock.admit(replace(header(world), memory_bytes=much + 1))
+    assert world.stock.admit(replace(header(world), memory_bytes=much), 0) == ()
+    (reason,) = world.stock.admit(replace(header(world), memory_bytes=much + 1), 0)
     assert (reason.code, reason.wanted, reason.limit) == (ReasonCode.MEMORY_SHORT, much + 1, much)
-    world.waiting = 8
-    (reason,) = world.stock.admit(header(world))
+    (reason,) = world.stock.admit(header(world), 8)
     assert (reason.code, reason.wanted, reason.limit) == (ReasonCode.QUEUE_FULL, 9, 8)
 
 
@@ -86,7 +85,7 @@ def test_allowed_and_refused_models(
     world.restart(models=lists(allow, refuse))
     assert [model.name for model in world.offers.current().doc.models] == sold
     first = world.models[0]
-    refused = [r.code for r in world.stock.admit(header(world))]
+    refused = [r.code for r in world.stock.admit(header(world), 0)]
     assert (ReasonCode.MODEL_REFUSED in refused) == (first.name not in sold)
 
 

@@ -209,7 +209,7 @@ class NoiseMaker(CheatingProvider):
 
     def boot(self) -> None:
         super().boot()
-        self.attempts = NoiseAttempts(self.desk, self.store, lambda _header: ())
+        self.attempts = NoiseAttempts(self.desk, self.store, lambda _header, _waiting: ())
         self.attempts.told = self._told
 
     def _told(self) -> None:

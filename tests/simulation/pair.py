@@ -79,7 +79,7 @@ class Deal:
         self.terms = Terms(cap, window, bank.did, idle_ms=60_000)
         self.shop = RowStore(self.shop_db, TABLES)
         self.leases = Leases(self.desks["provider"], self.shop, Policy(capture_at))
-        self.attempts = Attempts(self.desks["provider"], self.shop, lambda _header: ())
+        self.attempts = Attempts(self.desks["provider"], self.shop, lambda _header, _waiting: ())
         self.wallet = RowStore(self.wallet_db, WALLET)
         self.buying = Buying(buyer, self.wallet)
         self.queue: list[bytes] = []
