@@ -89,9 +89,18 @@ def default_home() -> Path:
     return user_data_path("gpufair", appauthor=False)
 
 
+def make_folder(home: Home) -> None:
+    """Make the buyer's folder, for nobody else to look into. Raises LocalError where there can be none."""
+    try:
+        home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        what = f"{home.folder} cannot be made: {error.strerror}"
+        raise LocalError(Fault.UNAVAILABLE, what, hint="choose another --home") from error
+
+
 def write_template(home: Home) -> None:
     """Put the explained defaults where there is no config yet."""
-    home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(home)
     if not home.config.exists():
         home.config.write_text(TEMPLATE, encoding="utf-8")
 

@@ -57,6 +57,7 @@ def _init(stage: Stage, *, protect: bool) -> Answer:
     from gpufair.client.wallet.store import open_wallet
     from gpufair.protocol.edge import keys
 
+    config.make_folder(stage.home)
     made = keys.create(stage.home.keys, passphrase=_new_passphrase(stage) if protect else None)
     config.write_template(stage.home)
     open_wallet(stage.home.wallet).close()

@@ -53,9 +53,14 @@ def _size(text: str) -> tuple[int, int]:
 
 def _milli(text: str) -> int:
     """Thousandths out of a decimal number, without a float in between."""
+    from gpufair.protocol import limits
     from gpufair.protocol.errors import Fault, LocalError
 
     shape = _NUMBER.fullmatch(text.strip())
     if shape is None:
         raise LocalError(Fault.MALFORMED, f"--guidance: {text!r} is not a number", hint="write it like 7.5")
-    return int(shape[1]) * 1000 + int((shape[2] or "").ljust(3, "0"))
+    thousandths = int(shape[1]) * 1000 + int((shape[2] or "").ljust(3, "0"))
+    if thousandths > limits.GUIDANCE_MILLI_MAX:
+        most = limits.GUIDANCE_MILLI_MAX // 1000
+        raise LocalError(Fault.MALFORMED, f"--guidance: {text.strip()} is too much: it must be 0 to {most}")
+    return thousandths

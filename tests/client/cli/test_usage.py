@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from gpufair.client import failures
@@ -53,6 +54,46 @@ def test_a_bad_option_is_a_usage_error(call: Any, tmp_path: Path, options: tuple
     done = call("run", "a fox", "--yes", *options)
     assert done.exit_code == Exit.USAGE, done.output
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--size", "big"), "--size: 'big' is not a size"),
+        (("--size", "100x64"), "width is 100: it must be a multiple of 8"),
+        (("--steps", "501"), "steps is 501: it must be 1 to 500"),
+        (("--guidance", "51"), "--guidance: 51 is too much: it must be 0 to 50"),
+        (("--guidance", "x"), "--guidance: 'x' is not a number"),
+        (("--seed", "-1"), "seed is -1: it must be 0 to 9223372036854775807"),
+        (("--count", "65"), "count is 65: it must be 1 to 64"),
+        (("--scheduler", "nope"), "there is no scheduler 'nope'"),
+        (("--max-price", "x"), "--max-price: 'x' is not an amount in credits"),
+    ],
+)
+@pytest.mark.parametrize("command", [("run", "a fox", "--yes"), ("quote",), ("quote", "a fox")])
+def test_what_is_wrong_is_one_line_that_names_it(
+    call: Any, command: tuple[str, ...], options: tuple[str, ...], words: str
+) -> None:
+    done = call(*command, *options)
+    assert done.exit_code == Exit.USAGE
+    assert words in done.stderr.splitlines()[0]
+    error = json.loads(call(*command, *options, "--json").stderr)["error"]
+    assert (error["code"], error["kind"]) == (2, "usage")
+    assert words in error["what"]
+
+
+def test_quote_takes_what_describes_the_picture_in_run() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    run, quote = ({name for option in commands[name].params for name in option.opts} for name in ("run", "quote"))
+    assert quote < run
+    assert run - quote == {"--output", "-o", "--yes", "-y", "--preview", "--force", "--trust-provider-ledger"}
+
+
+def test_a_folder_that_cannot_be_is_said(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = call("init", "--home", str(tmp_path / "file" / "home"))
+    assert done.exit_code == Exit.LOCAL
+    assert "cannot be made: Not a directory" in done.stderr
 
 
 def test_without_a_terminal_yes_must_be_said(call: Any) -> None:
