@@ -23,9 +23,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def opened(kind: str, tmp_path: Path) -> Open:
+def opened(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Open:
     """Opens the runtime; whatever the test left in it is a failure."""
     node = f"did:test:contract:{os.getpid()}"
+    engine = {} if kind == "process" else {
+        "host": request.getfixturevalue("docker_host"), "image": request.getfixturevalue("worker_image"),
+    }  # fmt: skip
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Runtime]:
@@ -33,8 +36,7 @@ def opened(kind: str, tmp_path: Path) -> Open:
         if kind == "process":
             runtime = ProcessRuntime(node, tmp_path / "state")
         else:
-            host, image = needed("GPUFAIR_TEST_DOCKER_HOST"), needed("GPUFAIR_TEST_WORKER_IMAGE")
-            runtime = await DockerRuntime.connect(node=node, image=image, host=host, gvisor=kind == "gvisor")
+            runtime = await DockerRuntime.connect(node=node, gvisor=kind == "gvisor", **engine)
         failed = True
         try:
             yield runtime
@@ -47,15 +49,3 @@ def opened(kind: str, tmp_path: Path) -> Open:
             assert failed or left == [], "the test left workers behind"
 
     return opened
-
-
-def needed(name: str) -> str:
-    """A setting that script/test makes. As root its absence is a failure: no Docker test may pass by not running."""
-    value = os.environ.get(name, "")
-    if not value:
-        why = f"{name} is not set: the Docker tests need a private engine; run script/test, which brings one up"
-        if os.geteuid() == 0:
-            pytest.fail(why)
-        print(why)
-        pytest.skip(f"{why} (as root)")
-    return value

@@ -24,24 +24,18 @@ def run_demo(out: Path, **more: str) -> str:
     return done.stdout
 
 
-def runtime(name: str) -> dict[str, str]:
+@pytest.fixture
+def runtime(name: str, request: pytest.FixtureRequest) -> dict[str, str]:
     """What script/demo tells the demo of the runtime."""
     if name == "process":
         return {"GPUFAIR_RUNTIME": "process"}
-    if "GPUFAIR_TEST_WORKER_IMAGE" not in os.environ:
-        if os.geteuid() == 0:
-            pytest.fail('no private engine: run this by script/test, or first `eval "$(script/engine up)"`')
-        pytest.skip("no private engine, and none can be started without root")
-    return {
-        "GPUFAIR_RUNTIME": "docker",
-        "DOCKER_HOST": os.environ["GPUFAIR_TEST_DOCKER_HOST"],
-        "GPUFAIR_WORKER_IMAGE": os.environ["GPUFAIR_TEST_WORKER_IMAGE"],
-    }
+    host, image = (request.getfixturevalue(setting) for setting in ("docker_host", "worker_image"))
+    return {"GPUFAIR_RUNTIME": "docker", "DOCKER_HOST": host, "GPUFAIR_WORKER_IMAGE": image}
 
 
 @pytest.mark.parametrize(("name", "isolation"), [("process", "none"), ("docker", "container")])
-def test_a_paid_picture(name: str, isolation: str, tmp_path: Path) -> None:
-    said = run_demo(tmp_path, **runtime(name))
+def test_a_paid_picture(runtime: dict[str, str], isolation: str, tmp_path: Path) -> None:
+    said = run_demo(tmp_path, **runtime)
     assert f"isolation {isolation}" in said
     assert "1 paid, 0 failed" in said
     assert "the book is sound: 3 events" in said

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import signal
 import sqlite3
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Customer, wait_for_picture
 
 from gpufair.client.failures import PurchaseError
 from gpufair.client.sdk import Client, wish
@@ -216,3 +218,58 @@ def rows(path: Path, sql: str) -> list[Any]:
     """What a database says, read from outside."""
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
         return database.execute(sql).fetchall()
+
+
+# --- the command line, broken off in the middle -----------------------------------------------------------------------
+
+
+def test_a_killed_buyer_goes_on_where_it_was(market: Market, tmp_path: Path) -> None:
+    buyer = Customer.of(market.ledger, market.provider, folder=tmp_path)
+    process = buyer.start("run", "many", "-n", "16", "--steps", "100", "--yes")
+    job = wait_for_picture(buyer)
+    process.kill()
+    process.communicate()
+    assert not list(buyer.folder.glob("*.png")), "it was killed in the middle"
+    done = buyer("fetch", job, "-o", "many.png", "--json")
+    shown = buyer.ok("show", job)
+    opened = sum(picture["opened"] for picture in shown["pictures"])
+    assert done.code in (0, 8), done.err
+    assert shown["spent"] == sum(p["paid"] for p in shown["pictures"] if p["opened"]), "no key, no payment"
+    assert len(list(buyer.folder.glob("many-*.png"))) == opened
+    assert buyer.ok("ledger", "audit")["ok"] is True
+    funds = buyer.ok("balance")["ledgers"][0]
+    assert funds["available"] + funds["held"] + shown["captured"] == 5_000_000
+
+
+def test_an_interrupted_buyer_is_told_how_to_go_on(market: Market, tmp_path: Path) -> None:
+    buyer = Customer.of(market.ledger, market.provider, folder=tmp_path)
+    process = buyer.start("run", "many", "-n", "16", "--steps", "100", "--yes", "--json")
+    job = wait_for_picture(buyer)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == b""
+    error = json.loads(err)["error"]
+    assert error["job"] == job
+    assert f"gpufair fetch {job[:12]}" in error["hint"]
+    assert buyer("cancel", job[:12], "--json").code in (0, 1)
+    assert buyer.ok("ledger", "audit")["ok"] is True
+
+
+def test_a_provider_killed_in_the_middle_costs_only_what_was_delivered(market: Market, tmp_path: Path) -> None:
+    buyer = Customer.of(market.ledger, market.provider, folder=tmp_path)
+    process = buyer.start("run", "many", "-n", "16", "--steps", "100", "--yes", "--json")
+    wait_for_picture(buyer)
+    market.provider.kill()
+    market.provider.up()
+    out, err = process.communicate(timeout=60)
+    job = buyer.ok("history")["jobs"][0]
+    assert process.returncode in (0, 8), err + out
+    if process.returncode == 8:
+        assert "restarted" in json.loads(err)["error"]["what"]
+    opened = sum(picture["opened"] for picture in job["pictures"])
+    assert job["spent"] == opened * job["pictures"][0]["paid"] if opened else job["spent"] == 0
+    assert job["settled"] is True
+    assert buyer.ok("ledger", "audit")["ok"] is True
+    assert buyer.ok("balance")["ledgers"][0]["available"] == 5_000_000 - job["spent"]
+    assert buyer.ok("run", "afterwards", "--yes")["state"] == "paid"

@@ -8,9 +8,11 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from typing import Any
 
 import pytest
+from real_nodes import BIN
 
 from gpufair.client.failures import JobFailedError, NoOfferError, PurchaseError
 from gpufair.client.sdk import wish
@@ -21,8 +23,7 @@ BUSY: dict[str, Any] = {"size": (64, 64), "steps": 100, "count": 16}
 CANARY = "a heron reads yesterday's newspaper on a velvet staircase"
 
 
-def test_sigterm_hands_a_running_job_back(nodes: Any) -> None:
-    ledger = nodes.ledger().up()
+def test_sigterm_hands_a_running_job_back(nodes: Any, ledger: Any) -> None:
     provider = nodes.provider(ledger).up().warm()
     buyer = nodes.buyer(ledger, provider)
 
@@ -63,8 +64,7 @@ def secrets_stay_secret(provider: Any) -> None:
         assert not any(word in data for word in words), f"the prompt is in {path}"
 
 
-def test_pause_resume_and_drain(nodes: Any) -> None:
-    ledger = nodes.ledger().up()
+def test_pause_resume_and_drain(nodes: Any, ledger: Any) -> None:
     provider = nodes.provider(ledger).up().warm()
     buyer = nodes.buyer(ledger, provider)
 
@@ -113,8 +113,8 @@ def test_one_home_one_node(shared: Any) -> None:
     assert node.ask("status")["did"] == node.did, "the first one is unharmed"
 
 
-def test_a_port_that_is_taken(nodes: Any) -> None:
-    node = nodes.provider(nodes.ledger())
+def test_a_port_that_is_taken(nodes: Any, ledger: Any) -> None:
+    node = nodes.provider(ledger)
     with socket.socket() as taker:
         taker.bind(("127.0.0.1", node.port))
         taker.listen()
@@ -125,18 +125,18 @@ def test_a_port_that_is_taken(nodes: Any) -> None:
     assert node.workers() == []
 
 
-def test_sigterm_while_it_starts(nodes: Any) -> None:
-    node = nodes.provider(nodes.ledger())
+def test_sigterm_while_it_starts(nodes: Any, ledger: Any) -> None:
+    node = nodes.provider(ledger)
     process = node.start()
     while process.poll() is None and not node.home.jobs.exists():
-        pass
+        time.sleep(0.001)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0, node.log
     assert node.workers() == []
 
 
 def test_status_for_programs(shared: Any) -> None:
-    ledger, provider, _ = shared
+    ledger, provider = shared
     said = json.loads(command(provider, "status", "--json").stdout)
     assert set(said) == {"did", "port", "endpoints", "roles", "software", "peers", "provider"}
     sales = said["provider"]
@@ -190,22 +190,19 @@ def test_commands_of_a_role_that_the_node_lacks(shared: Any) -> None:
     for name in ("pause", "resume", "drain"):
         assert "no provider" in shared[0].ask(name)["error"]
     done = command(shared[1], "ledger", "balance")
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "keeps no ledger" in done.stderr
 
 
 def test_nobody_answers(nodes: Any) -> None:
     done = command(nodes.ledger(), "status", "--json")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert json.loads(done.stdout)["error"]["hint"] == "start it with `gpufaird up`"
 
 
 def command(node: Any, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `gpufaird` as its owner."""
-    from pathlib import Path
-    from sys import executable
-
     return subprocess.run(
-        [str(Path(executable).parent / "gpufaird"), *words], env={**os.environ, "GPUFAIRD_HOME": str(node.home.root)},
+        [str(BIN / "gpufaird"), *words], env={**os.environ, "GPUFAIRD_HOME": str(node.home.root)},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Customer
 
-from gpufair.client.failures import NoOfferError, PurchaseError, VerificationError
+from gpufair.client.failures import PurchaseError, VerificationError
 from gpufair.client.pictures.verify import verify
 from gpufair.client.sdk import Client, Picture, wish
 from gpufair.client.session.events import PictureOpened
@@ -34,17 +36,18 @@ class Bought:
 
 
 @pytest.fixture(scope="module")
-def ledger(nodes_of_module: Any) -> Any:
-    return nodes_of_module.ledger().up()
+def artist(nodes_of_module: Any, ledger: Any) -> Iterator[Any]:
+    """A provider whose worker, a process, really draws."""
+    provider = nodes_of_module.provider(ledger, null=False).up().warm()
+    yield provider
+    assert provider.stop() == 0
+    assert provider.workers() == []
 
 
 @pytest.fixture(scope="module")
-def by_process(nodes_of_module: Any, ledger: Any) -> Iterator[Bought]:
-    provider = nodes_of_module.provider(ledger, null=False).up().warm()
-    buyer = nodes_of_module.buyer(ledger, provider)
-    yield asyncio.run(buy(buyer, ledger, provider))
-    assert provider.stop() == 0
-    assert provider.workers() == []
+def by_process(nodes_of_module: Any, ledger: Any, artist: Any) -> Bought:
+    buyer = nodes_of_module.buyer(ledger, artist)
+    return asyncio.run(buy(buyer, ledger, artist))
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,13 @@ def test_a_picture_by_processes(by_process: Bought) -> None:
     is_right(by_process)
 
 
+def test_a_picture_by_the_command_line(artist: Any, ledger: Any, tmp_path: Path) -> None:
+    customer = Customer.of(ledger, artist, folder=tmp_path)
+    bought = customer.ok("run", "a fox on a green background", "--yes", "-o", "fox.png", "--seed", "3")
+    assert bought["provider"] == artist.did
+    assert customer.ok("verify", "fox.png")["bytes"] > 2_000
+
+
 def test_a_picture_by_hardened_containers(by_docker: Bought) -> None:
     is_right(by_docker)
 
@@ -153,19 +163,3 @@ async def settled(client: Client) -> None:
     (purchase,) = client.history()
     assert purchase.is_settled
     assert purchase.lease.captured == sum(picture.amount for picture in purchase.opened)
-
-
-def test_nobody_buys_where_the_seller_keeps_the_book(nodes: Any) -> None:
-    """A provider that is its own ledger is refused, unless the buyer says that it trusts it."""
-    node = nodes.own_ledger_provider().up().warm()
-    buyer = nodes.buyer(node, node)
-
-    async def story() -> None:
-        await buyer.fund()
-        async with buyer.open() as client:
-            with pytest.raises(NoOfferError, match="seller's own ledger"):
-                await client.run("x", **FOX)
-            await client.run("x", **FOX, trust_provider_ledger=True)
-
-    asyncio.run(story())
-    assert node.ask("audit")["ok"]

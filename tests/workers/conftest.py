@@ -111,23 +111,6 @@ def tools() -> SimpleNamespace:
     )  # fmt: skip
 
 
-def needed(name: str) -> str:
-    """A setting that script/test makes. As root its absence is a failure: no Docker test may pass by not running."""
-    value = os.environ.get(name, "")
-    if not value:
-        why = f"{name} is not set: the Docker tests need a private engine; run script/test, which brings one up"
-        if os.geteuid() == 0:
-            pytest.fail(why)
-        print(why)
-        pytest.skip(f"{why} (as root)")
-    return value
-
-
-@pytest.fixture(scope="session")
-def docker_host() -> str:
-    return needed("GPUFAIR_TEST_DOCKER_HOST")
-
-
 @pytest.fixture(scope="session")
 def engine(docker_host: str) -> Iterator[docker.APIClient]:
     client = docker.APIClient(base_url=docker_host, version="auto", timeout=60)
@@ -136,12 +119,12 @@ def engine(docker_host: str) -> Iterator[docker.APIClient]:
 
 
 @pytest.fixture(scope="session")
-def build(engine: docker.APIClient) -> Iterator[Callable[[str], str]]:
+def build(engine: docker.APIClient, base_image: str) -> Iterator[Callable[[str], str]]:
     """Build an image of hostile.py, with more lines in its recipe; gives its id. All are removed at the end."""
-    base, made = needed("GPUFAIR_TEST_BASE_IMAGE"), list[str]()
+    made = list[str]()
 
     def build(lines: str = "") -> str:
-        recipe = f'FROM {base}\nCOPY *.py /\nENTRYPOINT ["python3", "-B", "/hostile.py"]\n{lines}\n'
+        recipe = f'FROM {base_image}\nCOPY *.py /\nENTRYPOINT ["python3", "-B", "/hostile.py"]\n{lines}\n'
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for name, data in [("Dockerfile", recipe.encode()), *((n, (HERE / n).read_bytes()) for n in SOURCES)]:
