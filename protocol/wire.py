@@ -5,7 +5,7 @@ The dataclasses name the fields and carry the bounds; the `.proto` files the num
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
@@ -35,10 +35,7 @@ def decode(kind: type[T], data: bytes) -> T:
 def to_generated(message: Any) -> Message:
     """The generated object for `message`, for the gRPC edge."""
     generated = _generated_class(type(message))()
-    try:
-        codec.writer(type(message))(message, generated)
-    except PeerError as error:
-        raise LocalError(Fault.INTERNAL, f"refusing to send a bad {type(message).__name__}: {error.what}") from error
+    _write(message, generated)
     return generated
 
 
@@ -51,21 +48,37 @@ def from_generated(kind: type[T], generated: Message) -> T:
 def wrap(generated_name: str, message: Any) -> Message:
     """Put a stream message into the oneof of `generated_name` (`StreamUp` or `StreamDown`)."""
     wrapper: Message = getattr(services_pb2, generated_name)()
-    getattr(wrapper, _snake(type(message).__name__)).CopyFrom(to_generated(message))
+    part = getattr(wrapper, _place(type(message)))
+    part.SetInParent()
+    _write(message, part)
     return wrapper
 
 
-def unwrap(wrapper: Message, kinds: Iterable[type[Any]]) -> Any:
+def unwrap(wrapper: Message, kinds: tuple[type[Any], ...]) -> Any:
     """The one message inside a `StreamUp` or `StreamDown`. Raises PeerError if there is none that we know."""
     chosen = wrapper.WhichOneof("message")
-    for kind in kinds:
-        if chosen is not None and _snake(kind.__name__) == chosen:
-            return from_generated(kind, getattr(wrapper, chosen))
-    raise PeerError(Fault.WRONG_TYPE, "a stream message of a kind that this version does not know")
+    kind = _places(kinds).get(chosen)
+    if kind is None:
+        raise PeerError(Fault.WRONG_TYPE, "a stream message of a kind that this version does not know")
+    return from_generated(kind, getattr(wrapper, chosen))
 
 
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+def _write(message: Any, generated: Message) -> None:
+    try:
+        codec.writer(type(message))(message, generated)
+    except PeerError as error:
+        raise LocalError(Fault.INTERNAL, f"refusing to send a bad {type(message).__name__}: {error.what}") from error
+
+
+@codec.per_class
+def _place(kind: type[Any]) -> str:
+    """The name of a message's place in a oneof: the class's own, in the `.proto` files' spelling."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__).lstrip("_")
+
+
+@cache
+def _places(kinds: tuple[type[Any], ...]) -> dict[str | None, type[Any]]:
+    return {_place(kind): kind for kind in kinds}
 
 
 @codec.per_class

@@ -113,7 +113,7 @@ class RowStore:
 
     @contextmanager
     def begin(self) -> Iterator[Rows]:
-        """One transaction that may write: what it changes is on disk when the block ends well, undone when it raises."""
+        """One transaction that may write: its changes are on disk when the block ends well, undone when it raises."""
         with self._database.driver("BEGIN IMMEDIATE") as driver:
             yield self._rows(driver)
             self._fault("before commit")

@@ -199,4 +199,4 @@ def through_the_wire(generated: str, message: Any) -> Any:
     """What a peer would read of a stream message."""
     wrapper = getattr(services_pb2, generated)()
     wrapper.ParseFromString(wire.wrap(generated, message).SerializeToString())
-    return wire.unwrap(wrapper, [type(message)])
+    return wire.unwrap(wrapper, (type(message),))
