@@ -189,7 +189,7 @@ class Buyer:
 
         Nothing is lost if it can't be reached: the hold ends by itself at its expiry.
         """
-        if lease.state not in purchases.ALIVE:
+        if lease.state not in purchases.ALIVE or not lease.order:
             return
         record = self._record(lease.id)
         with suppress(FairError, TimeoutError):
