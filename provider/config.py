@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 _KINDS: dict[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
+_OURS = {"ours": True}
+"""A key for tests and measurements: it is read, and no owner is told of it."""
+
 FILE_MAX = 256 * limits.KIB
 
 
@@ -42,7 +45,7 @@ class WorkersConfig:
     memory_mib: int = 4096
     cpus: float = 0.0
     gpus: tuple[str, ...] = ()
-    null: bool = False
+    null: bool = field(default=False, metadata=_OURS)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ def _section(kind: type[T], data: dict[str, Any], where: str) -> T:
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(data) - set(known))
     if unknown:
-        raise _wrong(where, unknown[0], f"is not a key here: there are {', '.join(known)}")
+        shown = [name for name, one in known.items() if not one.metadata.get("ours")]
+        raise _wrong(where, unknown[0], f"is not a key here: there are {', '.join(shown)}")
     values: dict[str, Any] = {}
     for name, spec in known.items():
         if name not in data:

@@ -18,6 +18,15 @@ log = logging.getLogger(__name__)
 ASKED_S = 10.0
 """How long a connection may take to say what it wants."""
 
+
+class NoNodeError(LocalError):
+    """No node runs in this home, or it does not answer."""
+
+
+class NodeRefusedError(LocalError):
+    """The node, or its ledger, understood and refuses."""
+
+
 Command = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -72,7 +81,7 @@ class ControlServer:
 
 
 async def ask(path: Path, command: str, *, timeout_s: float = 30) -> dict[str, Any]:
-    """Send a command to the node that runs in this home. Raises LocalError if none does."""
+    """Send a command to the node that runs in this home. Raises NoNodeError, NodeRefusedError."""
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_unix_connection(str(path), limit=limits.CONTROL_MAX)
@@ -81,7 +90,7 @@ async def ask(path: Path, command: str, *, timeout_s: float = 30) -> dict[str, A
             answer: dict[str, Any] = json.loads(await reader.readline())
             writer.close()
     except (OSError, ValueError, TimeoutError) as error:
-        raise LocalError(Fault.UNAVAILABLE, "no node answers here", hint="start it with `gpufaird up`") from error
+        raise NoNodeError(Fault.UNAVAILABLE, "no node answers here", hint="start it with `gpufaird up`") from error
     if "error" in answer:
-        raise LocalError(Fault.NOT_ALLOWED, str(answer["error"]))
+        raise NodeRefusedError(Fault.NOT_ALLOWED, str(answer["error"]))
     return answer

@@ -139,7 +139,7 @@ def perform(folder: Path | None, as_json: bool, work: Callable[[Stage], Answer])
 def exit_code(error: Exception) -> Exit:
     """The exit code of a failure."""
     from gpufair.client import failures
-    from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
+    from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
     from gpufair.protocol.errors import Fault, LocalError, PeerError
 
     if isinstance(error, LocalError) and error.fault is Fault.MALFORMED:

@@ -11,7 +11,10 @@ import grpc
 import grpc.aio
 
 from gpufair.protocol import limits
-from gpufair.protocol.errors import FairError, Fault, PeerError
+from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
+from gpufair.protocol.errors import Fault, PeerError
+
+__all__ = ["PeerUnreachable", "RemoteRefusal", "from_status", "to_status"]
 
 _FAULT = "gpufair-fault"
 _WHAT = "gpufair-what"
@@ -48,21 +51,6 @@ _FAULTS = {
 _GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
 
 Metadata = tuple[tuple[str, str], ...]
-
-
-class RemoteRefusal(PeerError):  # noqa: N818 - a refusal is not always an error
-    """The peer refused our call; fault, what and hint are its own words, made safe to print."""
-
-
-class PeerUnreachable(FairError):  # noqa: N818 - it says what is the case
-    """Nobody answered: no connection, no answer in time, or (`impostor`) somebody with another certificate.
-
-    What was asked may or may not have been done: ask again with the same bytes.
-    """
-
-    def __init__(self, what: str, *, hint: str = "", impostor: bool = False) -> None:
-        super().__init__(Fault.UNAVAILABLE, what, hint=hint)
-        self.impostor = impostor
 
 
 def to_status(error: PeerError) -> tuple[grpc.StatusCode, str, Metadata]:

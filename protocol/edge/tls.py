@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.errors import Fault, PeerError
 
 NODE_NAME = "gpufair.node"

@@ -1,18 +1,20 @@
-"""The commands of `gpufaird`, put together. Rule: every failure says what, why and what next, and has an exit code."""
+"""The commands of `gpufaird`, put together. Rule: every failure says what, why and what next, and has an exit code.
+
+A module of commands loads what describes its options; what a command works with is loaded when it runs, so that
+`gpufaird status` does not wait for gRPC, SQL and cryptography.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 from importlib import metadata
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from gpufair.protocol.errors import FairError, printable
+from gpufair.protocol.errors import FairError
 from gpufair.provider.cli import backups, ledger, lifecycle, models, setup
+from gpufair.provider.cli.common import Exit
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,13 +49,8 @@ def run() -> None:
     try:
         app()
     except FairError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": {"fault": error.fault.name.lower(), "what": error.what, "hint": error.hint}}))
-        else:
-            console = Console(stderr=True, highlight=False, emoji=False)
-            console.print(f"[red]error:[/] {escape(printable(error.what))}", soft_wrap=True)
-            if error.hint:
-                console.print(f"       {printable(error.hint)}", markup=False, soft_wrap=True)
-        sys.exit(1)
+        from gpufair.provider.cli.endings import tell
+
+        sys.exit(tell(error, as_json="--json" in sys.argv))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(Exit.INTERRUPTED)

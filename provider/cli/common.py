@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from gpufair.protocol.errors import printable
-from gpufair.provider import config
-from gpufair.provider.config import Config
+from gpufair.protocol.errors import Fault, LocalError, printable
 from gpufair.provider.home import Home
 
 if TYPE_CHECKING:
     from gpufair.protocol.edge.keys import Keys
+    from gpufair.provider.config import Config
 
 HomeOption = Annotated[
     Path | None,
@@ -24,24 +24,48 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object, nothing else.")]
 
 
+class Exit(IntEnum):
+    """How a command ends. Where `gpufair` has the same kind of ending, it has the same number; they never change."""
+
+    OK = 0
+    LOCAL = 1
+    USAGE = 2
+    NO_NODE = 3
+    REFUSED = 4
+    UNREACHABLE = 6
+    UNSOUND = 7
+    INTERRUPTED = 130
+
+
 def say(text: str = "") -> None:
     """A line for people, as it is: no markup, no wrapping, nothing invisible."""
-    Console(highlight=False, emoji=False, soft_wrap=True).print(printable(text, limit=20_000), markup=False)
+    typer.echo(printable(text, limit=20_000))
 
 
 def open_home(path: Path | None) -> tuple[Home, Config, Keys]:
     """A node's folder, configuration and keys. Raises LocalError that names the next command."""
     from gpufair.protocol.edge import keys
+    from gpufair.provider import config
 
     home = Home.find(path)
     settings = config.load(home.config)
     return home, settings, keys.load(home.keys, passphrase=passphrase())
 
 
+def ask_node(home: Path | None, command: str, *, timeout_s: float = 30) -> dict[str, Any]:
+    """The running node's answer to a command. Raises LocalError that names the next command."""
+    import asyncio
+
+    from gpufair.provider.control import ask
+
+    where = Home.find(home)
+    if not where.config.exists():
+        raise LocalError(Fault.UNKNOWN, f"there is no {where.config}", hint="run `gpufaird init` first, or give --home")
+    return asyncio.run(ask(where.socket, command, timeout_s=timeout_s))
+
+
 def passphrase() -> str | None:
     """The identity's passphrase, if the owner set one, from the environment: never from a file or an argument."""
-    import os
-
     return os.environ.get("GPUFAIR_PASSPHRASE")
 
 

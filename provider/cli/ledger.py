@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpufair.protocol import identity
 from gpufair.protocol.errors import FairError, Fault, LocalError, printable
 from gpufair.protocol.units import parse_credits
 from gpufair.protocol.units import show as amount_text
-from gpufair.provider.cli.common import HomeOption, JsonOption, say, show
-from gpufair.provider.control import ask
-from gpufair.provider.home import Home
+from gpufair.provider.cli.common import Exit, HomeOption, JsonOption, ask_node, say, show
 
 if TYPE_CHECKING:
     from gpufair.protocol.messages import Posted
@@ -32,7 +28,8 @@ Reference = Annotated[str, typer.Option("--reference", help="The payment outside
 
 
 def _run(home: Path | None, work: Callable[[Operator], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    # Imported when it is used: gRPC takes longer to load than most commands take to run.
+    import asyncio
+
     from gpufair.provider.cli.operator import operator
 
     async def meet() -> dict[str, Any]:
@@ -121,13 +118,13 @@ def statement(account: OptionalAccount = "", home: HomeOption = None, as_json: J
 @app.command()
 def audit(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Re-execute the whole journal from its first event, and compare every table with what comes of it."""
-    answer = asyncio.run(ask(Home.find(home).socket, "audit", timeout_s=AUDIT_S))
+    answer = ask_node(home, "audit", timeout_s=AUDIT_S)
     if not show(answer, as_json=as_json):
         verdict = "the book is sound" if answer["ok"] else f"{len(answer['findings'])} findings"
         say(f"{verdict}: {answer['events']} events, head {answer['head'][:16]}")
         for finding in answer["findings"]:
             say(f"  event {finding['event']}: {finding['what']}")
-    raise typer.Exit(0 if answer["ok"] else 1)
+    raise typer.Exit(Exit.OK if answer["ok"] else Exit.UNSOUND)
 
 
 def _posted(posted: Posted) -> dict[str, Any]:
@@ -135,6 +132,8 @@ def _posted(posted: Posted) -> dict[str, Any]:
 
 
 def _check_account(text: str) -> None:
+    from gpufair.protocol import identity
+
     try:
         identity.public_key(text)
     except FairError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gpufair.protocol.errors import Fault, LocalError
-from gpufair.provider.cli.common import HomeOption, JsonOption, say, show
+from gpufair.provider.cli.common import Exit, HomeOption, JsonOption, say, show
 from gpufair.provider.home import Home
 from gpufair.provider.models.store import ModelStore, StoredModel
 
@@ -54,7 +54,7 @@ def verify(which: Which, home: HomeOption = None, as_json: JsonOption = False) -
     sound = store.verify(model.digest)
     if not show({**_row(model), "sound": sound}, as_json=as_json):
         say(f"{model.name}: {'sound' if sound else 'DAMAGED: remove it and add it again'}")
-    raise typer.Exit(0 if sound else 1)
+    raise typer.Exit(Exit.OK if sound else Exit.UNSOUND)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from gpufair.protocol import limits, wire
 from gpufair.protocol.edge.channels import Peer, Peers
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.envelope import Signed
-from gpufair.protocol.errors import Fault, LocalError
+from gpufair.protocol.errors import Fault
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import (
     Balance,
@@ -26,7 +26,7 @@ from gpufair.protocol.messages import (
     Redeem,
 )
 from gpufair.provider.cli.common import open_home
-from gpufair.provider.control import ask
+from gpufair.provider.control import NodeRefusedError, ask
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Operator:
     peer: Peer
 
     async def post(self, order: Signed[Issue] | Signed[Redeem]) -> Posted:
-        """Have an order posted. Raises LocalError with the ledger's reasons if it refuses."""
+        """Have an order posted. Raises NodeRefusedError with the ledger's reasons."""
         stub = self.peer.ledger
         call = stub.issue if isinstance(order.doc, Issue) else stub.redeem
         answer = await call(order.envelope)
@@ -86,16 +86,16 @@ async def operator(home: Path | None) -> AsyncIterator[Operator]:
     where, _settings, identity = open_home(home)
     running = await ask(where.socket, "status")
     if "ledger" not in running:
-        raise LocalError(Fault.NOT_ALLOWED, "this node keeps no ledger", hint='add "ledger" to its roles')
+        raise NodeRefusedError(Fault.NOT_ALLOWED, "this node keeps no ledger", hint='add "ledger" to its roles')
     desk = Desk(identity.signer, SystemClock(), SystemRandom())
     async with Peers(desk.clock) as peers:
         yield Operator(desk, await peers.meet(f"{identity.did}@127.0.0.1:{running['port']}"))
 
 
 def refused(answer: Envelope) -> None:
-    """Raise LocalError with the ledger's reasons if its answer is a decline."""
+    """Raise NodeRefusedError with the ledger's reasons if its answer is a decline."""
     if answer.payload_type == Decline.TYPE:
         reasons = wire.decode(Decline, answer.payload).reasons
         known = any(reason.code is ReasonCode.REFERENCE_USED for reason in reasons)
         hint = "that payment is in the book: `gpufaird ledger statement DID` shows it" if known else ""
-        raise LocalError(Fault.NOT_ALLOWED, "the ledger refuses: " + "; ".join(map(str, reasons)), hint=hint)
+        raise NodeRefusedError(Fault.NOT_ALLOWED, "the ledger refuses: " + "; ".join(map(str, reasons)), hint=hint)

@@ -85,7 +85,8 @@ WRONG = [
     ("accepted = ", "accepted = []"), ("accepted = ", 'accepted = ["ledger.example:7700"]'),
     ("accepted = ", 'accepted = ["did:key:zzz@ledger.example:7700"]'), ("accepted = ", f"accepted = {[LEDGER] * 17}"),
     ("auditors = ", 'auditors = ["somebody"]'), ("image = ", 'image = "a\\u001b[31mb"'),
-    ("image = ", f'image = "{"x" * 600}"'), ("[models]", "[models]\nallowed = []"), ("[node]", "[node]\nport = 1"),
+    ("image = ", f'image = "{"x" * 600}"'), ("[models]", "[models]\nallowed = []"),
+    ("[workers]", "[workers]\nworker = 1"), ("[node]", "[node]\nport = 1"),
     ("[limits]", "[limit]"), ("[price]", "[price.fixed]"),
 ]  # fmt: skip
 
@@ -106,6 +107,7 @@ def test_each_wrong_key_is_named(path: Path, begin: str, line: str) -> None:
     assert error.fault is Fault.MALFORMED
     key = line.splitlines()[-1].split(" = ")[0].strip("[]").split(".")[-1]
     assert key in error.what, error.what
+    assert "null" not in error.what, "a key of the tests' own is no owner's business"
     assert error.what.isprintable()
 
 

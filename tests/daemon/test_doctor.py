@@ -23,6 +23,7 @@ from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import Role
 from gpufair.provider import config, doctor
 from gpufair.provider.cli.app import app
+from gpufair.provider.cli.common import Exit
 from gpufair.provider.config import Config
 from gpufair.provider.daemon import MIGRATIONS
 from gpufair.provider.directory.directory import Directory
@@ -95,6 +96,7 @@ def test_init_twice_changes_nothing(place: Place) -> None:
     [
         ("--listen", "nowhere"), ("--role", "king"), ("--price", "-3"), ("--runtime", "podman"),
         ("--ledger", "host:1"), ("--ledger", "did:key:zz@host:1"), ("--announce", "0.0.0.0:1"), ("--peer", "\x1b[31m"),
+        ("--listen", "127.0.0.1:0"),
     ],
 )  # fmt: skip
 def test_init_with_nonsense_leaves_no_configuration(tmp_path: Path, words: tuple[str, ...]) -> None:
@@ -139,7 +141,7 @@ def test_a_port_that_is_taken(place: Place) -> None:
         assert done.exit_code == 0
         place.home.config.write_text(place.home.config.read_text().replace("127.0.0.1:7799", f"127.0.0.1:{port}", 1))
         done = gpufaird("doctor", "--home", str(place.home.root))
-        assert done.exit_code == 1
+        assert done.exit_code == Exit.UNSOUND
         assert "BAD  port" in done.output
 
 
