@@ -153,6 +153,12 @@ def read(answer):
     return envelope.authenticate(envelope.read(answer, ANSWERS[answer.payload_type])).doc
 
 
+def refused(answer, code):
+    """Held to be a decline for this one reason."""
+    assert isinstance(answer, Decline), answer
+    assert [reason.code for reason in answer.reasons] == [code]
+
+
 @pytest.fixture
 def world():
     made = World()
@@ -187,6 +193,7 @@ def tools():
 
     class Tools:
         lease, key, hashlock, read = staticmethod(lease), staticmethod(key), staticmethod(hashlock), staticmethod(read)
+        refused = staticmethod(refused)
         margin_ms, skew_ms, now_ms = limits.MARGIN_MIN_MS, limits.SKEW_MS, NOW
 
     return Tools

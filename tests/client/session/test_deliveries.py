@@ -1,0 +1,140 @@
+"""What is signed for: a receipt that says what was ordered, one hashlock a picture, and a key that opens it."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from session_steps import accepted, delivered, jobs, kinds, refused
+
+from gpufair.client.session import events as ev
+from gpufair.protocol import envelope
+from gpufair.protocol.errors import Fault, LocalError
+from gpufair.protocol.messages import (
+    Chunk,
+    Delivery,
+    KeyReveal,
+    Preview,
+    Progress,
+    Receipt,
+    Voucher,
+)
+
+LIES = {
+    "another attempt": {"attempt": bytes(16)},
+    "another lease": {"lease": bytes(32)},
+    "other steps": {"last_step": 3},
+    "not from the start": {"first_step": 1},
+    "another price": {"increment": 129},
+    "another ciphertext": {"cipher_sha256": bytes(32)},
+    "another trace": {"trace_root": bytes(32)},
+    "more leaves": {"leaf_count": 4},
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_receipt_that_says_something_else_is_not_signed_for(deal, name):
+    d = deal()
+    messages = delivered(d)
+    for message in messages:
+        if isinstance(message, Delivery):
+            doc = replace(envelope.read(message.receipt, Receipt).doc, **LIES[name])
+            message = replace(message, receipt=d.desks["provider"].sign(doc).envelope)
+        d.say(d.session.on(message))
+    assert len(d.told(ev.Cheated)) == 1
+    assert d.ups == []
+    assert jobs(d)[0][0] == "failed"
+    assert d.session.account().signed.locks == ()
+    with pytest.raises(LocalError):
+        d.order()
+
+
+def test_a_receipt_for_another_picture_or_by_another_signer(deal):
+    d = deal()
+    delivery = next(m for m in delivered(d) if isinstance(m, Delivery))
+    doc = envelope.read(delivery.receipt, Receipt).doc
+    wrong = d.desks["provider"].sign(replace(doc, picture=1)).envelope
+    refused(Fault.MALFORMED, d.session.on, replace(delivery, receipt=wrong))
+    forged = replace(delivery.receipt, payload=delivery.receipt.payload + b"\x08\x01")
+    refused(Fault.BAD_SIGNATURE, d.session.on, replace(delivery, receipt=forged))
+
+
+def test_missing_steps_are_asked_for_and_not_for_ever(deal):
+    d = deal()
+    messages = [m for m in delivered(d) if not isinstance(m, Progress) or m.step != 1]
+    asked = 0
+    for _ in range(20):
+        for message in messages:
+            asked += len(d.session.on(message).ups)
+    assert asked == 8
+    assert not d.told(ev.Cheated)
+    d.session.resume()
+    again = [up for message in messages for up in d.session.on(message).ups]
+    assert kinds(again) == ["job"]
+
+
+def test_a_second_hashlock_for_a_picture_is_never_signed(deal):
+    d = deal()
+    messages = delivered(d)
+    for message in messages:
+        d.say(d.session.on(message))
+    first = d.session.account().signed
+    assert len(first.locks) == 1
+    for message in messages:
+        if isinstance(message, Delivery):
+            doc = replace(envelope.read(message.receipt, Receipt).doc, hashlock=bytes(32))
+            message = replace(message, receipt=d.desks["provider"].sign(doc).envelope)
+        d.say(d.session.on(message))
+    assert d.session.account().signed == first
+
+
+def test_a_hashlock_is_good_for_one_picture(deal):
+    d = deal(window=1000)
+    first = delivered(d)
+    for message in first:
+        d.say(d.session.on(message))
+    lock = d.session.account().signed.locks[0].hashlock
+    d.leases.voucher(envelope.read(d.ups.pop().envelope, Voucher))  # and the key that it buys is lost on the way
+    d.order()
+    d.pump()
+    d.work(d.queue.pop(0))
+    for message in d.downs:
+        if isinstance(message, Delivery):
+            doc = replace(envelope.read(message.receipt, Receipt).doc, hashlock=lock)
+            message = replace(message, receipt=d.desks["provider"].sign(doc).envelope)
+        d.say(d.session.on(message))
+    assert "used before" in d.told(ev.Cheated)[0].what
+
+
+def test_a_wrong_key_changes_nothing(deal):
+    d = deal()
+    for message in delivered(d):
+        d.say(d.session.on(message))
+    [(job,)] = d.wallet_db.rows("SELECT id FROM jobs")
+    refused(Fault.MALFORMED, d.session.on, KeyReveal(job, 0, bytes(32)))
+    assert d.wallet_db.rows("SELECT length(key), length(png) FROM deliveries") == [(0, 0)]
+    d.pump()
+    assert jobs(d)[0][0] == "paid"
+
+
+def test_a_key_for_an_unlocked_delivery_is_ignored(deal):
+    d = deal(window=200)
+    messages = delivered(d)
+    [(job, key)] = d.shop_db.rows("SELECT job, key FROM deliveries")
+    assert d.session.on(KeyReveal(job, 0, key)).events == []
+    assert messages
+
+
+def test_rubbish_fills_no_memory(deal):
+    d = deal()
+    job = accepted(d)
+    d.pump()
+    leaf = bytes(32)
+    refused(Fault.UNKNOWN, d.session.on, Progress(bytes(16), 0, 2, 2, leaf))
+    refused(Fault.MALFORMED, d.session.on, Progress(job, 0, 3, 2, leaf))
+    refused(Fault.MALFORMED, d.session.on, Progress(job, 1, 0, 2, leaf))
+    refused(Fault.UNKNOWN, d.session.on, Preview(bytes(16), 0, 1, b"png"))
+    assert d.session.on(Chunk(bytes(16), 0, 0, b"x")).ups == []
