@@ -96,7 +96,7 @@ class Goods:
         """The provider is at work on the job, whatever we heard of it before."""
         if job.state == JobState.PLACED and job.acceptance:
             job = replace(job, state=JOB.after(JobState.PLACED, JobEvent.START))
-            rows.save(job)
+            rows.change(JobRow, {"id": job.id, "lease": job.lease}, state=job.state)
         return job
 
     def _arrived(self, receipt: Signed[Receipt], cipher: bytes) -> Turn:
@@ -140,7 +140,8 @@ class Goods:
         )  # fmt: skip
         arrived = len(rows.all(DeliveryKey, lease=self._purse.lease, job=job.id))
         if arrived == job.count and job.state == JobState.RUNNING:
-            rows.save(replace(job, state=JOB.after(JobState.RUNNING, JobEvent.DELIVER)))
+            done = JOB.after(JobState.RUNNING, JobEvent.DELIVER)
+            rows.change(JobRow, {"id": job.id, "lease": job.lease}, state=done)
 
     def _faults(self, rows: Rows, job: JobRow, receipt: Signed[Receipt], cipher: bytes) -> list[str]:
         wrong = faults(

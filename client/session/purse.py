@@ -95,7 +95,7 @@ class Purse:
             raise LocalError(Fault.INSUFFICIENT_FUNDS, "a voucher above the lease's cap would be signed")
         head = self._desk.head(lease.ledger, lease.provider, parent=lease.id, expires_at_ms=lease.hold_expires_ms)
         voucher = self._desk.sign(Voucher(head, lease.id, promise.unlocked, promise.locks))
-        rows.save(replace(lease, voucher=voucher.bytes))
+        rows.change(LeaseRow, {"id": lease.id}, voucher=voucher.bytes)
         return Turn([Order(voucher.envelope)])
 
     def use_key(self, rows: Rows, delivery: DeliveryKey, key: bytes) -> Turn:
@@ -116,7 +116,8 @@ class Purse:
             return self.distrust(rows, job, "; ".join(wrong))
         mine = rows.all(DeliveryKey, lease=self.lease, job=job.id)
         if job.state == JobState.DELIVERED and all(d.key for d in mine):
-            rows.save(replace(job, state=JOB.after(JobState.DELIVERED, JobEvent.PAY)))
+            done = JOB.after(JobState.DELIVERED, JobEvent.PAY)
+            rows.change(JobRow, {"id": job.id, "lease": job.lease}, state=done)
         return Turn(events=[ev.PictureOpened(job.id, delivery.picture, png, receipt.doc)])
 
     def go_on(self, rows: Rows) -> Turn:

@@ -200,7 +200,7 @@ class Session:
             # are about to hear; or it is asked for twice, and then nobody pays it.
             return Turn()
         job = replace(job, acceptance=data, upfront=answer.upfront)
-        rows.save(job)
+        rows.change(JobRow, {"id": job.id, "lease": job.lease}, acceptance=data, upfront=answer.upfront)
         turn = Turn(events=[ev.JobAccepted(job.id, answer.upfront, answer.total)])
         turn += self._purse.pay_upfront(rows, job)
         return turn

@@ -36,7 +36,7 @@ from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
 from gpufair.provider.jobs.leases import LIVE, settle_attempts
 from gpufair.provider.jobs.lookup import find, find_attempt, find_delivery
 from gpufair.provider.jobs.resend import delivery_messages, reattach
-from gpufair.provider.jobs.store import AttemptDue, AttemptRow, AttemptTime, DeliveryRow, RequestRow
+from gpufair.provider.jobs.store import AttemptDue, AttemptRow, AttemptTime, DeliveryRow, LeaseRow, RequestRow
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Attempts:
             )
         )  # fmt: skip
         rows.insert(RequestRow(signed.issuer, header.head.id, signed.id, acceptance.bytes, forget))
-        rows.save(replace(account.lease, active_ms=now))
+        rows.change(LeaseRow, {"id": header.lease}, active_ms=now)
         return acceptance.envelope
 
     def _objections(self, rows: Rows, account: Account, header: JobHeader, *, first: bool) -> tuple[Reason, ...]:
@@ -186,9 +186,9 @@ class Attempts:
             account = Account.load(rows, find(rows, attempt.lease))
             if account.is_at_work or not account.has_room(attempt.increment):
                 return None
-            attempt = replace(attempt, state=ATTEMPT.after(AttemptState.QUEUED, AttemptEvent.START))
-            rows.save(attempt)
-            return attempt
+            started = ATTEMPT.after(AttemptState.QUEUED, AttemptEvent.START)
+            rows.change(AttemptRow, {"id": attempt_id}, state=started)
+            return replace(attempt, state=started)
 
     def has_room(self, attempt: AttemptRow) -> bool:
         """Whether the window allows the next picture of an attempt at work (rule 3)."""
@@ -212,9 +212,10 @@ class Attempts:
             account = Account.load(rows, find(rows, attempt.lease))
             delivery = self._delivery(account, attempt, picture, made)
             rows.insert(delivery)
-            rows.save(replace(account.lease, active_ms=delivery.made_ms))
+            rows.change(LeaseRow, {"id": attempt.lease}, active_ms=delivery.made_ms)
             if picture + 1 == attempt.count:
-                rows.save(replace(attempt, state=ATTEMPT.after(AttemptState.RUNNING, AttemptEvent.DELIVER)))
+                done = ATTEMPT.after(AttemptState.RUNNING, AttemptEvent.DELIVER)
+                rows.change(AttemptRow, {"id": attempt_id}, state=done)
         return [Send(delivery.lease, message) for message in delivery_messages(delivery)]
 
     def _delivery(self, account: Account, attempt: AttemptRow, picture: int, made: Made) -> DeliveryRow:

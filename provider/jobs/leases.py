@@ -144,7 +144,7 @@ class Leases:
             better = payment.total(Promise.of(voucher), account.own, hold=lease.hold) > account.kept_total
             if better:
                 lease = replace(lease, kept=signed.bytes, active_ms=now)
-                rows.save(lease)
+                rows.change(LeaseRow, {"id": lease.id}, kept=lease.kept, active_ms=now)
                 account = replace(account, lease=lease, kept=Promise.of(voucher))
             bought = account.revealable()
             for delivery in bought:

@@ -174,10 +174,10 @@ class Runner:
                 match event:
                     case frames.Step(_, picture, step, leaf):
                         self._perform([Send(lease, Progress(job, picture, step, steps, leaf))])
+                        await asyncio.sleep(0)  # it goes out now, whatever the worker's pipe holds already
                     case frames.Preview(_, picture, step, png):
                         self._perform([Send(lease, Preview(job, picture, step, png))])
                     case PictureResult():
-                        await asyncio.sleep(0)  # the steps go out before the work of delivering begins
                         made = Made(event.png, event.leaves, event.trace_root, event.profile)
                         self._perform(self._attempts.delivered(attempt.id, event.index, made))
 
