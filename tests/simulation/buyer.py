@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors import CERTIFICATE, Actor
+from actor import Actor
+from actors import CERTIFICATE
 from network import Call, Sim, Stream
 
 from gpufair.client.market import leases as buying

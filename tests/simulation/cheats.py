@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from actors import LedgerActor, ProviderActor, signer
+from actor import signer
+from actors import ProviderActor
 from buyer import ClientActor
+from keeping import LedgerActor
 from network import Call, Stream
 
 from gpufair.client.session.turn import Turn

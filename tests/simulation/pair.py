@@ -9,7 +9,9 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from actors import CERTIFICATE, PROFILE, SEALING, database, signer
+from actor import database, signer
+from actors import CERTIFICATE
+from drawing import PROFILE, SEALING
 from network import NOW
 from world import IMAGE, MODEL, START_FUNDS, advert, spec
 

@@ -4,8 +4,8 @@
     python tests/simulation/world.py --seed N [-v]      replay one run, event by event
     python tests/simulation/world.py --runs 2000        many runs from a seed on
 
-Rule: a run is a function of its seed. network.py has time, chance and wires; actors.py and buyer.py the three
-processes; cheats.py those that don't keep to the rules; invariants.py what must hold all the while.
+Rule: a run is a function of its seed. network.py has time, chance and wires; keeping.py, actors.py and buyer.py
+the three processes; cheats.py those that don't keep to the rules; invariants.py what must hold all the while.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import cheats
-from actors import SEALING_PUBLIC, LedgerActor, ProviderActor, signer
+from actor import signer
+from actors import ProviderActor
 from buyer import ClientActor
+from drawing import SEALING_PUBLIC
 from invariants import BrokenError, Watch, insist
+from keeping import LedgerActor
 from network import NOW, Sim, Weather, line
 
 from gpufair.client.market.leases import Terms

@@ -28,7 +28,7 @@ from gpufair.provider.workers.runtime import Leftover, WorkerSpec
 from gpufair.provider.workers.warm import Times
 
 HERE = Path(__file__).parent
-SOURCES = ("hostile.py", "hostile_wire.py")
+SOURCES = ("hostile.py", "hostile_acts.py", "hostile_wire.py", "hostile_words.py")
 MODEL = b"m" * 32
 IMPATIENT = Times(start_ms=60_000, silence_ms=3_000)
 
