@@ -36,7 +36,7 @@ from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import FairError, Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import LeaseState
+from gpufair.protocol.lifecycle import LIVE
 from gpufair.protocol.messages import HoldOrder, NodeRecord, Up
 
 _SPARE_MS = 5 * limits.MINUTE
@@ -152,7 +152,7 @@ class Buyer:
         session = Session(self.desk, self.store, purchase.lease.id)
         if done and (purchase.is_settled or self._is_shared(purchase.lease)):
             return purchase  # a lease that may carry more jobs is for whoever opened it to end
-        if not done and purchase.lease.state in (LeaseState.FUNDED, LeaseState.OPEN):
+        if not done and purchase.lease.state in LIVE:
             left = purchase.lease.expires_ms - self.desk.now_ms()
             if left > 0:
                 deadline = min(left, int(patience_s * 1000)) if patience_s is not None else left
@@ -166,7 +166,7 @@ class Buyer:
 
     async def cancel(self, purchase: Purchase, listen: Listen = ignore) -> Purchase:
         """Stop a job; what was delivered stays payable. Raises LocalError if it is over already."""
-        if purchase.is_over or purchase.lease.state not in (LeaseState.FUNDED, LeaseState.OPEN):
+        if purchase.is_over or purchase.lease.state not in LIVE:
             what = f"the job is {purchase.job.state}: there is nothing to cancel"
             raise LocalError(Fault.CONFLICT, what, hint="see: gpufair show " + purchase.job.id.hex()[:12])
         session = Session(self.desk, self.store, purchase.lease.id)

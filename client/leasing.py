@@ -25,7 +25,7 @@ from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import FairError, PeerError
-from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
+from gpufair.protocol.lifecycle import JOB, LIVE, JobState
 from gpufair.protocol.messages import Spec, Up
 from gpufair.protocol.pricing import Quote, quote
 from gpufair.protocol.units import show
@@ -121,7 +121,7 @@ class OpenLease:
 
     def _check_open(self) -> None:
         lease = purchases.lease(self._buyer.store, self.id)
-        open_ = lease.state in (LeaseState.FUNDED, LeaseState.OPEN) and self._buyer.desk.now_ms() < lease.expires_ms
+        open_ = lease.state in LIVE and self._buyer.desk.now_ms() < lease.expires_ms
         if self._going is None or self._going.done() or not open_ or lease.distrust:
             why = lease.distrust or self._why or "its time is over"
             raise LeaseOverError(f"the lease takes no more jobs: {why}", hint="take another lease")

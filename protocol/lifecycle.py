@@ -200,6 +200,9 @@ ATTEMPT: Machine[AttemptState, AttemptEvent] = Machine(
 
 MACHINES = (LEASE, JOB, ATTEMPT)
 
+LIVE = (LeaseState.FUNDED, LeaseState.OPEN)
+"""States of a lease under which work is done, and vouchers are signed and taken."""
+
 
 def mermaid(machine: Machine[S, E]) -> str:
     """The table as a Mermaid state diagram, one line a row, in the table's order."""

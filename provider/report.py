@@ -7,9 +7,8 @@ from typing import Any
 
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import RowStore
-from gpufair.protocol.lifecycle import AttemptState
+from gpufair.protocol.lifecycle import LIVE, AttemptState
 from gpufair.provider.jobs.account import Account
-from gpufair.provider.jobs.leases import LIVE
 from gpufair.provider.jobs.store import AttemptRow, LeaseRow
 from gpufair.provider.rpc.publisher import PeerState
 

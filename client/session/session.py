@@ -22,7 +22,7 @@ from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import JOB, LEASE, JobEvent, JobState, LeaseEvent, LeaseState
+from gpufair.protocol.lifecycle import JOB, LEASE, LIVE, JobEvent, JobState, LeaseEvent, LeaseState
 from gpufair.protocol.messages import (
     Answer,
     Cancel,
@@ -96,7 +96,7 @@ class Session:
         with self._store.begin() as rows:
             account = self._purse.account(rows)
             lease, price = account.lease, quote(spec, account.bid.sheet, first=account.first())
-            if lease.state not in (LeaseState.FUNDED, LeaseState.OPEN) or lease.distrust:
+            if lease.state not in LIVE or lease.distrust:
                 raise LocalError(Fault.CONFLICT, f"the lease is {lease.state}: {lease.distrust or 'it takes no jobs'}")
             if account.committed + matching.with_spare(price, account.spare) > lease.cap:
                 left = lease.cap - account.committed - account.spare

@@ -11,7 +11,7 @@ from gpufair.client.wallet.store import DeliveryKey, JobDue, LeaseRow
 from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows, Summary
 from gpufair.protocol.envelope import from_bytes
-from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
+from gpufair.protocol.lifecycle import JOB, LIVE, JobState
 from gpufair.protocol.messages import Bid, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
 from gpufair.protocol.pricing import is_first
@@ -86,7 +86,7 @@ class Account:
     @property
     def is_paying(self) -> bool:
         """Whether we sign anything under the lease: not once it closes, and nothing for a cheat."""
-        return self.lease.state in (LeaseState.FUNDED, LeaseState.OPEN) and not self.lease.distrust
+        return self.lease.state in LIVE and not self.lease.distrust
 
     @property
     def paid_for(self) -> int:

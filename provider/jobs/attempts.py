@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from gpufair.protocol import limits, matching, payment, sealing, wire
+from gpufair.protocol import limits, payment, sealing, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
@@ -33,15 +32,13 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.pricing import is_first, quote
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
-from gpufair.provider.jobs.leases import LIVE, settle_attempts
+from gpufair.provider.jobs.leases import settle_attempts
 from gpufair.provider.jobs.lookup import find, find_attempt, find_delivery
+from gpufair.provider.jobs.objections import Admission, lateness, objections
 from gpufair.provider.jobs.resend import delivery_messages, reattach
-from gpufair.provider.jobs.store import AttemptDue, AttemptRow, AttemptTime, DeliveryRow, LeaseRow, RequestRow
+from gpufair.provider.jobs.store import AttemptRow, AttemptTime, DeliveryRow, LeaseRow, RequestRow
 
 log = logging.getLogger(__name__)
-
-Admission = Callable[[JobHeader, int], tuple[Reason, ...]]
-"""What the owner's own limits say of a job: memory, models, pause, and how many others wait. Empty means welcome."""
 
 WAITING = (AttemptState.ACCEPTED, AttemptState.QUEUED, AttemptState.RUNNING)
 
@@ -106,7 +103,9 @@ class Attempts:
         header, now = signed.doc, self._desk.now_ms()
         self._desk.receive(signed.envelope, JobHeader)
         first = is_first(account.bid.sheet, account.jobs, account.dearest_upfront)
-        reasons = self._objections(rows, account, header, first=first)
+        reasons = objections(rows, account, header, self._admission, first=first)
+        if (late := self._late(account)) is not None:
+            reasons = (late, *reasons)
         forget = header.head.expires_at_ms + limits.SKEW_MS
         if reasons:
             head = self._desk.head(signed.issuer, parent=signed.id)
@@ -130,34 +129,6 @@ class Attempts:
         rows.insert(RequestRow(signed.issuer, header.head.id, signed.id, acceptance.bytes, forget))
         rows.change(LeaseRow, {"id": header.lease}, active_ms=now)
         return acceptance.envelope
-
-    def _objections(self, rows: Rows, account: Account, header: JobHeader, *, first: bool) -> tuple[Reason, ...]:
-        lease, reasons = account.lease, []
-        if lease.state not in LIVE:
-            reasons.append(Reason(ReasonCode.LEASE_CLOSED, detail=lease.state))
-        if (going := len(account.attempts)) >= limits.JOBS_IN_FLIGHT_MAX:
-            reasons.append(Reason(ReasonCode.JOBS_IN_FLIGHT, going + 1, limits.JOBS_IN_FLIGHT_MAX, "jobs"))
-        if account.jobs >= limits.JOBS_PER_LEASE_MAX:
-            reasons.append(Reason(ReasonCode.LIMIT, account.jobs + 1, limits.JOBS_PER_LEASE_MAX, "jobs of a lease"))
-        cancelled = rows.summary(AttemptDue, "count", lease=lease.id, state=AttemptState.CANCELLED).count
-        if cancelled >= limits.CANCELS_PER_LEASE_MAX:
-            most = limits.CANCELS_PER_LEASE_MAX
-            reasons.append(Reason(ReasonCode.LIMIT, cancelled + 1, most, "cancelled jobs of a lease"))
-        if (late := self._late(account)) is not None:
-            reasons.append(late)
-        if header.spec.model != account.bid.sheet.model:
-            reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail="the lease is for another model"))
-        if header.worker_image != account.bid.worker_image:
-            reasons.append(Reason(ReasonCode.IMAGE_NOT_OFFERED, detail="the lease is for another worker image"))
-        if header.checkpoint:
-            reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail="going on from a checkpoint"))
-        # Those whose bodies are still to come count too: they could all come at once.
-        waiting = rows.summary(AttemptDue, "count", state=(AttemptState.ACCEPTED, AttemptState.QUEUED)).count
-        reasons += self._admission(header, waiting)
-        if not reasons:
-            committed, spare = account.committed(rows), account.spare
-            reasons += matching.affordable(header.spec, account.bid, committed=committed, spare=spare, first=first)
-        return tuple(reasons)
 
     def body(self, lease_id: bytes, job: bytes, sealed: bytes) -> list[Effect]:
         """Take the sealed body of an accepted job; it is queued once its up-front lines are paid too."""
@@ -196,12 +167,8 @@ class Attempts:
             return Account.load(rows, find(rows, attempt.lease)).has_room(attempt.increment)
 
     def _late(self, account: Account) -> Reason | None:
-        """Why nothing more is made under a lease: a picture has waited too long for its payment (rule 21)."""
         now = self._desk.now_ms()
-        waited = max((now - max(d.made_ms, self._since_ms) for d in account.unpaid), default=0)
-        if waited < self._unpaid_ms:
-            return None
-        return Reason(ReasonCode.UNPAID, waited, self._unpaid_ms, "ms unpaid")
+        return lateness(account, now_ms=now, since_ms=self._since_ms, patience_ms=self._unpaid_ms)
 
     def delivered(self, attempt_id: bytes, picture: int, made: Made) -> list[Effect]:
         """A picture is finished: encrypt it under a fresh key, sign its receipt, commit, send. Once a picture."""

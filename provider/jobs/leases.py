@@ -14,7 +14,7 @@ from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import ATTEMPT, AttemptEvent, AttemptState, LeaseEvent, LeaseState
+from gpufair.protocol.lifecycle import ATTEMPT, LIVE, AttemptEvent, AttemptState, LeaseEvent, LeaseState
 from gpufair.protocol.messages import (
     Bid,
     Closing,
@@ -35,8 +35,6 @@ from gpufair.provider.jobs.lookup import after, find
 from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, LeaseRow
 
 log = logging.getLogger(__name__)
-
-LIVE = (LeaseState.FUNDED, LeaseState.OPEN)
 
 
 class Leases:

@@ -37,11 +37,12 @@ from gpufair.protocol.messages import (
     Up,
     Voucher,
 )
-from gpufair.provider.jobs.attempts import Admission, Attempts
+from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.collector import Collector, LedgerPort
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
 from gpufair.provider.jobs.leases import Leases
+from gpufair.provider.jobs.objections import Admission
 from gpufair.provider.jobs.resend import delivery_messages
 from gpufair.provider.jobs.runner import Runner, Workers
 from gpufair.provider.jobs.store import RequestRow

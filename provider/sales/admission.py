@@ -8,10 +8,10 @@ from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import LeaseState
+from gpufair.protocol.lifecycle import LIVE, LeaseState
 from gpufair.protocol.messages import Bid, Decline, Envelope, Offer, Reason, ReasonCode, Terms
 from gpufair.protocol.pricing import frozen_sheet
-from gpufair.provider.jobs.leases import LIVE, Leases
+from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
 from gpufair.provider.sales.offers import Offers
 from gpufair.provider.sales.stock import Stock

@@ -18,7 +18,7 @@ from gpufair.protocol import limits, matching, wire
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.lifecycle import AttemptState
+from gpufair.protocol.lifecycle import LIVE, AttemptState
 from gpufair.protocol.messages import (
     Bid,
     Body,
@@ -40,7 +40,7 @@ from gpufair.protocol.messages import (
 from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
-from gpufair.provider.jobs.leases import LIVE, Leases
+from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.store import TABLES, OutboxRow, RequestRow
 
 CERTIFICATE = hashlib.sha256(b"certificate").digest()

@@ -17,7 +17,7 @@ from gpufair.protocol import limits, wire
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import LocalError, PeerError
-from gpufair.protocol.lifecycle import JobState, LeaseState
+from gpufair.protocol.lifecycle import LIVE, JobState, LeaseState
 from gpufair.protocol.messages import (
     Challenge,
     Decline,
@@ -123,7 +123,7 @@ class ClientActor(Actor):
     def connect(self) -> None:
         """Open a stream, and another one whenever it is gone."""
         row = self.row()
-        if row is None or row.state not in (LeaseState.FUNDED, LeaseState.OPEN) or self.stream is not None:
+        if row is None or row.state not in LIVE or self.stream is not None:
             return
         if self.now_ms() > row.expires_ms + limits.MINUTE:
             return

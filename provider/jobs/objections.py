@@ -1,0 +1,66 @@
+"""Why a job is not taken under its lease. Rule: every reason is given, with its numbers; none means welcome.
+
+What the owner's own limits say comes from `Admission`; here is what the lease says, its work so far and its money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gpufair.protocol import limits, matching
+from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.lifecycle import LIVE, AttemptState
+from gpufair.protocol.messages import Bid, JobHeader, Reason, ReasonCode
+from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.store import AttemptDue
+
+Admission = Callable[[JobHeader, int], tuple[Reason, ...]]
+"""What the owner's own limits say of a job: memory, models, pause, and how many others wait. Empty means welcome."""
+
+
+def objections(
+    rows: Rows, account: Account, header: JobHeader, admission: Admission, *, first: bool
+) -> tuple[Reason, ...]:
+    """Everything that speaks against a job, `first` saying that it would be charged the cold load."""
+    reasons = [*_of_the_lease(rows, account), *_of_its_terms(header, account.bid)]
+    # Those whose bodies are still to come count too: they could all come at once.
+    waiting = rows.summary(AttemptDue, "count", state=(AttemptState.ACCEPTED, AttemptState.QUEUED)).count
+    reasons += admission(header, waiting)
+    if not reasons:
+        committed, spare = account.committed(rows), account.spare
+        reasons += matching.affordable(header.spec, account.bid, committed=committed, spare=spare, first=first)
+    return tuple(reasons[: limits.REASONS_MAX])
+
+
+def lateness(account: Account, *, now_ms: int, since_ms: int, patience_ms: int) -> Reason | None:
+    """Why nothing more is made under a lease: a picture has waited too long for its payment (rule 21).
+
+    Nobody could pay before `since_ms`, when the node started.
+    """
+    waited = max((now_ms - max(d.made_ms, since_ms) for d in account.unpaid), default=0)
+    return None if waited < patience_ms else Reason(ReasonCode.UNPAID, waited, patience_ms, "ms unpaid")
+
+
+def _of_the_lease(rows: Rows, account: Account) -> list[Reason]:
+    lease, reasons = account.lease, []
+    if lease.state not in LIVE:
+        reasons.append(Reason(ReasonCode.LEASE_CLOSED, detail=lease.state))
+    if (going := len(account.attempts)) >= limits.JOBS_IN_FLIGHT_MAX:
+        reasons.append(Reason(ReasonCode.JOBS_IN_FLIGHT, going + 1, limits.JOBS_IN_FLIGHT_MAX, "jobs"))
+    if account.jobs >= limits.JOBS_PER_LEASE_MAX:
+        reasons.append(Reason(ReasonCode.LIMIT, account.jobs + 1, limits.JOBS_PER_LEASE_MAX, "jobs of a lease"))
+    cancelled = rows.summary(AttemptDue, "count", lease=lease.id, state=AttemptState.CANCELLED).count
+    if cancelled >= (most := limits.CANCELS_PER_LEASE_MAX):
+        reasons.append(Reason(ReasonCode.LIMIT, cancelled + 1, most, "cancelled jobs of a lease"))
+    return reasons
+
+
+def _of_its_terms(header: JobHeader, bid: Bid) -> list[Reason]:
+    reasons = []
+    if header.spec.model != bid.sheet.model:
+        reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail="the lease is for another model"))
+    if header.worker_image != bid.worker_image:
+        reasons.append(Reason(ReasonCode.IMAGE_NOT_OFFERED, detail="the lease is for another worker image"))
+    if header.checkpoint:
+        reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail="going on from a checkpoint"))
+    return reasons
