@@ -96,7 +96,9 @@ class Stage:
         import asyncio
 
         from gpufair.client.opening import open_buyer
+        from gpufair.protocol.edge import loading
 
+        loading.done()
         passphrase = self.passphrase()
 
         async def body() -> R:

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from gpufair.client.market.choosing import seller
-from gpufair.client.market.plan import Plan
 from gpufair.client.market.wish import GUIDED_ABOVE_MILLI
-from gpufair.client.pictures.verify import Verified
-from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol import identity
-from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import printable
 from gpufair.protocol.messages import ModelState, Offer, Spec
-from gpufair.protocol.pricing import Quote
 from gpufair.protocol.units import show
 
 if TYPE_CHECKING:
     from gpufair.client.counters import Counter
+    from gpufair.client.market.plan import Plan
+    from gpufair.client.pictures.verify import Verified
+    from gpufair.client.wallet.purchases import Purchase
+    from gpufair.protocol.envelope import Signed
+    from gpufair.protocol.pricing import Quote
 
 _COLOURS = {"paid": "green", "delivered": "yellow", "running": "yellow", "placed": "yellow", "draft": "dim"}
 
@@ -84,9 +83,8 @@ def plan_table(plan: Plan) -> Table:
         table.add_row("  not", printable(body.negative_prompt, 500))
     table.add_row("  job", job)
     table.add_row("  model", f"{plan.candidate.model.name} ({plan.candidate.model.digest.hex()[:12]})")
-    table.add_row(
-        "  provider", f"{seller(plan.choice)} · {hardware(offer.doc)} · isolation {offer.doc.isolation.name.lower()}"
-    )
+    isolation = f"isolation {offer.doc.isolation.name.lower()}"
+    table.add_row("  provider", f"{identity.short(offer.issuer)} · {hardware(offer.doc)} · {isolation}")
     table.add_row("  ledger", f"{identity.short(plan.ledger.did)} · you have {show(plan.available)} there")
     return table
 

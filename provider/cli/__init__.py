@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of `gpufaird`."""
+    from gpufair.protocol.edge import loading
+
+    loading.begin()
     from gpufair.provider.cli.app import run
 
     run()

@@ -7,6 +7,7 @@ import logging
 import signal
 from pathlib import Path
 
+from gpufair.protocol.edge import loading
 from gpufair.protocol.edge.keys import Keys
 from gpufair.provider.cli.common import open_home, say
 from gpufair.provider.config import Config
@@ -16,6 +17,7 @@ from gpufair.provider.home import Home
 
 def serve(home: Path | None, *, verbose: bool) -> None:
     """Run the node until it is told to stop. Raises LocalError if it can't start."""
+    loading.done()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("gpufair").setLevel(logging.DEBUG if verbose else logging.INFO)
     asyncio.run(_serve(*open_home(home)))

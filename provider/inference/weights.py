@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import diffusers
 import torch
-import transformers
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from gpufair.protocol.content import FileDigest, model_digest
 from gpufair.protocol.errors import printable
@@ -56,20 +57,20 @@ def load(folder: Path, digest: bytes, device: torch.device) -> tuple[Any, int]:
 def _pipeline(folder: Path) -> Any:
     """The parts put together. A safety checker in the folder is not loaded: the provider doesn't judge pictures."""
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False, **options)
-    vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae", low_cpu_mem_usage=False, **options)
-    text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=DTYPE, **options)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False, **options)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", low_cpu_mem_usage=False, **options)
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=DTYPE, **options)
     for name, (_part, report) in {"unet": unet, "vae": vae, "text_encoder": text}.items():
         if report["missing_keys"] or report.get("mismatched_keys"):
             # Without this check the missing weights would silently be random numbers.
             raise RefusedError(FailCode.MODEL_BAD, f"{name} lacks {len(report['missing_keys'])} of its weights")
     if unet[0].config.time_cond_proj_dim is not None:
         raise RefusedError(FailCode.MODEL_BAD, "a model with built-in guidance is not supported yet")
-    return diffusers.StableDiffusionPipeline(
+    return StableDiffusionPipeline(
         unet=unet[0],
         vae=vae[0],
         text_encoder=text[0],
-        tokenizer=transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         scheduler=_own_scheduler(folder / "scheduler"),
         safety_checker=None,
         feature_extractor=None,
