@@ -1,0 +1,116 @@
+"""Pictures in the making, and one step of any number of them. Rule: a row's company in a batch decides nothing for it.
+
+A row owns all that its bits depend on: seed, latents, scheduler state, text embedding. Rows of different jobs may share
+a call of the denoiser if their latents have the same shape and both are guided, or both not. Alone, a row goes through
+the very operations of diffusers' own pipeline in the same order, and its bits are that pipeline's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+
+from gpufair.protocol import trace
+from gpufair.protocol.frames import FailCode, Run
+from gpufair.provider.inference import schedulers
+from gpufair.provider.inference.engine import RefusedError
+from gpufair.provider.inference.request import UNGUIDED_MILLI, guided, seed_of
+
+
+@dataclass
+class Row:
+    """One picture in the making."""
+
+    run: Run
+    picture: int
+    words: torch.Tensor
+    """The prompt's embedding, (1, tokens, width); for guidance the negative one before it, (2, tokens, width)."""
+    scheduler: Any
+    generator: torch.Generator
+    latents: torch.Tensor
+    """(1, channels, height, width), fp32."""
+    step: int = 0
+    """Steps done."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no step is left."""
+        return self.step == len(self.scheduler.timesteps)
+
+    @property
+    def timestep(self) -> torch.Tensor:
+        """Where on the noise schedule the next step begins."""
+        value: torch.Tensor = self.scheduler.timesteps[self.step]
+        return value
+
+    @property
+    def key(self) -> Hashable:
+        """Rows of one model with equal keys may share a call of the denoiser."""
+        return tuple(self.latents.shape), tuple(self.words.shape)
+
+    @property
+    def leaf(self) -> bytes:
+        """The trace leaf of the latents as they are now."""
+        plain = self.latents.to("cpu", torch.float32).contiguous().numpy().astype("<f4")
+        return trace.leaf(self.step, plain.tobytes())
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the denoiser said of a row: the input that it saw, (1, …), its guided answer, and at which timestep."""
+
+    sample: torch.Tensor
+    noise: torch.Tensor
+    timestep: torch.Tensor
+
+
+def begin(pipeline: Any, run: Run, picture: int, words: torch.Tensor, device: torch.device) -> Row:
+    """Picture `picture` of the attempt as seeded noise. `RefusedError` for a size or scheduler that can't be."""
+    scheduler = schedulers.fresh(pipeline.scheduler, run.scheduler, run.steps, device)
+    generator = torch.Generator("cpu").manual_seed(seed_of(run, picture))
+    scale = pipeline.vae_scale_factor
+    if run.width % scale or run.height % scale:
+        raise RefusedError(FailCode.BAD_REQUEST, f"this model's sizes are multiples of {scale} pixels")
+    shape = (1, pipeline.unet.config.in_channels, run.height // scale, run.width // scale)
+    noise = randn_tensor(shape, generator=generator, device=device, dtype=words.dtype)
+    return Row(run, picture, words, scheduler, generator, noise * scheduler.init_noise_sigma)
+
+
+def advance(denoiser: Any, rows: Sequence[Row]) -> list[Prediction]:
+    """Take rows of one key a step further, in one call of the denoiser."""
+    samples = [_sample(row) for row in rows]
+    counts = [len(sample) for sample in samples]
+    if len(rows) == 1:
+        times, words = rows[0].timestep, rows[0].words
+    else:
+        times = torch.cat([row.timestep.expand(count) for row, count in zip(rows, counts, strict=True)])
+        words = torch.cat([row.words for row in rows])
+    answers = denoiser(torch.cat(samples), times, encoder_hidden_states=words, return_dict=False)[0].split(counts)
+    return [_step(row, sample, answer) for row, sample, answer in zip(rows, samples, answers, strict=True)]
+
+
+def _sample(row: Row) -> torch.Tensor:
+    latents = torch.cat([row.latents] * 2) if guided(row.run) else row.latents
+    scaled: torch.Tensor = row.scheduler.scale_model_input(latents, row.timestep)
+    return scaled
+
+
+def _step(row: Row, sample: torch.Tensor, noise: torch.Tensor) -> Prediction:
+    timestep = row.timestep
+    if guided(row.run):
+        without, with_prompt = noise.chunk(2)
+        noise = without + row.run.guidance_milli / UNGUIDED_MILLI * (with_prompt - without)
+    extra = {name: value for name, value in (("eta", 0.0), ("generator", row.generator)) if name in _takes(row)}
+    row.latents = row.scheduler.step(noise, timestep, row.latents, **extra, return_dict=False)[0]
+    row.step += 1
+    return Prediction(sample[:1], noise, timestep)
+
+
+def _takes(row: Row) -> frozenset[str]:
+    """What this kind of scheduler's step takes beyond the rest, as diffusers' pipeline would give it."""
+    return frozenset(inspect.signature(row.scheduler.step).parameters)
