@@ -18,13 +18,34 @@ from gpufair.protocol.messages import JobBody
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _BODY_TYPE = b"application/vnd.gpufair.job-body.v1+protobuf"
 _NONCE = bytes(12)
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(32))
+"""Any private key finds a point of low order out: the secret that they share is zero."""
 CIPHER_OVERHEAD = 16
 """Bytes by which a ciphertext is longer than its picture."""
 
 
+def check_recipient(recipient: bytes) -> None:
+    """Raise PeerError for a sealing key that nothing can be sealed to: of another length, or a point of low order."""
+    try:
+        _PROBE.exchange(X25519PublicKey.from_public_bytes(recipient))
+    except ValueError as error:
+        raise _unusable() from error
+
+
 def seal_body(body: JobBody, recipient: bytes, *, lease: bytes, job: bytes) -> bytes:
-    """Seal a job's body to a provider's sealing key (32 raw bytes). Never twice the same bytes."""
-    return _SUITE.encrypt(wire.encode(body), X25519PublicKey.from_public_bytes(recipient), _BODY_TYPE + lease + job)
+    """Seal a job's body to a provider's sealing key (32 raw bytes). Never twice the same bytes.
+
+    Raises PeerError for a key that nothing can be sealed to.
+    """
+    plain, info = wire.encode(body), _BODY_TYPE + lease + job
+    try:
+        return _SUITE.encrypt(plain, X25519PublicKey.from_public_bytes(recipient), info)
+    except ValueError as error:
+        raise _unusable() from error
+
+
+def _unusable() -> PeerError:
+    return PeerError(Fault.MALFORMED, "the provider's sealing key is none that anything could be sealed to")
 
 
 def open_body(sealed: bytes, key: X25519PrivateKey, *, lease: bytes, job: bytes) -> JobBody:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from gpufair.client.failures import NoOfferError
 from gpufair.client.market.market import Market
 from gpufair.client.market.wish import Wish
-from gpufair.protocol import identity, matching
+from gpufair.protocol import identity, matching, sealing
 from gpufair.protocol.envelope import Signed
+from gpufair.protocol.errors import PeerError
 from gpufair.protocol.matching import Candidate
 from gpufair.protocol.messages import ModelOffer, ModelState, NodeRecord, Offer, Reason, ReasonCode, Spec
 
@@ -111,6 +112,10 @@ def _usable(market: Market, candidate: Candidate) -> tuple[Signed[NodeRecord] | 
     record = market.record(candidate.offer)
     if record is None:
         return None, Reason(ReasonCode.OFFER_UNKNOWN, detail="the node record that it names is not to be had")
+    try:
+        sealing.check_recipient(record.doc.sealing_key)
+    except PeerError as error:
+        return None, Reason(ReasonCode.OFFER_UNKNOWN, detail=error.what)
     if not candidate.offer.doc.worker_images:
         return None, Reason(ReasonCode.IMAGE_NOT_OFFERED, detail="the offer names no worker image")
     return record, None

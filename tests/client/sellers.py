@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from gpufair.client.market.market import Market
 from gpufair.protocol.edge import tls
 from gpufair.protocol.envelope import Signed
@@ -28,6 +30,7 @@ from gpufair.protocol.messages import (
 )
 
 CERTIFICATE = tls.create().certificate
+SEALING = X25519PrivateKey.from_private_bytes(b"S" * 32).public_key().public_bytes_raw()
 LEDGER = KeySigner.from_seed(b"L" * 32).did
 MODEL = bytes([7]) * 32
 
@@ -67,7 +70,7 @@ class Seller:
 
     def record(self, sequence: int = 1, **fields: Any) -> Signed[NodeRecord]:
         head = self.desk.broadcast_head()
-        doc = NodeRecord(head, sequence, (Role.PROVIDER,), ("127.0.0.1:50551",), CERTIFICATE, bytes(32), "test 1")
+        doc = NodeRecord(head, sequence, (Role.PROVIDER,), ("127.0.0.1:50551",), CERTIFICATE, SEALING, "test 1")
         return self.desk.sign(replace(doc, **fields))
 
     def offer(self, record: Signed[NodeRecord], *models: ModelOffer, sequence: int = 1, **fields: Any) -> Signed[Offer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,17 @@ def test_an_offer_without_a_worker_image_or_window_is_dropped(a_market: Any) -> 
         with pytest.raises(NoOfferError) as caught:
             choose(a_market(60, **fields), WISH)
         assert [reason.code for reason in caught.value.reasons] == [code]
+
+
+def test_a_seller_to_whom_nothing_can_be_sealed_is_dropped(a_market: Any) -> None:
+    market = a_market(60, 300)
+    cheap = market.offers[0]
+    record = market.records[cheap.issuer]
+    useless = replace(record.doc, sealing_key=bytes(32))
+    market.records[cheap.issuer] = replace(record, doc=useless)
+    choices = choose(market, WISH)
+    assert [choice.offer for choice in choices.good] == [market.offers[1]]
+    assert "sealing key" in choices.dropped[0][1][0].detail
 
 
 def test_a_seller_of_half_precision_only_is_found_too(a_market: Any) -> None:
