@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from gpufair.client.failures import DeclinedError
-from gpufair.protocol import envelope as dsse
 from gpufair.protocol import identity, limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge.channels import Peer, Peers
@@ -98,7 +97,7 @@ class Ledgers:
         """Check an answer. Raises DeclinedError with the ledger's reasons, PeerError for what is no answer to this."""
         ledger = query.doc.head.audience[0]
         if document.payload_type == Decline.TYPE:
-            decline = dsse.authenticate(dsse.read(document, Decline))
+            decline = self._desk.receive_recorded(document, Decline)
             _check_parent(decline.issuer, decline.doc.head.parent, ledger, query.id)
             reasons = decline.doc.reasons
             raise DeclinedError(f"the ledger refuses: {'; '.join(map(str, reasons))}", reasons=reasons)

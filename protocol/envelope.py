@@ -111,11 +111,16 @@ def check_audience(head: Head, me: str) -> None:
         raise PeerError(Fault.WRONG_AUDIENCE, "the document is addressed to somebody else")
 
 
-def check_time(head: Head, now_ms: int, *, lifetime_max_ms: int) -> None:
-    """Refuse a document from the future, one past its end, and one that claims to live longer than it may."""
+def check_issued(head: Head, now_ms: int) -> None:
+    """Refuse a document from the future: all that can be asked of an answer that may have been recorded long ago."""
     if head.issued_at_ms > now_ms + limits.SKEW_MS:
         ahead = (head.issued_at_ms - now_ms) // 1000
         raise PeerError(Fault.FROM_THE_FUTURE, f"issued {ahead} s in the future", hint="check both machines' clocks")
+
+
+def check_time(head: Head, now_ms: int, *, lifetime_max_ms: int) -> None:
+    """Refuse a document from the future, one past its end, and one that claims to live longer than it may."""
+    check_issued(head, now_ms)
     if head.expires_at_ms < now_ms - limits.SKEW_MS:
         raise PeerError(Fault.EXPIRED, f"expired {(now_ms - head.expires_at_ms) // 1000} s ago")
     if head.expires_at_ms - head.issued_at_ms > lifetime_max_ms:

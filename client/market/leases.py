@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from gpufair.client.wallet import budget
 from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol import envelope as dsse
-from gpufair.protocol import limits
+from gpufair.protocol import limits, sealing
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -47,10 +47,11 @@ class Leases:
     ) -> Signed[Bid]:
         """Sign a bid for a model under an offer, and write it down. `record` must be the one that the offer names.
 
-        Raises FundsError if the daily cap has no room for the bid's.
+        Raises FundsError if the daily cap has no room for the bid's, PeerError for a record that can't be used.
         """
         if record.id != offer.doc.record or record.issuer != offer.issuer:
             raise PeerError(Fault.CONFLICT, "the offer names another node record than its provider published")
+        sealing.check_recipient(record.doc.sealing_key)  # now: once the hold is there, its money would lie idle
         entry = next((m for m in offer.doc.models if m.digest == model), None)
         if entry is None:
             raise LocalError(Fault.UNKNOWN, "the offer does not sell this model")
@@ -89,7 +90,7 @@ class Leases:
         with self._store.begin() as rows:
             row = _row(rows.get(LeaseRow, id=lease))
             if answer.payload_type == Decline.TYPE:
-                decline = dsse.authenticate(dsse.read(answer, Decline))
+                decline = self._desk.receive_recorded(answer, Decline)
                 if decline.issuer != row.provider or decline.doc.head.parent != lease:
                     raise PeerError(Fault.BAD_SIGNATURE, "the decline is not the provider's answer to this bid")
                 rows.save(replace(row, state=LEASE.after(LeaseState(row.state), LeaseEvent.DECLINE)))
@@ -122,12 +123,12 @@ class Leases:
             row = _row(rows.get(LeaseRow, id=lease))
             parent = from_bytes(row.order, HoldOrder).id
             if answer.payload_type == Decline.TYPE:
-                decline = dsse.authenticate(dsse.read(answer, Decline))
+                decline = self._desk.receive_recorded(answer, Decline)
                 if decline.issuer != row.ledger or decline.doc.head.parent != parent:
                     raise PeerError(Fault.BAD_SIGNATURE, "the refusal is not the ledger's answer to this order")
                 rows.save(replace(row, state=LEASE.after(LeaseState(row.state), LeaseEvent.ABANDON)))
                 return decline.doc.reasons
-            hold = dsse.authenticate(dsse.read(answer, Hold))
+            hold = self._desk.receive_recorded(answer, Hold)
             stated = (hold.doc.lease, hold.doc.payer, hold.doc.payee, hold.doc.amount, hold.doc.hold_expires_at_ms)
             if hold.issuer != row.ledger or stated != (
                 lease, self._desk.did, row.provider, row.cap, row.hold_expires_ms

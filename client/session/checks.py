@@ -5,9 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from gpufair.protocol import trace
+from gpufair.protocol import limits, sealing, trace
 from gpufair.protocol.envelope import Signed
-from gpufair.protocol.messages import Goods, JobHeader, Receipt
+from gpufair.protocol.messages import Goods, JobHeader, Receipt, Spec
+
+_BYTES_PER_PIXEL = 4
+
+
+def largest_cipher(spec: Spec) -> int:
+    """An upper bound for a picture's ciphertext in bytes: raw pixels, a filter byte a row, and room for PNG's frame."""
+    raw = spec.width * spec.height * _BYTES_PER_PIXEL + spec.height
+    return min(limits.OUTPUT_MAX, raw + raw // 1000 + 64 * limits.KIB) + sealing.CIPHER_OVERHEAD
 
 
 def faults(

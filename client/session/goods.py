@@ -9,15 +9,16 @@ from dataclasses import replace
 
 from gpufair.client.session import events as ev
 from gpufair.client.session.arrivals import Arrivals, Place
-from gpufair.client.session.checks import faults
+from gpufair.client.session.checks import faults, largest_cipher
 from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet.store import DeliveryKey, DeliveryRow, JobRow
-from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.fields import BROADCAST
+from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import JOB, JobEvent, JobState
 from gpufair.protocol.messages import (
     Chunk,
@@ -38,7 +39,8 @@ _DELIVERABLE = (JobState.RUNNING, JobState.CANCELLED, JobState.FAILED, JobState.
 class Goods:
     """What arrives under one lease: trace leaves, previews, receipts, ciphertexts."""
 
-    def __init__(self, store: RowStore, purse: Purse) -> None:
+    def __init__(self, desk: Desk, store: RowStore, purse: Purse) -> None:
+        self._desk = desk
         self._store = store
         self._purse = purse
         self._arrivals = Arrivals()
@@ -68,10 +70,13 @@ class Goods:
     def begin(self, message: Delivery) -> None:
         """A delivery begins with its receipt."""
         place = (message.job, message.picture)
-        self._spec(place)
-        receipt = dsse.authenticate(dsse.read(message.receipt, Receipt))
+        largest = largest_cipher(self._spec(place))
+        receipt = self._desk.receive_recorded(message.receipt, Receipt, me=BROADCAST)
         if (receipt.doc.job, receipt.doc.picture) != place:
             raise PeerError(Fault.MALFORMED, "the receipt is for another picture")
+        if receipt.doc.cipher_length > largest:
+            what = f"a ciphertext of {receipt.doc.cipher_length} bytes: a picture of this size has at most {largest}"
+            raise PeerError(Fault.TOO_LARGE, what)
         self._arrivals.begin(place, receipt)
 
     def piece(self, message: Chunk) -> Turn:

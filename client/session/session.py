@@ -16,7 +16,6 @@ from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.store import DeliveryKey, JobRow
-from gpufair.protocol import envelope as dsse
 from gpufair.protocol import matching, sealing, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
@@ -61,7 +60,7 @@ class Session:
         self._desk = desk
         self._store = store
         self._purse = Purse(desk, lease)
-        self._goods = Goods(store, self._purse)
+        self._goods = Goods(desk, store, self._purse)
         self.lease = lease
 
     # --- the stream ----------------------------------------------------------------------------------------------
@@ -164,12 +163,11 @@ class Session:
         kind = kinds.get(message.envelope.payload_type)
         if kind is None:
             raise PeerError(Fault.WRONG_TYPE, "an answer to a job of a kind that this version does not know")
-        signed = dsse.authenticate(dsse.read(message.envelope, kind))
+        signed = self._desk.receive_recorded(message.envelope, kind)
         with self._store.begin() as rows:
             job = self._purse.job(rows, message.job)
             if signed.issuer != self._purse.row(rows).provider or signed.doc.head.parent != job.document:
                 raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the provider's to this job")
-            dsse.check_audience(signed.doc.head, self._desk.did)
             match signed.doc:
                 case JobAcceptance():
                     return self._accepted(rows, job, signed.doc, signed.bytes)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gpufair.protocol import envelope
+from gpufair.protocol import envelope, limits
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.identity import KeySigner
 from gpufair.protocol.messages import Bid, Decline, Hold, Reason, ReasonCode
@@ -59,6 +59,34 @@ def test_the_record_must_be_the_one_that_the_offer_names(agreed):
     refused(Fault.CONFLICT, propose, d)
 
 
+def test_nothing_is_bid_to_a_provider_to_whom_nothing_can_be_sealed(agreed):
+    """Else its zero key would be found out when the job is placed, and the money lie in a hold by then."""
+    d = agreed()
+    useless = replace(d.record.doc, sealing_key=bytes(32))
+    d.record = replace(d.record, doc=useless)
+    refused(Fault.MALFORMED, propose, d)
+
+
+@pytest.mark.parametrize("who", ["the lease's provider", "the lease's ledger"])
+def test_a_refusal_is_for_us_and_not_from_the_future(agreed, who):
+    d = agreed()
+    if who == "the lease's provider":
+        bid, signer, take, before = propose(d), d.desks["provider"], d.buying.answered, "proposed"
+        lease, parent = bid.id, bid.id
+    else:
+        signer, take, before = d.desks["ledger"], d.buying.held, "agreed"
+        lease, parent = d.lease, d.buying.order_hold(d.lease).id
+    head = signer.head(d.desks["client"].did, parent=parent)
+    for fault, changed in (
+        (Fault.WRONG_AUDIENCE, {"audience": (STRANGER.did,)}),
+        (Fault.FROM_THE_FUTURE, {"issued_at_ms": d.clock.ms + limits.SKEW_MS + 1}),
+    ):
+        refused(fault, take, lease, signer.sign(Decline(replace(head, **changed), (REASON,))).envelope)
+        assert state(d) == before
+    d.clock.ms += limits.HOUR
+    assert take(lease, signer.sign(Decline(head, (REASON,))).envelope) == (REASON,), "a recorded answer stays good"
+
+
 def test_the_hold_order_is_the_same_each_time(agreed):
     d = agreed()
     order = d.buying.order_hold(d.lease)
@@ -78,8 +106,24 @@ def test_a_hold_must_be_what_we_ordered(agreed, change):
     false = d.desks["ledger"].sign(replace(true.doc, **change))
     refused(Fault.CONFLICT, d.buying.held, d.lease, false.envelope)
     assert state(d) == "agreed"
+    d.clock.ms += limits.HOUR  # the same recorded answer, asked for again
     assert d.buying.held(d.lease, true.envelope) == ()
     assert state(d) == "funded"
+
+
+@pytest.mark.parametrize(
+    ("fault", "change"),
+    [
+        (Fault.WRONG_AUDIENCE, {"audience": (STRANGER.did,)}),
+        (Fault.FROM_THE_FUTURE, {"issued_at_ms": 1_900_000_000_000}),
+    ],
+)
+def test_a_hold_is_for_us_and_not_from_the_future(agreed, fault, change):
+    d = agreed()
+    true = envelope.read(d.ledger.submit(d.buying.order_hold(d.lease).envelope), Hold)
+    false = d.desks["ledger"].sign(replace(true.doc, head=replace(true.doc.head, **change)))
+    refused(fault, d.buying.held, d.lease, false.envelope)
+    assert state(d) == "agreed"
 
 
 def test_without_money_there_is_no_lease(agreed):

@@ -1,6 +1,8 @@
 """What is signed for: a receipt that says what was ordered, one hashlock a picture, and a key that opens it."""
 
+import random
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from session_steps import accepted, delivered, jobs, kinds, refused
+from world import spec
 
 from gpufair.client.session import events as ev
-from gpufair.protocol import envelope
+from gpufair.client.session.checks import largest_cipher
+from gpufair.protocol import envelope, limits, sealing
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import (
     Chunk,
@@ -60,6 +64,39 @@ def test_a_receipt_for_another_picture_or_by_another_signer(deal):
     refused(Fault.MALFORMED, d.session.on, replace(delivery, receipt=wrong))
     forged = replace(delivery.receipt, payload=delivery.receipt.payload + b"\x08\x01")
     refused(Fault.BAD_SIGNATURE, d.session.on, replace(delivery, receipt=forged))
+
+
+def test_a_receipt_is_for_everyone_and_not_from_the_future(deal):
+    d = deal()
+    delivery = next(m for m in delivered(d) if isinstance(m, Delivery))
+    doc = envelope.read(delivery.receipt, Receipt).doc
+    for fault, change in (
+        (Fault.WRONG_AUDIENCE, {"audience": (d.desks["client"].did,)}),
+        (Fault.FROM_THE_FUTURE, {"issued_at_ms": d.clock.ms + limits.SKEW_MS + 1}),
+    ):
+        wrong = d.desks["provider"].sign(replace(doc, head=replace(doc.head, **change)))
+        refused(fault, d.session.on, replace(delivery, receipt=wrong.envelope))
+
+
+def test_no_more_is_taken_than_the_picture_that_was_ordered_can_have(deal):
+    """8 x 8 pixels were ordered: 64 MiB of ciphertext for each would fill the memory."""
+    d = deal()
+    delivery = next(m for m in delivered(d) if isinstance(m, Delivery))
+    doc = envelope.read(delivery.receipt, Receipt).doc
+    most = largest_cipher(doc.spec)
+    assert 8 * 8 * 4 < most < 128 * limits.KIB
+
+    def claims(length):
+        return replace(delivery, receipt=d.desks["provider"].sign(replace(doc, cipher_length=length)).envelope)
+
+    refused(Fault.TOO_LARGE, d.session.on, claims(most + 1))
+    assert d.session.on(claims(most)).events == []
+
+
+def test_the_largest_picture_there_can_be_still_arrives():
+    whole = replace(spec(1, 1), width=2048, height=2048)
+    raw = random.Random(1).randbytes(2048 * (4 * 2048 + 1))
+    assert len(zlib.compress(raw)) + sealing.CIPHER_OVERHEAD < largest_cipher(whole), "noise does not shrink"
 
 
 def test_missing_steps_are_asked_for_and_not_for_ever(deal):

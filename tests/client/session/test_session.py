@@ -12,7 +12,7 @@ from session_steps import STRANGER, accepted, delivered, jobs, kinds, refused, s
 
 from gpufair.client.session import events as ev
 from gpufair.client.session.session import Session
-from gpufair.protocol import envelope
+from gpufair.protocol import envelope, limits
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import (
     Answer,
@@ -84,6 +84,25 @@ def test_answers_of_others_or_to_others_are_refused(deal):
     elsewhere = signed_by_provider(d, JobAcceptance, head=replace(doc.head, audience=(STRANGER.did,)))
     refused(Fault.WRONG_AUDIENCE, d.session.on, elsewhere)
     assert jobs(d) == [("placed", 0, "")]
+
+
+@pytest.mark.parametrize("kind", ["acceptance", "decline", "end"])
+def test_no_answer_is_from_the_future_and_an_old_one_may_be_said_again(deal, kind):
+    d = deal()
+    job = d.order()
+    provider, header = d.desks["provider"], envelope.read(d.ups[0].envelope, JobHeader)
+    d.up(d.ups.pop(0))
+    head = provider.head(d.desks["client"].did, parent=header.id)
+    doc = {
+        "acceptance": envelope.read(d.downs[-1].envelope, JobAcceptance).doc,
+        "decline": Decline(head, (Reason(ReasonCode.QUEUE_FULL, 65, 64, "jobs"),)),
+        "end": JobEnded(head, d.lease, job, bytes(16), Outcome.FAILED, 0),
+    }[kind]
+    late = replace(doc, head=replace(doc.head, issued_at_ms=d.clock.ms + limits.SKEW_MS + 1))
+    refused(Fault.FROM_THE_FUTURE, d.session.on, Answer(job, provider.sign(late).envelope))
+    assert jobs(d) == [("placed", 0, "")]
+    d.clock.ms += limits.HOUR
+    assert d.session.on(Answer(job, provider.sign(doc).envelope)).events
 
 
 def test_nothing_is_ordered_that_the_lease_cannot_pay(deal):
