@@ -114,12 +114,18 @@ def test_a_warm_model_is_sold_without_its_cold_load():
 def test_a_job_fits_the_lease_to_the_last_micro_credit():
     price = quote(JOB, SHEET, first=True)
     lease = bid(cap=1000 + price.total, window=price.increment)
-    assert matching.affordable(JOB, lease, committed=1000, first=True) == ()
-    assert matching.affordable(JOB, lease, committed=1001, first=True) == (
+    assert matching.affordable(JOB, lease, committed=1000, spare=0, first=True) == ()
+    assert matching.affordable(JOB, lease, committed=1001, spare=0, first=True) == (
         Reason(C.PRICE_ABOVE_CAP, 1001 + price.total, 1000 + price.total, "micro-credits"),
     )
     tight = replace(lease, window=price.increment - 1)
-    assert codes(matching.affordable(JOB, tight, committed=0, first=True)) == [C.WINDOW_TOO_SMALL]
+    assert codes(matching.affordable(JOB, tight, committed=0, spare=0, first=True)) == [C.WINDOW_TOO_SMALL]
+    dear = replace(lease, sheet=replace(SHEET, minimum=price.increment * price.count + 50))
+    whole = quote(JOB, dear.sheet, first=False)
+    dear = replace(dear, cap=whole.total, window=whole.total)
+    assert whole.upfront == 50
+    assert matching.affordable(JOB, dear, committed=0, spare=50, first=False) == (), "the spare pays the line"
+    assert codes(matching.affordable(JOB, dear, committed=0, spare=51, first=False)) == [C.PRICE_ABOVE_CAP]
 
 
 hostile = st.builds(
@@ -132,7 +138,9 @@ hostile = st.builds(
 def test_the_most_absurd_job_gets_reasons_that_can_be_sent(spec, rate):
     reasons = (
         *matching.feasible(offer(), spec),
-        *matching.affordable(spec, bid(sheet=replace(SHEET, per_step_megapixel=rate)), committed=0, first=True),
+        *matching.affordable(
+            spec, bid(sheet=replace(SHEET, per_step_megapixel=rate)), committed=0, spare=0, first=True
+        ),
     )
     assert len(reasons) <= limits.REASONS_MAX
     for reason in reasons:
