@@ -11,5 +11,6 @@ BENCHMARKS = (
     Entry(
         "ledger", "benchmarks.captures", "durable captures a second, against plain sqlite3 and the signatures' limit"
     ),
+    Entry("core", "benchmarks.core", "our own diffusion loop, alone and in batches, against diffusers' pipeline"),
     Entry("demo", "benchmarks.demo", "script/demo from a bare clone and again warm", by_name_only=True),
 )
