@@ -26,7 +26,7 @@ from gpufair.client.session.talk import Listen, Talk
 from gpufair.client.stopping import stopping, unless
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.budget import check_cap
-from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.purchases import Purchase, Standing
 from gpufair.client.wallet.store import LeaseRow, PeerRow
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
@@ -46,6 +46,10 @@ _LET_GO_S = 10.0
 
 def ignore(_event: object) -> None:
     """Listen to nothing."""
+
+
+def _is_done(job: Standing) -> bool:
+    return job.is_over or bool(job.distrust)
 
 
 class Buyer:
@@ -238,19 +242,16 @@ class Buyer:
     ) -> bool:
         record = self._record(session.lease)
 
-        def now() -> Purchase:
-            return purchases.by_id(self.store, session.lease, job)
+        def now() -> Standing:
+            return purchases.standing(self.store, session.lease, job)
 
         talk = Talk(session, lambda: self.peers.at(record), listen)
         try:
             async with asyncio.timeout(deadline_ms / 1000) as limit:
                 with stopping(stop, lambda: talk.order(session.cancel(job).ups, again=True), limit):
-                    return await talk.until(
-                        lambda: now().is_over or bool(now().lease.distrust), lambda: now().waits_for_key, say=say
-                    )
+                    return await talk.until(lambda: _is_done(now()), lambda: now().waits_for_key, say=say)
         except TimeoutError as error:
-            state = now().job.state
-            what = f"after {deadline_ms // 1000} s the job is still {state}"
+            what = f"after {deadline_ms // 1000} s the job is still {now().state}"
             raise UnreachableError(what, hint=later(job), job=job) from error
         except PeerUnreachable as error:
             raise UnreachableError(error.what, hint=later(job), job=job) from error
@@ -260,7 +261,7 @@ class Buyer:
         try:
             peer = await self.peers.at(self._record(session.lease))
             for picture in purchase.pictures:
-                if picture.locked and not picture.png:
+                if picture.locked and not picture.is_open:
                     await self.settling.refetch(session, peer, purchase.job.id, picture.index, listen)
         except (PeerError, PeerUnreachable):
             return

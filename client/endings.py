@@ -30,7 +30,7 @@ def failure(purchase: Purchase) -> PurchaseError:
     if job.state == JobState.FAILED and not job.acceptance:
         return DeclinedError(f"the provider declined the job: {job.note}", job=job.id, hint="nothing was spent")
     got = f"{have} of {job.count} pictures are here" if have else "no picture came"
-    missing = sum(not picture.png for picture in purchase.pictures if picture.locked)
+    missing = sum(not picture.is_open for picture in purchase.pictures if picture.locked)
     if missing and not purchase.is_settled:
         what = f"the provider has not revealed {missing} of the keys; {got}"
         hint = f"it can't be paid without showing them to the ledger; ask later: gpufair fetch {short(job.id)}"

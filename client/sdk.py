@@ -31,6 +31,7 @@ from gpufair.client.session.talk import Listen
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol import limits
+from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import Receipt, Scheduler
@@ -58,12 +59,12 @@ class Picture:
         return target
 
 
-def pictures_of(purchase: Purchase) -> tuple[Picture, ...]:
+def pictures_of(store: RowStore, purchase: Purchase) -> tuple[Picture, ...]:
     """Every picture of a purchase that is here, its receipt inside."""
     seed = purchase.body.seed
     return tuple(
         Picture(
-            png=sealed_with(one.png, one.receipt),
+            png=sealed_with(purchases.png(store, purchase, one), one.receipt),
             job=purchase.job.id.hex(),
             index=one.index,
             seed=(seed + one.index) % 2**64,
@@ -113,7 +114,7 @@ class Client:
         plan = await self.buyer.plan(wish(prompt, **options))
         if approve is not None and not approve(plan):
             raise DeclinedError("the plan was not approved", hint="nothing was spent")
-        return pictures_of(await self.buyer.buy(plan, listen))
+        return pictures_of(self.buyer.store, await self.buyer.buy(plan, listen))
 
     @asynccontextmanager
     async def lease(
@@ -147,7 +148,7 @@ class Client:
         opened = OpenLease(self.buyer, lease, plan)
         opened.open()
         try:
-            yield Lease(opened, options)
+            yield Lease(opened, options, self.buyer.store)
         finally:
             await opened.close()
 
@@ -157,7 +158,7 @@ class Client:
 
     async def fetch(self, job: str, listen: Listen = ignore) -> tuple[Picture, ...]:
         """What a job has brought, taking up a job that was broken off; `job` is its id or the beginning of it."""
-        return pictures_of(await self.buyer.fetch(purchases.find(self.buyer.store, job), listen))
+        return pictures_of(self.buyer.store, await self.buyer.fetch(purchases.find(self.buyer.store, job), listen))
 
     async def cancel(self, job: str) -> Purchase:
         """Stop a job; pictures already delivered stay payable."""
@@ -171,8 +172,9 @@ class Client:
 class Lease:
     """An open lease, `async with client.lease(budget=…) as lease`: picture after picture, from one provider."""
 
-    def __init__(self, opened: OpenLease, options: dict[str, Any]) -> None:
+    def __init__(self, opened: OpenLease, options: dict[str, Any], store: RowStore) -> None:
         self._opened = opened
+        self._store = store
         self._options = options
         self.id = opened.id.hex()
         self.provider = opened.plan.choice.offer.issuer
@@ -196,7 +198,7 @@ class Lease:
         for name in _OF_THE_LEASE:
             if name in options:
                 raise LocalError(Fault.MALFORMED, f"{name} is settled by the lease", hint="take a lease for it")
-        return pictures_of(await self._opened.buy(wish(prompt, **{**self._options, **options}), listen))
+        return pictures_of(self._store, await self._opened.buy(wish(prompt, **{**self._options, **options}), listen))
 
 
 def wish(

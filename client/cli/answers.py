@@ -112,7 +112,7 @@ def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> 
         "distrust": lease.distrust or None, "reasons": [reason_object(one) for one in purchase.reasons],
         "pictures": [
             {
-                "index": one.index, "opened": bool(one.png), "paid": one.amount if one.locked else 0,
+                "index": one.index, "opened": one.is_open, "paid": one.amount if one.locked else 0,
                 "sha256": one.claim.plain_sha256.hex(), "bytes": one.claim.plain_length,
                 "trace_root": one.claim.trace_root.hex(), "profile": one.claim.profile.hex(),
                 "file": (files or {}).get(one.index),

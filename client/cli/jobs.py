@@ -111,7 +111,7 @@ async def _fetch(stage: Stage, buyer: Buyer, job: str, output: Path | None, *, f
     except PurchaseError as error:
         failure = error
     found = purchases.find(buyer.store, found.job.id.hex())
-    written = pictures.write(found, paths, force=force)
+    written = pictures.write(buyer.store, found, paths, force=force)
     for path in written.values():
         stage.say(f"✓ {path}", style="green")
     if failure is not None and len(written) < found.job.count:

@@ -90,7 +90,7 @@ async def _buy(
     except (PurchaseError, KeyboardInterrupt):
         _save_what_came(stage, buyer, paths, force=force)
         raise
-    return plan, purchase, pictures.write(purchase, paths, force=force)
+    return plan, purchase, pictures.write(buyer.store, purchase, paths, force=force)
 
 
 def _save_what_came(stage: Stage, buyer: Buyer, paths: list[Path], *, force: bool) -> None:
@@ -100,7 +100,7 @@ def _save_what_came(stage: Stage, buyer: Buyer, paths: list[Path], *, force: boo
 
     if stage.job:
         partly = purchases.find(buyer.store, stage.job.hex())
-        for path in pictures.write(partly, paths, force=force).values():
+        for path in pictures.write(buyer.store, partly, paths, force=force).values():
             stage.say(f"  {path} is here all the same")
 
 

@@ -146,9 +146,12 @@ def purchase_lines(one: Purchase) -> Iterator[str]:
     yield "  cost      " + cost_words(one)
     if lease.distrust:
         yield f"  CHEATED   {lease.distrust}"
+    for proof in one.proofs:
+        yield f"  evidence  signed document {proof.hex()[:16]}…"
     for picture in one.pictures:
         claim = picture.claim
-        state = "here" if picture.png else "paid, its key has not come" if picture.locked else "here, not paid"
+        state = "here" if picture.is_open else "paid, its key has not come" if picture.locked else "here, not paid"
+        state = "not what its receipt says" if picture.is_false else state
         yield f"  picture {picture.index} {state}, {size(claim.plain_length)}, sha256 {claim.plain_sha256.hex()[:16]}…"
 
 

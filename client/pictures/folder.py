@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 from gpufair.client.pictures.verify import sealed_with
+from gpufair.client.wallet import purchases
 from gpufair.client.wallet.purchases import Purchase
+from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.errors import Fault, LocalError
 
 _WORDS = re.compile(r"[^a-z0-9]+")
@@ -44,14 +46,14 @@ def check_writable(paths: list[Path], *, force: bool) -> None:
             raise LocalError(Fault.MALFORMED, f"{path} exists already", hint="choose another -o, or add --force")
 
 
-def write(purchase: Purchase, paths: list[Path], *, force: bool) -> dict[int, str]:
+def write(store: RowStore, purchase: Purchase, paths: list[Path], *, force: bool) -> dict[int, str]:
     """Write every picture that is here, its receipt inside; where each one went, by index. Raises LocalError."""
     written = {}
     for picture in purchase.opened:
         path = paths[picture.index]
         part = path.with_name(f".{path.name}.part")
         try:
-            part.write_bytes(sealed_with(picture.png, picture.receipt))
+            part.write_bytes(sealed_with(purchases.png(store, purchase, picture), picture.receipt))
             if force:
                 part.replace(path)
             else:

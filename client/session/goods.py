@@ -12,6 +12,7 @@ from gpufair.client.session.arrivals import Arrivals, Place
 from gpufair.client.session.checks import faults, largest_cipher
 from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
+from gpufair.client.wallet import evidence
 from gpufair.client.wallet.store import DeliveryKey, DeliveryRow, JobRow
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import Rows, RowStore
@@ -121,8 +122,10 @@ class Goods:
                 if not wrong:
                     self._write_down(rows, job, receipt, cipher)
         if wrong:
+            why = "; ".join(wrong)
             with self._store.begin() as rows:
-                return self._purse.distrust(rows, self._purse.job(rows, claim.job), "; ".join(wrong))
+                evidence.keep(rows, self._purse.lease, why, receipt, job=claim.job, cipher=cipher)
+                return self._purse.distrust(rows, self._purse.job(rows, claim.job), why)
         self._arrivals.forget(place)
         if have is not None and have.key:
             return Turn()

@@ -14,6 +14,7 @@ from gpufair.client.session import settlement
 from gpufair.client.session.goods import Goods
 from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
+from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.store import DeliveryKey, JobRow
 from gpufair.protocol import matching, sealing, wire
@@ -30,6 +31,7 @@ from gpufair.protocol.messages import (
     Closing,
     Decline,
     Delivery,
+    Document,
     Down,
     Finish,
     HoldState,
@@ -170,14 +172,14 @@ class Session:
                 raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the provider's to this job")
             match signed.doc:
                 case JobAcceptance():
-                    return self._accepted(rows, job, signed.doc, signed.bytes)
+                    return self._accepted(rows, job, signed.doc, signed)
                 case Decline():
                     return self._declined(rows, job, signed.doc)
                 case JobEnded():
                     return self._ended(rows, job, signed.doc, signed.bytes)
         raise AssertionError("the kinds above are all there are")
 
-    def _accepted(self, rows: Rows, job: JobRow, answer: JobAcceptance, data: bytes) -> Turn:
+    def _accepted(self, rows: Rows, job: JobRow, answer: JobAcceptance, signed: Signed[Document]) -> Turn:
         if job.state != JobState.PLACED:
             return Turn()
         if job.acceptance:
@@ -192,13 +194,14 @@ class Session:
             expected = cold if account.first() else again
             why = f"the provider asks {answer.total} for the job, the quote says {expected[1]}"
             rows.save(replace(job, state=JOB.after(JobState.PLACED, JobEvent.FAIL), note=why))
+            evidence.keep(rows, self.lease, why, signed, job=job.id)
             return Turn(events=[ev.Cheated(job.id, why)])
         if asked != again and not account.first():
             # Another job pays the cold load. Either this was signed before that one, and has ended since, which we
             # are about to hear; or it is asked for twice, and then nobody pays it.
             return Turn()
-        job = replace(job, acceptance=data, upfront=answer.upfront)
-        rows.change(JobRow, {"id": job.id, "lease": job.lease}, acceptance=data, upfront=answer.upfront)
+        job = replace(job, acceptance=signed.bytes, upfront=answer.upfront)
+        rows.change(JobRow, {"id": job.id, "lease": job.lease}, acceptance=job.acceptance, upfront=answer.upfront)
         turn = Turn(events=[ev.JobAccepted(job.id, answer.upfront, answer.total)])
         turn += self._purse.pay_upfront(rows, job)
         return turn

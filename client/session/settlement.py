@@ -8,6 +8,7 @@ from dataclasses import replace
 from gpufair.client.session import events as ev
 from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
+from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.store import DeliveryKey, JobRow, LeaseRow
 from gpufair.protocol import payment
@@ -30,6 +31,7 @@ def take(rows: Rows, purse: Purse, signed: Signed[HoldState], keys: tuple[bytes,
     why = _lie(state, lease, payment.worth(Account.load(rows, lease).signed, keys))
     if why:
         lease = replace(lease, distrust=why)
+        evidence.keep(rows, lease.id, why, signed)
         turn.events.append(ev.Cheated(b"", why))
     captured = min(state.captured, lease.cap)
     lease = replace(lease, captured=captured, released=min(state.released, lease.cap - captured))

@@ -1,4 +1,7 @@
-"""What the wallet knows, for people. Rule: read only; nothing here asks anybody or changes anything."""
+"""What the wallet knows, for people. Rule: read only; nothing here asks anybody or changes anything.
+
+Pictures and ciphertexts are megabytes: they stay on disk until `png` asks for one.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,19 @@ from dataclasses import dataclass
 
 from gpufair.client.wallet import budget
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import DeliveryRow, JobDue, JobRow, LeaseRow
+from gpufair.client.wallet.store import (
+    DeliveryKey,
+    EvidenceNote,
+    JobDue,
+    JobKey,
+    JobRow,
+    LeaseRow,
+    PictureRow,
+    PngRow,
+)
 from gpufair.protocol import wire
 from gpufair.protocol.edge.rows import Rows, RowStore
-from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.envelope import document_id, from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
 from gpufair.protocol.messages import (
@@ -34,13 +46,24 @@ ALIVE = (LeaseState.AGREED, LeaseState.FUNDED, LeaseState.OPEN)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One delivered picture. `png` is empty until its key is here; `receipt` is the envelope's wire bytes."""
+    """One delivered picture. `size` is that of the PNG in bytes, 0 until it is open; `receipt` the envelope's."""
 
     index: int
-    png: bytes
+    size: int
     receipt: bytes
     amount: int
     locked: bool
+    keyed: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the picture is ours to look at."""
+        return self.size > 0
+
+    @property
+    def is_false(self) -> bool:
+        """Whether its key opened something that the receipt doesn't say."""
+        return self.keyed and not self.is_open
 
     @property
     def claim(self) -> Receipt:
@@ -59,6 +82,8 @@ class Purchase:
     it is this one's share.
     """
     pictures: tuple[Picture, ...]
+    proofs: tuple[bytes, ...]
+    """Ids of the signed documents in the wallet that prove that provider or ledger broke the deal."""
 
     @property
     def spec(self) -> Spec:
@@ -73,7 +98,7 @@ class Purchase:
     @property
     def opened(self) -> tuple[Picture, ...]:
         """The pictures that are ours."""
-        return tuple(picture for picture in self.pictures if picture.png)
+        return tuple(picture for picture in self.pictures if picture.is_open)
 
     @property
     def is_over(self) -> bool:
@@ -84,11 +109,6 @@ class Purchase:
     def is_settled(self) -> bool:
         """Whether the ledger has closed the hold."""
         return budget.is_closed(self.lease)
-
-    @property
-    def waits_for_key(self) -> bool:
-        """Whether everything is delivered and locked, and only keys are missing."""
-        return self.job.state == JobState.DELIVERED and all(p.locked for p in self.pictures)
 
     @property
     def offer(self) -> Offer:
@@ -106,28 +126,69 @@ class Purchase:
         return from_bytes(self.job.ended, JobEnded).doc.reasons if self.job.ended else ()
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a job is: all that a conversation asks after every word, and no more than that."""
+
+    state: str
+    distrust: str
+    all_locked: bool
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come of the job itself."""
+        return JOB.is_terminal(JobState(self.state))
+
+    @property
+    def waits_for_key(self) -> bool:
+        """Whether everything is delivered and locked, and only keys are missing."""
+        return self.state == JobState.DELIVERED and self.all_locked
+
+
+def standing(store: RowStore, lease: bytes, job: bytes) -> Standing:
+    """How far a job is. Raises LocalError if the wallet has none."""
+    with store.read() as rows:
+        due = rows.get(JobDue, lease=lease, id=job)
+        if due is None:
+            raise LocalError(Fault.UNKNOWN, "the wallet has no such job")
+        locked = all(one.locked for one in rows.all(DeliveryKey, lease=lease, job=job))
+        return Standing(due.state, lease_row(rows, lease).distrust, locked)
+
+
 def read(rows: Rows, job: JobRow) -> Purchase:
     """A job with its lease, deliveries and money."""
     lease = lease_row(rows, job.lease)
     pictures = tuple(
-        Picture(d.picture, d.png, d.receipt, d.amount, d.locked)
-        for d in rows.all(DeliveryRow, order="picture", lease=lease.id, job=job.id)
+        Picture(one.picture, one.size, one.receipt, one.amount, one.locked, one.keyed)
+        for one in rows.all(PictureRow, order="picture", lease=lease.id, job=job.id)
     )
-    return Purchase(job, lease, _spent(rows, lease, job, pictures), pictures)
+    evidence = rows.all(EvidenceNote, order="job", lease=lease.id, job=(b"", job.id))
+    proofs = [one.document for one in evidence] + [one.receipt for one in pictures if one.is_false]
+    ids = tuple(document_id(wire.decode(Envelope, proof)) for proof in proofs)
+    return Purchase(job, lease, _spent(rows, lease, job, pictures), pictures, ids)
+
+
+def png(store: RowStore, purchase: Purchase, picture: Picture) -> bytes:
+    """An open picture itself, without its receipt. Raises LocalError if the wallet has it no more."""
+    with store.read() as rows:
+        row = rows.get(PngRow, lease=purchase.lease.id, job=purchase.job.id, picture=picture.index)
+        if row is None or not row.png:
+            raise LocalError(Fault.UNKNOWN, f"the wallet has no picture {picture.index} of this job")
+        return row.png
 
 
 def _spent(rows: Rows, lease: LeaseRow, job: JobRow, pictures: tuple[Picture, ...]) -> int:
     settled = budget.is_closed(lease)
     if rows.summary(JobDue, "count", lease=lease.id).count == 1:
         return lease.captured if settled else Account.load(rows, lease).spent
-    return job.upfront + sum(one.amount for one in pictures if (one.png if settled else one.locked))
+    return job.upfront + sum(one.amount for one in pictures if (one.is_open if settled else one.locked))
 
 
 def history(store: RowStore, limit: int) -> list[Purchase]:
     """The newest jobs, newest first."""
     with store.read() as rows:
-        jobs = rows.all(JobRow, order="created_ms")[::-1][:limit]
-        return [read(rows, job) for job in jobs]
+        newest = rows.all(JobKey, order="created_ms")[::-1][:limit]
+        return [read(rows, _job_row(rows, key)) for key in newest]
 
 
 def find(store: RowStore, text: str) -> Purchase:
@@ -137,12 +198,12 @@ def find(store: RowStore, text: str) -> Purchase:
     if len(wanted) < _PREFIX_MIN or any(c not in "0123456789abcdef" for c in wanted):
         raise LocalError(Fault.MALFORMED, f"{text!r} is not a job's id, nor {_PREFIX_MIN} digits of one", hint=hint)
     with store.read() as rows:
-        fits = [job for job in rows.all(JobRow) if job.id.hex().startswith(wanted)]
+        fits = [job for job in rows.all(JobKey) if job.id.hex().startswith(wanted)]
         if not fits:
             raise LocalError(Fault.UNKNOWN, f"the wallet has no job {text}", hint=hint)
         if len(fits) > 1:
             raise LocalError(Fault.CONFLICT, f"{len(fits)} jobs begin with {text}", hint="give more digits")
-        return read(rows, fits[0])
+        return read(rows, _job_row(rows, fits[0]))
 
 
 def by_id(store: RowStore, lease: bytes, job: bytes) -> Purchase:
@@ -152,6 +213,13 @@ def by_id(store: RowStore, lease: bytes, job: bytes) -> Purchase:
         if row is None:
             raise LocalError(Fault.UNKNOWN, "the wallet has no such job")
         return read(rows, row)
+
+
+def _job_row(rows: Rows, key: JobKey) -> JobRow:
+    row = rows.get(JobRow, id=key.id, lease=key.lease)
+    if row is None:
+        raise LocalError(Fault.INTERNAL, "a job is gone from the wallet")
+    return row
 
 
 def lease_row(rows: Rows, lease: bytes) -> LeaseRow:

@@ -81,6 +81,15 @@ class JobDue:
 
 
 @dataclass(frozen=True, slots=True)
+class JobKey:
+    """Which jobs there are: their rows without any document."""
+
+    id: bytes
+    lease: bytes
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """One picture: first its receipt and ciphertext, then our lock for it, then its key and the picture itself."""
 
@@ -107,6 +116,50 @@ class DeliveryKey:
     amount: int
     locked: bool
     key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRow:
+    """A delivery for people: its receipt, and how large the picture is (0: not open) without reading it."""
+
+    lease: bytes
+    job: bytes
+    picture: int
+    receipt: bytes
+    amount: int
+    locked: bool
+    keyed: bool
+    """Whether its key is here: a picture that has one and is not open is not what its receipt says."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PngRow:
+    """A picture alone."""
+
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """What proves a cheat that we never paid for: a signed envelope, and the ciphertext if that is part of it."""
+
+    lease: bytes
+    job: bytes
+    """Empty: it is the ledger's."""
+    what: str
+    document: bytes
+    cipher: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceNote:
+    """Evidence without the megabytes."""
+
+    lease: bytes
+    job: bytes
+    what: str
+    document: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +212,24 @@ TABLES: dict[type, Table] = {
         _blob("lease", key=True), _blob("job", key=True), _int("picture", key=True), _blob("receipt"), _blob("cipher"),
         _blob("hashlock"), _int("amount"), Column("locked", Boolean, nullable=False), _blob("key"), _blob("png"),
     ),
+    PictureRow: Table(  # a view of the deliveries
+        "pictures", METADATA,
+        _blob("lease", key=True), _blob("job", key=True), _int("picture", key=True), _blob("receipt"), _int("amount"),
+        Column("locked", Boolean, nullable=False), Column("keyed", Boolean, nullable=False), _int("size"),
+    ),
+    EvidenceRow: Table(
+        "evidence", METADATA,
+        _blob("lease", key=True), _blob("job", key=True), _text("what"), _blob("document"), _blob("cipher"),
+    ),
     PeerRow: Table("peers", METADATA, _text("address", key=True), _text("did"), _int("added_ms")),
     SequenceRow: Table(
         "sequences", METADATA, _text("did", key=True), _text("kind", key=True), _int("sequence"), _blob("document")
     ),
 }  # fmt: skip
 TABLES[JobDue] = TABLES[JobRow]
-TABLES[DeliveryKey] = TABLES[DeliveryRow]
+TABLES[JobKey] = TABLES[JobRow]
+TABLES[DeliveryKey] = TABLES[PngRow] = TABLES[DeliveryRow]
+TABLES[EvidenceNote] = TABLES[EvidenceRow]
 
 
 def open_wallet(path: Path | None, fault: Fault = no_fault) -> RowStore:

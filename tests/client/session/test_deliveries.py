@@ -52,6 +52,12 @@ def test_a_receipt_that_says_something_else_is_not_signed_for(deal, name):
     assert d.ups == []
     assert jobs(d)[0][0] == "failed"
     assert d.session.account().signed.locks == ()
+    assert d.wallet_db.rows("SELECT count(*) FROM deliveries") == [(0,)]
+    [(job, what, receipt, cipher)] = d.wallet_db.rows("SELECT job, what, document, cipher FROM evidence")
+    told = d.told(ev.Cheated)[0]
+    assert (job, what) == (told.job, told.what), "what we are told is in the wallet is there"
+    assert envelope.authenticate(envelope.from_bytes(receipt, Receipt)).issuer == d.desks["provider"].did
+    assert cipher == b"".join(message.data for message in messages if isinstance(message, Chunk))
     with pytest.raises(LocalError):
         d.order()
 
@@ -144,6 +150,7 @@ def test_a_hashlock_is_good_for_one_picture(deal):
             message = replace(message, receipt=d.desks["provider"].sign(doc).envelope)
         d.say(d.session.on(message))
     assert "used before" in d.told(ev.Cheated)[0].what
+    assert d.wallet_db.rows("SELECT count(*) FROM evidence") == [(1,)]
 
 
 def test_a_wrong_key_changes_nothing(deal):

@@ -14,6 +14,7 @@ from gpufair.client.session import events as ev
 from gpufair.protocol import envelope
 from gpufair.protocol.errors import Fault
 from gpufair.protocol.messages import (
+    HoldState,
     Outcome,
     Voucher,
 )
@@ -51,6 +52,11 @@ def test_a_ledger_that_says_what_cannot_be_is_a_cheat(deal, lie):
     turn = d.session.on_hold_state(d.hold_state(**lie))
     assert [type(e) for e in turn.events] == [ev.Cheated]
     assert d.wallet_db.rows("SELECT distrust != '' FROM leases") == [(1,)]
+    d.clock.ms += 1
+    d.session.on_hold_state(d.hold_state(**lie))
+    [(job, word)] = d.wallet_db.rows("SELECT job, document FROM evidence")
+    assert job == b"", "it is the ledger's, and kept once"
+    assert envelope.authenticate(envelope.from_bytes(word, HoldState)).issuer == d.desks["ledger"].did
 
 
 def test_an_older_answer_of_the_ledger_takes_nothing_back(deal):

@@ -61,6 +61,8 @@ def test_another_price_than_the_quote_is_not_paid(deal, upfront, total):
     assert [type(e) for e in turn.events] == [ev.Cheated]
     assert turn.ups == []
     assert jobs(d)[0][0] == "failed"
+    [(answer,)] = d.wallet_db.rows("SELECT document FROM evidence")
+    assert envelope.from_bytes(answer, JobAcceptance).doc.total == total
 
 
 def test_the_cold_load_is_paid_once(deal):

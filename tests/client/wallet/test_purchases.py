@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
+import pytest
 from world import spec
 
 from gpufair.client.wallet import purchases
+from gpufair.client.wallet.store import DeliveryRow
 from gpufair.protocol import limits
-from gpufair.protocol.messages import JobBody
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.errors import LocalError
+from gpufair.protocol.messages import JobBody, Receipt
 
 
 def unneeded(d: Any) -> list[bytes]:
@@ -49,3 +54,51 @@ def test_each_job_of_a_lease_costs_its_own_share(deal: Any) -> None:
     spent = [purchases.by_id(d.wallet, d.lease, job).spent for job in jobs]
     assert spent == [200, 200, 200], "the top-up to the minimum included"
     assert sum(spent) == d.session.account().spent
+
+
+def test_looking_at_purchases_reads_no_picture(deal: Any) -> None:
+    """At 64 large pictures a look would otherwise cost hundreds of megabytes, and there is one after every word."""
+    d, large = deal(cap=5000), 8 * limits.MIB
+    jobs = [d.buy() for _ in range(3)]
+    with d.wallet.begin() as rows:
+        rows.change(DeliveryRow, {"lease": d.lease}, png=b"\x89PNG" + bytes(large), cipher=bytes(large))
+    looks = {
+        "standing": lambda: purchases.standing(d.wallet, d.lease, jobs[0]).state,
+        "by_id": lambda: purchases.by_id(d.wallet, d.lease, jobs[0]).opened[0].claim.picture,
+        "history": lambda: [len(one.opened) for one in purchases.history(d.wallet, 5)],
+        "find": lambda: purchases.find(d.wallet, jobs[0].hex()).pictures[0].size,
+    }
+    for name, look in looks.items():
+        tracemalloc.start()
+        try:
+            assert look() in ("paid", 0, [1, 1, 1], large + 4), name
+            assert tracemalloc.get_traced_memory()[1] < limits.MIB, name
+        finally:
+            tracemalloc.stop()
+    found = purchases.find(d.wallet, jobs[0].hex())
+    assert len(purchases.png(d.wallet, found, found.opened[0])) == large + 4
+
+
+def test_a_picture_that_is_not_open_cannot_be_had(deal: Any) -> None:
+    d = deal()
+    job = d.order()
+    d.pump()
+    d.work(d.queue.pop())
+    while d.downs:
+        d.say(d.session.on(d.downs.pop(0)))
+    found = purchases.by_id(d.wallet, d.lease, job)
+    assert [(one.locked, one.is_open, one.is_false) for one in found.pictures] == [(True, False, False)]
+    with pytest.raises(LocalError, match="no picture 0"):
+        purchases.png(d.wallet, found, found.pictures[0])
+
+
+def test_what_proves_a_cheat_is_named(deal: Any) -> None:
+    """A picture that its key does not open to what the receipt says: the receipt itself is the proof."""
+    d = deal()
+    job = d.buy()
+    assert purchases.by_id(d.wallet, d.lease, job).proofs == ()
+    with d.wallet.begin() as rows:
+        rows.change(DeliveryRow, {"lease": d.lease}, png=b"")
+    found = purchases.by_id(d.wallet, d.lease, job)
+    assert found.pictures[0].is_false
+    assert found.proofs == (from_bytes(found.pictures[0].receipt, Receipt).id,)
