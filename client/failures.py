@@ -48,7 +48,7 @@ class FundsError(PurchaseError):
 
 
 class CheatedError(PurchaseError):
-    """The provider or the ledger broke the deal; the wallet keeps the evidence, and nothing more is signed for it."""
+    """The provider or the ledger broke the deal, or the protocol; what it signed, and proves it, is in the wallet."""
 
     def __init__(self, what: str, *, hint: str = "", job: bytes = b"") -> None:
         super().__init__(Fault.CONFLICT, what, hint=hint, job=job)

@@ -111,6 +111,8 @@ class Leases:
             row = _row(rows.get(LeaseRow, id=lease))
             if row.order:
                 return from_bytes(row.order, HoldOrder)
+            if row.state != LeaseState.AGREED:
+                raise LocalError(Fault.CONFLICT, f"the lease is {row.state}: no money is reserved for it")
             budget.check_cap(rows, self._daily_cap, row.cap, self._desk.now_ms(), besides=lease)
             head = self._desk.head(row.ledger, parent=lease)
             order = self._desk.sign(HoldOrder(head, lease, row.provider, row.cap, row.hold_expires_ms))

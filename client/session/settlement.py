@@ -11,12 +11,15 @@ from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.store import DeliveryKey, JobRow, LeaseRow
-from gpufair.protocol import payment
+from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows
-from gpufair.protocol.envelope import Signed
+from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.lifecycle import JOB, LEASE, JobEvent, JobState, LeaseEvent, LeaseState
-from gpufair.protocol.messages import HoldState
+from gpufair.protocol.messages import Bid, HoldOrder, HoldState
+
+_CLOCKS_MS = 2 * limits.SKEW_MS
+"""How far a ledger's clock may be behind ours, and how long after its expiry it still takes an order."""
 
 
 def take(rows: Rows, purse: Purse, signed: Signed[HoldState], keys: tuple[bytes, ...]) -> Turn:
@@ -41,6 +44,24 @@ def take(rows: Rows, purse: Purse, signed: Signed[HoldState], keys: tuple[bytes,
     return turn
 
 
+def expire(rows: Rows, lease: LeaseRow, now_ms: int, *, unknown: bool) -> bool:
+    """End a lease that never got its hold, once it can get none any more; whether this did.
+
+    `unknown`: its ledger says that it has no such hold. Even where it says nothing the wait has an end: what no voucher
+    promises nobody can take, and the hold, if there was one, is over by then.
+    """
+    if lease.hold or not LEASE.allows(LeaseState(lease.state), LeaseEvent.EXPIRE):
+        return False
+    if not lease.order:
+        ends_ms = from_bytes(lease.envelope, Bid).doc.accept_by_ms
+    else:
+        ends_ms = from_bytes(lease.order, HoldOrder).doc.head.expires_at_ms if unknown else lease.hold_expires_ms
+    if now_ms <= ends_ms + _CLOCKS_MS:
+        return False
+    rows.change(LeaseRow, {"id": lease.id}, state=LEASE.after(LeaseState(lease.state), LeaseEvent.EXPIRE))
+    return True
+
+
 def _lie(state: HoldState, lease: LeaseRow, allowed: int) -> str:
     """What cannot be true of a ledger's answer; its signature under it is the evidence."""
     if state.captured > allowed:
@@ -61,7 +82,7 @@ def _open_deliveries(rows: Rows, purse: Purse, keys: tuple[bytes, ...]) -> Turn:
 
 
 def _settle(rows: Rows, lease: LeaseRow) -> LeaseRow:
-    for event in (LeaseEvent.CLOSE, LeaseEvent.SETTLE):
+    for event in (LeaseEvent.CLOSE, LeaseEvent.SETTLE, LeaseEvent.EXPIRE):  # the last: we never had the hold's document
         if LEASE.allows(LeaseState(lease.state), event):
             lease = replace(lease, state=LEASE.after(LeaseState(lease.state), event))
     for job in rows.all(JobRow, lease=lease.id):

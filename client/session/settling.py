@@ -9,6 +9,7 @@ import asyncio
 from itertools import chain, repeat
 
 from gpufair.client.ledgers import Ledgers
+from gpufair.client.session import settlement
 from gpufair.client.session.arrivals import Place
 from gpufair.client.session.session import Session
 from gpufair.client.session.talk import Listen
@@ -19,6 +20,7 @@ from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.status import PeerUnreachable
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import LeaseState
 from gpufair.protocol.messages import Chunk, Envelope, Fetch, KeyReveal
 
 _POLL_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
@@ -48,23 +50,33 @@ class Settling:
         return False
 
     async def look(self, session: Session, listen: Listen) -> bool:
-        """Ask the ledger once. Whether the hold is closed; False too if the ledger does not answer."""
-        with self._store.read() as rows:
-            lease = purchases.lease_row(rows, session.lease)
+        """Ask the ledger once. Whether nothing is held any more; False too if the ledger does not answer in time."""
+        lease = purchases.lease(self._store, session.lease)
         try:
             peer = await self._ledgers.meet(purchases.ledger_of(lease))
             answer = await self._ledgers.hold_state(peer, lease.id)
             if answer is None:
-                return False
+                return self._expire(lease.id, unknown=True)
             for event in session.on_hold_state(*answer).events:
                 listen(event)
         except FairError:
-            return False
+            return self._expire(lease.id, unknown=False)
         return answer[0].doc.closed
 
+    def _expire(self, lease: bytes, *, unknown: bool) -> bool:
+        """End a lease that never got its hold, if its time is over."""
+        with self._store.begin() as rows:
+            return settlement.expire(rows, purchases.lease_row(rows, lease), self._desk.now_ms(), unknown=unknown)
+
     async def sweep(self) -> list[LeaseRow]:
-        """Look once after every lease for which money may be held. Returns those that are still open."""
-        with self._store.read() as rows:
+        """Look once after every lease for which money may be held. Returns those that are still open.
+
+        Leases that came to nothing before a hold was ordered just expire.
+        """
+        with self._store.begin() as rows:
+            for lease in rows.all(LeaseRow, state=(LeaseState.PROPOSED, LeaseState.AGREED)):
+                if not lease.order:
+                    settlement.expire(rows, lease, self._desk.now_ms(), unknown=True)
             waiting = [lease for lease in rows.all(LeaseRow, order="created_ms") if budget.is_open(lease)]
         closed = {lease.id for lease in waiting if await self.look(self._session(lease), lambda _event: None)}
         return [lease for lease in waiting if lease.id not in closed]

@@ -34,10 +34,10 @@ def at_stake(rows: Rows, lease: LeaseRow, now_ms: int) -> int:
     if not lease.order and lease.state in _ON_THE_WAY:
         # Its hold is ordered within this time, or checked anew when it is: see `Leases.order_hold`.
         return lease.cap if now_ms < lease.created_ms + limits.FUNDING_TIMEOUT_MS else 0
-    if not lease.order or lease.state in _NEVER_HELD:
-        return 0
     if is_closed(lease):
         return lease.captured
+    if not lease.order or lease.state in _NEVER_HELD:
+        return 0
     if now_ms > lease.hold_expires_ms:
         return Account.load(rows, lease).spent  # the hold has released itself: no more than we signed can be gone
     return lease.cap
