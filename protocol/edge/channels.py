@@ -17,7 +17,7 @@ import grpc.aio
 from gpufair.protocol import envelope, identity, limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge import tls
-from gpufair.protocol.edge.peers import DirectoryPeer, LedgerPeer, MarketPeer
+from gpufair.protocol.edge.peers import DirectoryPeer, LedgerPeer, MarketPeer, Use
 from gpufair.protocol.edge.status import PeerUnreachable
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -70,14 +70,20 @@ class Peer:
         self.endpoint = endpoint
         self.certificate = record.doc.tls_certificate
         self.record = record
-        self.directory = DirectoryPeer(channel, name)
-        self.market = MarketPeer(channel, name)
-        self.ledger = LedgerPeer(channel, name)
+        self._use = Use()
+        self.directory = DirectoryPeer(channel, name, self._use)
+        self.market = MarketPeer(channel, name, self._use)
+        self.ledger = LedgerPeer(channel, name, self._use)
 
     @property
     def is_alive(self) -> bool:
         """Whether the connection stands or is set up at its next use; not so after it failed or was closed."""
         return self._channel.get_state() not in (_FAILED, _CLOSED)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being asked over it, and no stream is open."""
+        return not self._use.calls
 
     async def refresh(self) -> Signed[NodeRecord]:
         """Ask the node for its record again; the newest verified one is kept and returned."""
@@ -96,19 +102,28 @@ class Peer:
 
 
 class Peers:
-    """Every connection of one process: `async with Peers(clock) as peers`."""
+    """Every connection of one process: `async with Peers(clock) as peers`.
 
-    def __init__(self, clock: Clock) -> None:
+    Where there are `most` of them the one that was asked for longest ago makes room, dead ones first.
+    """
+
+    def __init__(self, clock: Clock, *, most: int = limits.PEERS_OPEN_MAX) -> None:
         self._clock = clock
+        self._most = most
         self._open: dict[tuple[str, bytes], Peer] = {}
+        """Whoever was asked for last comes last."""
         self._meeting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def meet(self, address: PeerAddress | str) -> Peer:
         """The node at an address that a person gave. Without a did in it: whoever answers is believed this first time.
 
-        Raises PeerUnreachable; PeerError if the record doesn't prove the certificate, or another did answers.
+        With a did, a connection to it at that address that still stands is used again, its record no older than it may
+        be. Raises PeerUnreachable; PeerError if the record doesn't prove the certificate, or another did answers.
         """
         wanted = PeerAddress.parse(address) if isinstance(address, str) else address
+        known = await self._known(wanted)
+        if known is not None:
+            return known
         certificate = await tls.fetch_certificate(wanted.endpoint)
         return await self._connect(wanted.endpoint, certificate, wanted.did)
 
@@ -122,8 +137,27 @@ class Peers:
             have = self._open.get((record.issuer, record.doc.tls_certificate))
             if have is not None and have.is_alive:
                 have.keep(record)
-                return have
+                return self._used(have)
             return await self._first(record)
+
+    async def _known(self, wanted: PeerAddress) -> Peer | None:
+        """A connection that stands, to this did at this address; None if there is none, or it turns out to be dead."""
+        for peer in [one for one in self._open.values() if (one.did, one.endpoint) == (wanted.did, wanted.endpoint)]:
+            if not peer.is_alive:
+                continue
+            try:
+                if peer.record.doc.head.expires_at_ms < self._clock.now_ms():
+                    await peer.refresh()
+            except (PeerUnreachable, PeerError):
+                continue  # a new connection shows who is there now
+            return self._used(peer)
+        return None
+
+    def _used(self, peer: Peer) -> Peer:
+        key = (peer.did, peer.certificate)
+        if self._open.get(key) is peer:
+            self._open[key] = self._open.pop(key)
+        return peer
 
     async def _first(self, record: Signed[NodeRecord]) -> Peer:
         failure = PeerUnreachable(
@@ -137,16 +171,14 @@ class Peers:
         raise failure
 
     async def _connect(self, endpoint: Endpoint, certificate: bytes, did: str) -> Peer:
-        if len(self._open) >= limits.PEERS_OPEN_MAX:
-            raise LocalError(Fault.LIMIT, f"{limits.PEERS_OPEN_MAX} connections to other nodes are open already")
         channel = open_channel(endpoint, certificate)
         try:
             first = DirectoryPeer(channel, str(endpoint), deadline_ms=limits.CONNECT_TIMEOUT_MS)
             record = verified(await first.record(), self._clock, certificate=certificate, did=did)
+            return await self._keep(Peer(channel, endpoint, record, self._clock))
         except BaseException:
             await channel.close()
             raise
-        return await self._keep(Peer(channel, endpoint, record, self._clock))
 
     async def _keep(self, peer: Peer) -> Peer:
         key = (peer.did, peer.certificate)
@@ -154,11 +186,22 @@ class Peers:
         if have is not None and have.is_alive:
             have.keep(peer.record)
             await peer.close()
-            return have
+            return self._used(have)
+        # A dead one of its own makes room: it moved, and the address that just answered is the good one.
+        gone = have or (self._spare() if len(self._open) >= self._most else None)
+        if gone is not None:
+            del self._open[gone.did, gone.certificate]
         self._open[key] = peer
-        if have is not None:  # it moved: the address that just answered is the good one
-            await have.close()
+        if gone is not None:
+            await gone.close()
         return peer
+
+    def _spare(self) -> Peer:
+        """Who makes room: a dead connection, else the idle one that was asked for longest ago. Raises LocalError."""
+        idle = [peer for peer in self._open.values() if peer.is_idle]
+        if not idle:
+            raise LocalError(Fault.LIMIT, f"{self._most} connections to other nodes are open and in use")
+        return next((peer for peer in idle if not peer.is_alive), idle[0])
 
     async def close(self) -> None:
         """Break every connection off."""

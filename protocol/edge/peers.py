@@ -19,6 +19,22 @@ from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.journal import JournalPage
 from gpufair.protocol.messages import Envelope
 
+
+class Use:
+    """How many calls of a connection are under way: one that is in use is not closed to make room."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def begin(self, call: grpc.aio.Call) -> None:
+        """Count a call until it is over, however it ends."""
+        self.calls += 1
+        call.add_done_callback(self._ended)
+
+    def _ended(self, _call: grpc.aio.Call) -> None:
+        self.calls -= 1
+
+
 _Unary = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 _UnaryStream = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
 _StreamStream = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
@@ -29,15 +45,25 @@ class _Service:
 
     name = ""
 
-    def __init__(self, channel: grpc.aio.Channel, peer: str, *, deadline_ms: int = limits.CALL_DEADLINE_MS) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        peer: str,
+        use: Use | None = None,
+        *,
+        deadline_ms: int = limits.CALL_DEADLINE_MS,
+    ) -> None:
         self._channel = channel
         self._peer = peer
+        self._use = use or Use()
         self._deadline_s = deadline_ms / 1000
 
     async def _ask(self, method: str, request: bytes) -> bytes:
         try:
-            call: _Unary = self._channel.unary_unary(calls.path(self.name, method))
-            answer: bytes = await call(request, timeout=self._deadline_s)
+            ask: _Unary = self._channel.unary_unary(calls.path(self.name, method))
+            call = ask(request, timeout=self._deadline_s)
+            self._use.begin(call)
+            answer: bytes = await call
         except grpc.aio.AioRpcError as error:
             raise status.from_status(error, self._peer) from error
         except grpc.aio.UsageError as error:
@@ -121,9 +147,11 @@ class MarketPeer(_Service):
 
     def _open(self, method: Callable[..., grpc.aio.Call], *request: bytes) -> grpc.aio.Call:
         try:
-            return method(*request)
+            call = method(*request)
         except grpc.aio.UsageError as error:
             raise PeerUnreachable(f"the connection to {self._peer} was closed") from error
+        self._use.begin(call)
+        return call
 
 
 class LedgerPeer(_Service):
