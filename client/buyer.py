@@ -15,9 +15,10 @@ from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError,
 from gpufair.client.ledgers import Ledgers
 from gpufair.client.market.bidding import Bidding
 from gpufair.client.market.choosing import Choices, choose
+from gpufair.client.market.funding import Funding
 from gpufair.client.market.leases import Leases
 from gpufair.client.market.market import Market, gather
-from gpufair.client.market.plan import Funding, Plan, check_price
+from gpufair.client.market.plan import Plan, check_price
 from gpufair.client.market.wish import Wish
 from gpufair.client.session.events import JobPlaced
 from gpufair.client.session.session import Session
@@ -98,11 +99,12 @@ class Buyer:
         good = check_price(choices, wish, self.config, budget=budget)
         with self.store.read() as rows:
             check_cap(rows, self.config.daily_cap, budget or good[0].candidate.quote.total, self.desk.now_ms())
+            known = purchases.ledgers_used(rows) | {peer.did for peer in self.config.peers}
         trust = wish.trust_provider_ledger or self.config.trust_provider_ledger
-        funding = Funding(self.ledgers, market.records.values(), trust_own=trust, budget=budget)
-        choice, ledger, available = await funding.first_payable(good, self.desk.did)
+        funding = Funding(self.ledgers, market.records.values(), trust_own=trust, known=known, budget=budget)
+        paid = await funding.first_payable(good, self.desk.did)
         body = wish.body(choices.model, self.desk.random)
-        return Plan(wish, choice, body, ledger, available, budget, dearest)
+        return Plan(wish, paid.choice, body, paid.ledger, paid.available, budget, dearest, paid.dropped)
 
     # --- buying --------------------------------------------------------------------------------------------------
 

@@ -11,24 +11,35 @@ from collections.abc import Sequence
 from gpufair.protocol.errors import FairError, Fault
 from gpufair.protocol.messages import Reason
 
+Dropped = tuple[str, tuple[Reason, ...]]
+"""A provider's did and every reason against its offer."""
+
 
 class PurchaseError(FairError):
-    """Base of every ending that is not a picture."""
+    """Base of every ending that is not a picture. `dropped`: the offers that could not be used, with their reasons."""
 
     def __init__(
-        self, fault: Fault, what: str, *, hint: str = "", reasons: Sequence[Reason] = (), job: bytes = b""
+        self,
+        fault: Fault,
+        what: str,
+        *,
+        hint: str = "",
+        reasons: Sequence[Reason] = (),
+        job: bytes = b"",
+        dropped: Sequence[Dropped] = (),
     ) -> None:
         super().__init__(fault, what, hint=hint)
         self.reasons = tuple(reasons)
         self.job = job
+        self.dropped = tuple(dropped)
 
 
 class NoOfferError(PurchaseError):
     """Nobody that we know sells this. `dropped` has the reasons of every offer that was looked at, by provider."""
 
-    def __init__(self, what: str, *, hint: str = "", dropped: Sequence[tuple[str, tuple[Reason, ...]]] = ()) -> None:
-        super().__init__(Fault.UNKNOWN, what, hint=hint, reasons=[r for _, reasons in dropped for r in reasons])
-        self.dropped = tuple(dropped)
+    def __init__(self, what: str, *, hint: str = "", dropped: Sequence[Dropped] = ()) -> None:
+        reasons = [reason for _, why in dropped for reason in why]
+        super().__init__(Fault.UNKNOWN, what, hint=hint, reasons=reasons, dropped=dropped)
 
 
 class DeclinedError(PurchaseError):
@@ -41,8 +52,17 @@ class DeclinedError(PurchaseError):
 class FundsError(PurchaseError):
     """It can't or may not be paid: the balance, the daily cap or the highest price is too low. Nothing was spent."""
 
-    def __init__(self, what: str, *, wanted: int, limit: int, hint: str = "", reasons: Sequence[Reason] = ()) -> None:
-        super().__init__(Fault.INSUFFICIENT_FUNDS, what, hint=hint, reasons=reasons)
+    def __init__(
+        self,
+        what: str,
+        *,
+        wanted: int,
+        limit: int,
+        hint: str = "",
+        reasons: Sequence[Reason] = (),
+        dropped: Sequence[Dropped] = (),
+    ) -> None:
+        super().__init__(Fault.INSUFFICIENT_FUNDS, what, hint=hint, reasons=reasons, dropped=dropped)
         self.wanted = wanted
         self.limit = limit
 
@@ -78,8 +98,8 @@ class LeaseOverError(PurchaseError):
 class UnreachableError(PurchaseError):
     """Nobody answers, and no more time was allowed. What was bought is safe: fetch it later."""
 
-    def __init__(self, what: str, *, hint: str = "", job: bytes = b"") -> None:
-        super().__init__(Fault.UNAVAILABLE, what, hint=hint, job=job)
+    def __init__(self, what: str, *, hint: str = "", job: bytes = b"", dropped: Sequence[Dropped] = ()) -> None:
+        super().__init__(Fault.UNAVAILABLE, what, hint=hint, job=job, dropped=dropped)
 
 
 class VerificationError(PurchaseError):

@@ -73,6 +73,8 @@ def quote_table(quote: Quote) -> Table:
 
 def plan_table(plan: Plan) -> Table:
     """What will be bought, from whom, paid where."""
+    from gpufair.client.market.choosing import summary
+
     offer, body = plan.choice.offer, plan.body
     table = _plain()
     table.add_column(style="dim")
@@ -86,6 +88,8 @@ def plan_table(plan: Plan) -> Table:
     isolation = f"isolation {offer.doc.isolation.name.lower()}"
     table.add_row("  provider", f"{identity.short(offer.issuer)} · {hardware(offer.doc)} · {isolation}")
     table.add_row("  ledger", f"{identity.short(plan.ledger.did)} · you have {show(plan.available)} there")
+    if plan.dropped:
+        table.add_row("  cheaper", f"{len(plan.dropped)} are not taken: {summary(plan.dropped)}")
     return table
 
 

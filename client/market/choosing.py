@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gpufair.client.failures import NoOfferError
+from gpufair.client.failures import Dropped, NoOfferError
 from gpufair.client.market.market import Market
 from gpufair.client.market.wish import Wish
 from gpufair.protocol import identity, matching, sealing
@@ -17,9 +17,6 @@ from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import PeerError
 from gpufair.protocol.matching import Candidate
 from gpufair.protocol.messages import ModelOffer, ModelState, NodeRecord, Offer, Reason, ReasonCode, Spec
-
-Dropped = tuple[str, tuple[Reason, ...]]
-"""A provider's did and every reason against its offer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,11 @@ def _is_needed(rows: Rows, lease: LeaseRow, now_ms: int, young_ms: int) -> bool:
     return is_shared(rows, lease) and now_ms < newest + idle_ms
 
 
+def ledgers_used(rows: Rows) -> set[str]:
+    """The dids of the ledgers that have held money of ours and did not lie about it."""
+    return {lease.ledger for lease in rows.all(LeaseRow) if lease.hold and not lease.distrust}
+
+
 def ledger_of(lease: LeaseRow) -> LedgerRef:
     """Where the lease's ledger is, as its offer said."""
     ledgers = from_bytes(lease.offer, Offer).doc.ledgers
