@@ -33,6 +33,14 @@ IDLE_LIMIT_MAX_MS = HOUR
 NOTICE_MAX_MS = 60 * SECOND
 ASK_AGAIN_MAX = 8
 """How often a client asks on one stream for a picture whose steps it did not see whole."""
+SEALING_KEY_MS = LEASE_MAX_MS
+"""How long a node record shows one sealing key; it is erased when the last lease that names it is over."""
+ABANDONED_KEPT_MS = LEASE_MAX_MS
+"""How long a lease that nobody funded is remembered: by then it is over by its own terms."""
+FETCHES_PER_LEASE_MAX = 2
+"""Deliveries of one lease that are fetched at a time: each lies in memory until its reader has it."""
+FETCH_BYTES_MAX = 4 * 64 * MIB
+"""Bytes of its deliveries that one lease may fetch in a minute: four of the largest pictures."""
 DELIVERY_KEPT_MS = HOUR
 """How long a provider keeps a finished delivery for a buyer whose stream dropped (at least until its hold closes)."""
 TIME_MAX_MS = 4_102_444_800_000  # the year 2100: anything later is a mistake or an attack
@@ -166,8 +174,11 @@ RPCS_MAX = 512
 BUCKET_RATE = 200
 """Requests a second that one connection may make in the long run."""
 BUCKET_BURST = 400
+ADDRESS_RATE = 10 * BUCKET_RATE
+"""Requests a second of all connections from one address: many people may share one, this machine's own programs too."""
+ADDRESS_BURST = 10 * BUCKET_BURST
 CONNECTIONS_TRACKED = 8192
-"""Connections whose buckets are remembered; a full bucket is forgotten first, being the same as a new one."""
+"""Connections, and addresses, whose buckets are remembered; a full one is forgotten first, being as good as new."""
 
 CONTROL_MAX = 1 * MIB
 """Bytes of one line between an owner's command and the running node."""

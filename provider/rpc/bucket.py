@@ -1,15 +1,20 @@
-"""A token bucket per connection. Rule: one caller's flood costs that caller, and what is remembered is bounded."""
+"""Token buckets by name. Rule: one caller's flood costs that caller, and what is remembered is bounded.
+
+A name is a connection, or the address that it comes from: whoever opens many connections has one address still.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from gpufair.protocol import limits
 
 
 class Buckets:
-    """Every connection's bucket; it refills `rate` tokens a second, up to `burst`, by the monotonic clock `now_s`."""
+    """Everybody's bucket; it refills `rate` tokens a second, up to `burst`, by the monotonic clock `now_s`."""
 
     def __init__(
         self, now_s: Callable[[], float], *, rate: float = limits.BUCKET_RATE, burst: float = limits.BUCKET_BURST
@@ -17,18 +22,33 @@ class Buckets:
         self._now_s = now_s
         self._rate = rate
         self._burst = burst
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # connection: (tokens, when), oldest first
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # name: (tokens, when), oldest first
 
-    def take(self, connection: str) -> float:
+    def take(self, name: str) -> float:
         """Take a token: 0 if there was one; otherwise the seconds until there is, and nothing is taken."""
         now = self._now_s()
-        tokens, when = self._levels.pop(connection, (self._burst, now))
+        tokens, when = self._levels.pop(name, (self._burst, now))
         tokens = min(self._burst, tokens + (now - when) * self._rate)
         lacking = max(0.0, 1.0 - tokens)
-        self._levels[connection] = (tokens if lacking else tokens - 1, now)
+        self._levels[name] = (tokens if lacking else tokens - 1, now)
         if len(self._levels) > limits.CONNECTIONS_TRACKED:
             self._levels.popitem(last=False)  # idle for longest, so the fullest or near it
         return lacking / self._rate
 
     def __len__(self) -> int:
         return len(self._levels)
+
+
+def address_of(peer: str) -> str:
+    """Where a connection comes from, as gRPC names it (`ipv4:203.0.113.7:41000`), without the port.
+
+    Of IPv6 only the first 64 bits: whoever has one such address has all that begin alike.
+    """
+    kind, _, rest = peer.partition(":")
+    host = rest.rpartition(":")[0]
+    if kind == "ipv6":
+        text = unquote(host).removeprefix("[").removesuffix("]").partition("%")[0]
+        network = ipaddress.IPv6Network((text, 64), strict=False)
+        mapped = ipaddress.IPv6Address(text).ipv4_mapped
+        return f"ipv4:{mapped}" if mapped else f"ipv6:{network.network_address}"
+    return f"{kind}:{host}"

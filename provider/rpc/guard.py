@@ -1,5 +1,6 @@
 """What stands before every call. Rule: each call is paid with a token, and only a typed refusal ever goes back.
 
+A connection has its bucket, and so has the address that it comes from, a much larger one: many may share an address.
 A unary call without a token is refused; a stream without one is read more slowly, which pushes back on its sender.
 """
 
@@ -18,7 +19,7 @@ from gpufair.protocol.edge import status
 from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.ports import Random
-from gpufair.provider.rpc.bucket import Buckets
+from gpufair.provider.rpc.bucket import Buckets, address_of
 
 _log = logging.getLogger(__name__)
 _Handler = Any  # gRPC's handler is a tuple of which exactly one behaviour is set, for messages of any type
@@ -27,8 +28,8 @@ _Handler = Any  # gRPC's handler is a tuple of which exactly one behaviour is se
 class Guard(grpc.aio.ServerInterceptor):
     """The one interceptor of the server."""
 
-    def __init__(self, buckets: Buckets, random: Random) -> None:
-        self._buckets = buckets
+    def __init__(self, connections: Buckets, addresses: Buckets, random: Random) -> None:
+        self._connections, self._addresses = connections, addresses
         self._random = random
         self._running: set[asyncio.Task[Any] | None] = set()
 
@@ -72,12 +73,18 @@ class Guard(grpc.aio.ServerInterceptor):
         return guarded
 
     def _admit(self, connection: str) -> None:
-        if self._buckets.take(connection):
+        # Its own bucket first: what one connection has too much takes nothing from others of its address.
+        if self._connections.take(connection):
             raise PeerError(Fault.LIMIT, "too many requests on this connection", hint="ask again a little later")
+        if self._addresses.take(address_of(connection)):
+            raise PeerError(Fault.LIMIT, "too many requests from this address", hint="ask again a little later")
 
     async def _paced(self, requests: AsyncIterator[Any], connection: str) -> AsyncIterator[Any]:
+        address = address_of(connection)
         async for request in requests:
-            while wait_s := self._buckets.take(connection):
+            while wait_s := self._connections.take(connection):
+                await asyncio.sleep(wait_s)
+            while wait_s := self._addresses.take(address):
                 await asyncio.sleep(wait_s)
             yield request
 

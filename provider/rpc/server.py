@@ -70,7 +70,8 @@ def serve(
     random: Random | None = None,
 ) -> NodeServer:
     """Bind `listen` (`127.0.0.1:50551`, `[::]:0`); `start` comes next. Raises LocalError if the port can't be had."""
-    guard = Guard(Buckets(now_s), random or SystemRandom())
+    addresses = Buckets(now_s, rate=limits.ADDRESS_RATE, burst=limits.ADDRESS_BURST)
+    guard = Guard(Buckets(now_s), addresses, random or SystemRandom())
     server = grpc.aio.server(interceptors=(guard,), options=_OPTIONS, maximum_concurrent_rpcs=limits.RPCS_MAX)
     handlers = {calls.DIRECTORY: services.directory_service(directory)}
     if market is not None:
