@@ -12,6 +12,7 @@ from typing import Any
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.keys import Keys
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.edge.sqlite import open_database
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.errors import Fault, LocalError
@@ -61,6 +62,7 @@ class Node:
     async def _start(self) -> None:
         exits = self._exits
         exits.callback(self.home.take().close)
+        self.sealing = SealingKeys(self.home.keys, passphrase=self.keys.passphrase)
         exits.callback(log.info, "node stopped")
         self.store = RowStore(open_database(self.home.jobs, MIGRATIONS, stays_open=True), TABLES)
         exits.callback(self.store.close)
@@ -77,12 +79,14 @@ class Node:
         self.seller: Seller | None = None
         self.broadcasts = Broadcasts(
             self.desk, self.store, roles=self.config.roles, endpoints=self._endpoints,
-            certificate=self.keys.tls.certificate, sealing_key=self.keys.sealing_public, software=SOFTWARE,
+            certificate=self.keys.tls.certificate, sealing=self.sealing, software=SOFTWARE,
         )  # fmt: skip
         if Role.PROVIDER in self.config.roles:
             runtime = await open_runtime(self.config, self.home, self.keys.did)
+            exits.push_async_callback(runtime.close)
             self.seller = Seller(
-                self.home, self.config, self.keys, self.desk, self.store, self.peers, runtime, self.broadcasts
+                self.home, self.config, self.keys, self.sealing, self.desk, self.store, self.peers, runtime,
+                self.broadcasts,
             )  # fmt: skip
         self.server = self._serve()
         exits.push_async_callback(self.server.stop)

@@ -10,6 +10,7 @@ from typing import Any
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.keys import Keys
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.errors import FairError, LocalError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import Gpu
@@ -41,6 +42,7 @@ class Seller:
         home: Home,
         config: Config,
         keys: Keys,
+        sealing: SealingKeys,
         desk: Desk,
         store: RowStore,
         peers: Peers,
@@ -62,7 +64,7 @@ class Seller:
         self.jobs = JobOffice(
             desk, store, policy=Policy(config.limits.capture_at, config.limits.unsecured),
             admission=self.stock.admit,
-            workers=self.pool, ledgers=Ledgers(peers, config.ledger.accepted), sealing_key=keys.sealing,
+            workers=self.pool, ledgers=Ledgers(peers, config.ledger.accepted), sealing=sealing,
             certificate_sha256=keys.tls.certificate_sha256,
         )  # fmt: skip
         self.offers = Offers(desk, broadcasts, self.stock, FixedAsk(config.price))
@@ -98,7 +100,6 @@ class Seller:
         """Hand back, settle, and end every worker. Nothing new is let in any more."""
         self.gate.draining = True
         async with contextlib.AsyncExitStack() as after:  # whatever fails on the way, no worker is left behind
-            after.push_async_callback(self._runtime.close)
             after.push_async_callback(self.pool.close)
             if self._warming is not None:
                 self._warming.cancel()

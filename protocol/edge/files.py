@@ -1,4 +1,4 @@
-"""Small secret files. Rule: written whole or not at all, and refused where anyone but their owner can read them."""
+"""Small secret files. Rule: written whole or not at all, erased for good, and never for others' eyes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ def write_private(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def erase(path: Path) -> None:
+    """Overwrite a secret file and remove it. A crash on the way leaves a hidden file, to be erased again.
+
+    Only the best effort: a disk that copies what it writes, or a snapshot of it, may still know the old bytes.
+    """
+    hidden = path if path.name.startswith(".") else path.with_name(f".{path.name}.erased")
+    path.replace(hidden)  # first: half overwritten under its own name it would look like damage
+    sync_folder(path.parent)
+    with hidden.open("r+b") as file:
+        file.write(bytes(hidden.stat().st_size))
+        file.flush()
+        os.fsync(file.fileno())
+    hidden.unlink()
     sync_folder(path.parent)
 
 

@@ -1,16 +1,18 @@
 """The keys of a node or a buyer on disk. Rule: a private key is never readable by others and never overwritten.
 
-One folder (0700) holds one identity: the Ed25519 key that is the did, the X25519 key that job bodies are sealed to, and
-the TLS key with its certificate, each a PKCS#8 PEM file (0600), under a passphrase if the owner wants one. The folder
-appears whole or not at all.
+One folder (0700) holds one identity: the Ed25519 key that is the did, the X25519 keys that job bodies are sealed to
+(one at first; a node's `sealing_keys` makes newer ones and erases old ones), and the TLS key with its certificate, each
+a PKCS#8 PEM file (0600), under a passphrase if the owner wants one. The folder appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -34,6 +36,7 @@ from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.identity import KeySigner
 
 IDENTITY, SEALING, TLS_KEY, TLS_CERTIFICATE = "identity.pem", "sealing.pem", "tls-key.pem", "tls-cert.pem"
+_SEALING_NAME = re.compile(r"sealing(?:-([0-9]{1,9}))?\.pem")
 _PASSPHRASE_MAX = 1000  # bytes; OpenSSL takes no more
 _FILE_MAX = 4 * limits.KIB
 
@@ -43,8 +46,11 @@ class Keys:
     """Everything secret that makes one identity."""
 
     signer: KeySigner
-    sealing: X25519PrivateKey
+    sealings: Mapping[str, X25519PrivateKey]
+    """By file name, the oldest first."""
     tls: TlsIdentity
+    passphrase: str | None = field(default=None, repr=False)
+    """What the files are under: a key that is made later goes under the same."""
 
     @property
     def did(self) -> str:
@@ -52,8 +58,13 @@ class Keys:
         return self.signer.did
 
     @property
+    def sealing(self) -> X25519PrivateKey:
+        """The newest sealing key."""
+        return self.sealings[max(self.sealings, key=sealing_number)]
+
+    @property
     def sealing_public(self) -> bytes:
-        """What goes into the node record: 32 raw bytes."""
+        """Its public half, as a node record has it: 32 raw bytes."""
         return self.sealing.public_key().public_bytes_raw()
 
 
@@ -64,7 +75,8 @@ def exists(folder: Path) -> bool:
 
 def create(folder: Path, *, passphrase: str | None = None) -> Keys:
     """Make a new identity in `folder`. Raises LocalError (CONFLICT) if anything is there already."""
-    keys = Keys(KeySigner(Ed25519PrivateKey.generate()), X25519PrivateKey.generate(), tls.create())
+    sealing = {SEALING: X25519PrivateKey.generate()}
+    keys = Keys(KeySigner(Ed25519PrivateKey.generate()), sealing, tls.create(), passphrase)
     _put(folder, _pack(keys, passphrase))
     return keys
 
@@ -78,8 +90,13 @@ def load(folder: Path, *, passphrase: str | None = None) -> Keys:
     if not exists(folder):
         raise LocalError(Fault.UNKNOWN, f"there is no identity in {folder}", hint="make one with the command init")
     files.check_folder(folder)
-    names = (IDENTITY, SEALING, TLS_KEY, TLS_CERTIFICATE)
-    return _unpack(folder, {name: files.read_private(folder / name, limit=_FILE_MAX) for name in names}, passphrase)
+    try:
+        packed = _read(folder)
+    except LocalError as error:
+        if error.fault is not Fault.UNKNOWN:
+            raise
+        packed = _read(folder)  # the node may just have erased an old sealing key
+    return _unpack(folder, packed, passphrase)
 
 
 def backup(folder: Path, file: Path, *, secret: str, passphrase: str | None = None) -> str:
@@ -93,37 +110,58 @@ def restore(file: Path, folder: Path, *, secret: str, passphrase: str | None = N
     """Put a backup's identity into `folder`, under `passphrase` from now on. Raises LocalError if one is there."""
     keys = _unpack(file, backups.read(file, secret=secret), None)
     _put(folder, _pack(keys, passphrase))
-    return keys
+    return replace(keys, passphrase=passphrase)
 
 
-def _pack(keys: Keys, passphrase: str | None) -> dict[str, bytes]:
+def sealing_number(name: str) -> int:
+    """Which sealing key a file holds: they are numbered in the order in which they were made; -1: none."""
+    found = _SEALING_NAME.fullmatch(name)
+    return int(found[1] or 0) if found else -1
+
+
+def sealing_name(number: int) -> str:
+    """The file of a sealing key that is not the first."""
+    return f"sealing-{number}.pem"
+
+
+def pem_of(key: PrivateKeyTypes, passphrase: str | None) -> bytes:
+    """A private key as its file has it."""
     encryption: KeySerializationEncryption = NoEncryption()
     if passphrase is not None:
         encryption = BestAvailableEncryption(_passphrase(passphrase))
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    sealing = sorted((path.name for path in folder.iterdir() if sealing_number(path.name) >= 0), key=sealing_number)
+    names = (IDENTITY, *sealing, TLS_KEY, TLS_CERTIFICATE)
+    return {name: files.read_private(folder / name, limit=_FILE_MAX) for name in names}
+
+
+def _pack(keys: Keys, passphrase: str | None) -> dict[str, bytes]:
     tls_key = load_pem_private_key(keys.tls.key_pem, None)
-    private: dict[str, PrivateKeyTypes] = {IDENTITY: keys.signer.key, SEALING: keys.sealing, TLS_KEY: tls_key}
-    packed = {name: k.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption) for name, k in private.items()}
+    private: dict[str, PrivateKeyTypes] = {IDENTITY: keys.signer.key, **keys.sealings, TLS_KEY: tls_key}
+    packed = {name: pem_of(key, passphrase) for name, key in private.items()}
     return packed | {TLS_CERTIFICATE: tls.pem_of(keys.tls.certificate)}
 
 
 def _unpack(where: Path, packed: dict[str, bytes], passphrase: str | None) -> Keys:
     try:
-        identity = _open(where, packed[IDENTITY], passphrase)
-        sealing = _open(where, packed[SEALING], passphrase)
-        tls_key = _open(where, packed[TLS_KEY], passphrase)
+        identity, tls_key = (_open(where, packed[name], passphrase) for name in (IDENTITY, TLS_KEY))
+        names = sorted((name for name in packed if sealing_number(name) >= 0), key=sealing_number)
+        opened = {name: _open(where, packed[name], passphrase) for name in names}
         certificate = x509.load_pem_x509_certificate(packed[TLS_CERTIFICATE])
     except (KeyError, ValueError) as error:
         raise _damaged(where) from error
-    kinds = (Ed25519PrivateKey, X25519PrivateKey, EllipticCurvePrivateKey)
-    if not all(isinstance(key, kind) for key, kind in zip((identity, sealing, tls_key), kinds, strict=True)):
+    sealings = {name: key for name, key in opened.items() if isinstance(key, X25519PrivateKey)}
+    if not sealings or len(sealings) < len(opened):
         raise _damaged(where)
-    assert isinstance(identity, Ed25519PrivateKey)
-    assert isinstance(sealing, X25519PrivateKey)
-    assert isinstance(tls_key, EllipticCurvePrivateKey)
+    if not isinstance(identity, Ed25519PrivateKey) or not isinstance(tls_key, EllipticCurvePrivateKey):
+        raise _damaged(where)
     if certificate.public_key() != tls_key.public_key():
         raise _damaged(where)
     pem = tls_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Keys(KeySigner(identity), sealing, TlsIdentity(certificate.public_bytes(Encoding.DER), pem))
+    return Keys(KeySigner(identity), sealings, TlsIdentity(certificate.public_bytes(Encoding.DER), pem), passphrase)
 
 
 def _open(where: Path, pem: bytes, passphrase: str | None) -> PrivateKeyTypes:

@@ -87,9 +87,11 @@ class Rows:
         shape, parameters = _shaped(where)
         return int(self._run(_delete(self._dialect, self._tables[kind], shape), parameters).rowcount)
 
-    def delete_below(self, kind: type[Any], column: str, value: int) -> int:
-        """Remove the rows whose `column` is less than `value`; how many there were."""
-        return int(self._run(_delete_below(self._dialect, self._tables[kind], column), (value,)).rowcount)
+    def delete_below(self, kind: type[Any], column: str, value: int, /, **where: object) -> int:
+        """Remove the rows that fit and whose `column` is less than `value`; how many there were."""
+        shape, parameters = _shaped(where)
+        statement = _delete_below(self._dialect, self._tables[kind], column, shape)
+        return int(self._run(statement, (value, *parameters)).rowcount)
 
     def _select(self, kind: type[R], where: Mapping[str, object], order: str | None) -> list[R]:
         shape, parameters = _shaped(where)
@@ -219,8 +221,8 @@ def _update(dialect: Dialect, table: Table, names: tuple[str, ...], shape: _Shap
 
 
 @_remembered
-def _delete_below(dialect: Dialect, table: Table, column: str) -> str:
-    return _text(delete(table).where(table.c[column] < bindparam("value")), dialect)
+def _delete_below(dialect: Dialect, table: Table, column: str, shape: _Shape) -> str:
+    return _text(delete(table).where(table.c[column] < bindparam("value"), *_conditions(table, shape)), dialect)
 
 
 @_remembered

@@ -16,7 +16,6 @@ from gpufair.protocol.lifecycle import ATTEMPT, AttemptEvent, AttemptState
 from gpufair.protocol.messages import (
     Aead,
     Answer,
-    Bid,
     Cancel,
     Decline,
     Envelope,
@@ -35,6 +34,7 @@ from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
 from gpufair.provider.jobs.leases import settle_attempts
 from gpufair.provider.jobs.lookup import find, find_attempt, find_delivery
 from gpufair.provider.jobs.objections import Admission, lateness, objections
+from gpufair.provider.jobs.requests import is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages, reattach
 from gpufair.provider.jobs.store import AttemptRow, AttemptTime, DeliveryRow, LeaseRow, RequestRow
 
@@ -106,11 +106,10 @@ class Attempts:
         reasons = objections(rows, account, header, self._admission, first=first)
         if (late := self._late(account)) is not None:
             reasons = (late, *reasons)
-        forget = header.head.expires_at_ms + limits.SKEW_MS
         if reasons:
             head = self._desk.head(signed.issuer, parent=signed.id)
             refusal = self._desk.sign(Decline(head, reasons[: limits.REASONS_MAX]))
-            rows.insert(RequestRow(signed.issuer, header.head.id, signed.id, refusal.bytes, forget))
+            remember(rows, signed, refusal.bytes)
             return refusal.envelope
         price = quote(header.spec, account.bid.sheet, first=first)
         attempt = self._desk.random.bytes(16)
@@ -126,7 +125,7 @@ class Attempts:
                 deadline_ms=now + header.deadline_ms, ended=b"",
             )
         )  # fmt: skip
-        rows.insert(RequestRow(signed.issuer, header.head.id, signed.id, acceptance.bytes, forget))
+        remember(rows, signed, acceptance.bytes)
         rows.change(LeaseRow, {"id": header.lease}, active_ms=now)
         return acceptance.envelope
 
@@ -208,13 +207,14 @@ class Attempts:
 
     # --- ending it -----------------------------------------------------------------------------------------------
 
-    def cancel(self, signed: Signed[Cancel]) -> list[Effect]:
-        """The client stops a job; pictures already delivered stay due. After the end it changes nothing."""
+    def cancel(self, lease_id: bytes, document: Envelope) -> list[Effect]:
+        """The client stops a job under the lease of its stream; delivered pictures stay due. Again changes nothing."""
         with self._store.begin() as rows:
-            lease = find(rows, signed.doc.lease)
-            if signed.issuer != lease.client:
-                raise PeerError(Fault.BAD_SIGNATURE, "only the lease's client can cancel its jobs")
-            attempt = rows.get(AttemptRow, lease=lease.id, job=signed.doc.job)
+            signed = receive(rows, self._desk, document, Cancel, stream=lease_id)
+            if is_known(rows, signed):
+                return []
+            remember(rows, signed)
+            attempt = rows.get(AttemptRow, lease=lease_id, job=signed.doc.job)
             # A cancellation may cross the job's decline, or its end, on the way.
             if attempt is None or not ATTEMPT.allows(AttemptState(attempt.state), AttemptEvent.CANCEL):
                 return []
@@ -272,7 +272,7 @@ class Attempts:
         with self._store.read() as rows:
             return rows.all(AttemptRow, order="accepted_ms", state=states)
 
-    def lease_of(self, attempt: AttemptRow) -> Signed[Bid]:
-        """The lease under which an attempt runs."""
+    def sealing_key(self, attempt: AttemptRow) -> bytes:
+        """The public key that an attempt's body is sealed to."""
         with self._store.read() as rows:
-            return from_bytes(find(rows, attempt.lease).envelope, Bid)
+            return find(rows, attempt.lease).sealing_key

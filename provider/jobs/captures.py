@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits, payment, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import from_bytes
@@ -20,6 +19,7 @@ from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Post
 from gpufair.provider.jobs.lookup import after, find
+from gpufair.provider.jobs.requests import receive_answer
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow, OutboxRow
 
 log = logging.getLogger(__name__)
@@ -73,17 +73,15 @@ class Captures:
         with self._store.begin() as rows:
             lease = find(rows, order.lease)
             if answer.payload_type == Captured.TYPE:
-                signed = dsse.authenticate(dsse.read(answer, Captured))
-                if signed.issuer != lease.ledger or signed.doc.lease != lease.id or signed.doc.head.parent != order.id:
-                    raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the ledger's to this capture")
+                signed = receive_answer(self._desk, order, answer, Captured)
+                if signed.doc.lease != lease.id:
+                    raise PeerError(Fault.MALFORMED, "the answer is about another lease")
                 if signed.doc.captured > lease.hold:
                     raise PeerError(Fault.MALFORMED, "the ledger says it paid more than it held")
                 _compare(order, lease, signed.doc.captured)
                 lease = replace(lease, captured=max(lease.captured, signed.doc.captured))
             else:
-                refusal = dsse.authenticate(dsse.read(answer, Decline))
-                if refusal.issuer != lease.ledger or refusal.doc.head.parent != order.id:
-                    raise PeerError(Fault.BAD_SIGNATURE, "the refusal is not the ledger's of this capture")
+                refusal = receive_answer(self._desk, order, answer, Decline)
                 # Harmless where a later, final capture overtook this one; else the ledger's signed word why not.
                 log.warning("capture refused by the ledger: %s", "; ".join(map(str, refusal.doc.reasons)))
             rows.save(replace(order, answer=wire.encode(answer)))

@@ -32,7 +32,8 @@ from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.captures import Captures, Policy
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
 from gpufair.provider.jobs.lookup import after, find
-from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, LeaseRow
+from gpufair.provider.jobs.requests import is_known, receive, receive_hold, remember
+from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, LeaseRow, LeaseSealing
 
 log = logging.getLogger(__name__)
 
@@ -51,23 +52,25 @@ class Leases:
         with self._store.read() as rows:
             return find(rows, lease)
 
-    def agree(self, rows: Rows, signed: Signed[Bid]) -> None:
-        """Record a lease that admission has countersigned; the caller's transaction also records the answer."""
+    def agree(self, rows: Rows, signed: Signed[Bid], sealing_key: bytes) -> None:
+        """Record a lease that admission has countersigned; the caller's transaction also records the answer.
+
+        `sealing_key` is that of the node record which the lease names: it is kept as long as the lease lives.
+        """
         now = self._desk.now_ms()
         bid = signed.doc
         rows.insert(
             LeaseRow(
                 id=signed.id, state=LeaseState.AGREED, client=signed.issuer, ledger=bid.ledger, envelope=signed.bytes,
                 hold_envelope=b"", hold=0, kept=b"", captured=0, agreed_ms=now, active_ms=now,
-                expires_ms=bid.lease_expires_at_ms, closing_reason="",
+                expires_ms=bid.lease_expires_at_ms, closing_reason="", window=bid.window, sealing_key=sealing_key,
             )
         )  # fmt: skip
 
     def fund(self, document: Envelope) -> list[Effect]:
         """Take the ledger's signed hold (rule 14). The same again changes nothing; one that is late is given back."""
-        signed = dsse.authenticate(dsse.read(document, Hold))
         with self._store.begin() as rows:
-            lease = find(rows, signed.doc.lease)
+            signed, lease = receive_hold(rows, self._desk, document)
             if lease.state != LeaseState.AGREED:
                 if lease.hold_envelope == signed.bytes:
                     return []
@@ -88,8 +91,7 @@ class Leases:
 
     def _has_room(self, rows: Rows, lease: LeaseRow) -> bool:
         """Whether a lease's window fits beside those of all others; until it was funded it reserved nothing (22)."""
-        windows = [from_bytes(one.envelope, Bid).doc.window for one in (lease, *rows.all(LeaseRow, state=LIVE))]
-        return sum(windows) <= self._policy.unsecured
+        return lease.window + rows.summary(LeaseRow, "window", state=LIVE).total <= self._policy.unsecured
 
     def _give_back(self, rows: Rows, lease: LeaseRow, signed: Signed[Hold], why: str) -> list[Effect]:
         """A hold that is not wanted: nobody but its payee can end it early, so a final capture of nothing does."""
@@ -101,8 +103,6 @@ class Leases:
 
     def _check_hold(self, lease: LeaseRow, signed: Signed[Hold]) -> None:
         hold, bid = signed.doc, from_bytes(lease.envelope, Bid).doc
-        if signed.issuer != lease.ledger:
-            raise PeerError(Fault.BAD_SIGNATURE, "the hold is not signed by the lease's ledger")
         if (hold.payer, hold.payee) != (lease.client, self._desk.did):
             raise PeerError(Fault.NOT_ALLOWED, "the hold is not from the lease's client to its provider")
         if hold.amount < bid.cap:
@@ -164,38 +164,55 @@ class Leases:
         hold = from_bytes(lease.hold_envelope, Hold).doc
         if head.expires_at_ms < hold.hold_expires_at_ms:
             raise PeerError(Fault.EXPIRED, "a voucher lives as long as its hold")
-        if head.issued_at_ms > self._desk.now_ms() + limits.SKEW_MS:
-            raise PeerError(Fault.FROM_THE_FUTURE, "the voucher is from the future", hint="check both machines' clocks")
+        dsse.check_issued(head, self._desk.now_ms())
         payment.check_promise(Promise.of(signed.doc))
 
-    def finish(self, signed: Signed[Finish]) -> list[Effect]:
-        """The client wants nothing more: settle now."""
-        lease = self.get(signed.doc.lease)
-        if signed.issuer != lease.client:
-            raise PeerError(Fault.BAD_SIGNATURE, "only the lease's client can finish it")
-        return self.close(lease.id, "the client has finished", Outcome.CANCELLED)
+    def finish(self, lease_id: bytes, document: Envelope) -> list[Effect]:
+        """The client wants nothing more under the lease of its stream: settle now. Again changes nothing."""
+        with self._store.begin() as rows:
+            signed = receive(rows, self._desk, document, Finish, stream=lease_id)
+            if is_known(rows, signed):
+                return []
+            remember(rows, signed)
+            return self._close(rows, lease_id, "the client has finished", Outcome.CANCELLED)
 
     def close(self, lease_id: bytes, why: str, outcome: Outcome) -> list[Effect]:
         """Commit the closing with its final capture; running attempts end with `outcome`. Again changes nothing."""
         with self._store.begin() as rows:
-            lease = find(rows, lease_id)
-            if lease.state not in LIVE:
-                return []
-            account = Account.load(rows, lease)
-            self.captures.write(rows, account, final=True)
-            rows.save(replace(after(lease, LeaseEvent.CLOSE), closing_reason=why))
-            for attempt in account.attempts:
-                # What was never queued was never charged.
-                upfront = 0 if attempt.state == AttemptState.ACCEPTED else attempt.upfront
-                ended = _ended(attempt, account, outcome)
-                rows.change(AttemptRow, {"id": attempt.id}, state=ended, upfront=upfront)
+            return self._close(rows, lease_id, why, outcome)
+
+    def _close(self, rows: Rows, lease_id: bytes, why: str, outcome: Outcome) -> list[Effect]:
+        lease = find(rows, lease_id)
+        if lease.state not in LIVE:
+            return []
+        account = Account.load(rows, lease)
+        self.captures.write(rows, account, final=True)
+        rows.save(replace(after(lease, LeaseEvent.CLOSE), closing_reason=why))
+        for attempt in account.attempts:
+            # What was never queued was never charged.
+            upfront = 0 if attempt.state == AttemptState.ACCEPTED else attempt.upfront
+            rows.change(AttemptRow, {"id": attempt.id}, state=_ended(attempt, account, outcome), upfront=upfront)
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
         return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in account.attempts), Post()]
 
     def pending(self) -> int:
         """How many leases are agreed, funded or open: their clients count on us."""
         with self._store.read() as rows:
-            return len(rows.all(LeaseRow, state=(LeaseState.AGREED, *LIVE)))
+            return rows.summary(LeaseRow, "window", state=(LeaseState.AGREED, *LIVE)).count
+
+    def sealing_keys(self) -> frozenset[bytes]:
+        """The sealing keys (their public halves) that leases need which are agreed, funded or open."""
+        with self._store.read() as rows:
+            leases = rows.all(LeaseSealing, state=(LeaseState.AGREED, *LIVE))
+        return frozenset(lease.sealing_key for lease in leases)
+
+    def forget(self) -> list[Effect]:
+        """Drop the leases that nobody funded, a day after they were agreed: they cost whoever bid nothing."""
+        # Noted: one that a power cut brings back is dropped again.
+        with self._store.note() as rows:
+            long_ago = self._desk.now_ms() - limits.ABANDONED_KEPT_MS
+            rows.delete_below(LeaseRow, "agreed_ms", long_ago, state=LeaseState.ABANDONED, hold_envelope=b"")
+        return []
 
     def close_all(self, why: str) -> list[Effect]:
         """Close every lease that is open (the node stops for good)."""

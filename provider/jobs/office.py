@@ -8,10 +8,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import AttemptState
@@ -22,6 +21,7 @@ from gpufair.protocol.messages import (
     Chunk,
     Closing,
     Delivery,
+    Document,
     Down,
     Envelope,
     Fetch,
@@ -41,11 +41,13 @@ from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.collector import Collector, LedgerPort
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
+from gpufair.provider.jobs.fetches import Fetches
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.objections import Admission
+from gpufair.provider.jobs.requests import check_stream, is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages
 from gpufair.provider.jobs.runner import Runner, Workers
-from gpufair.provider.jobs.store import RequestRow
+from gpufair.provider.jobs.store import LeaseRow, RequestRow
 from gpufair.provider.jobs.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -68,14 +70,15 @@ class JobOffice:
         admission: Admission,
         workers: Workers,
         ledgers: LedgerPort,
-        sealing_key: X25519PrivateKey,
+        sealing: SealingKeys,
         certificate_sha256: bytes,
     ) -> None:
-        self._desk, self._store, self._certificate = desk, store, certificate_sha256
+        self._desk, self._store, self._sealing, self._certificate = desk, store, sealing, certificate_sha256
         self.leases = Leases(desk, store, policy)
         self.attempts = Attempts(desk, store, admission)
         self.streams = Streams()
-        self.runner = Runner(self.attempts, workers, sealing_key, desk.clock, self.perform)
+        self._fetches = Fetches(desk.clock)
+        self.runner = Runner(self.attempts, workers, sealing, desk.clock, self.perform)
         self.collector = Collector(self.leases, ledgers, desk.clock)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -101,6 +104,8 @@ class JobOffice:
 
     async def start(self) -> None:
         """Bring the store into a consistent state after whatever happened, then begin to work."""
+        with self._store.begin() as rows:  # of a time when a node had one sealing key, which is the oldest now
+            rows.change(LeaseRow, {"sealing_key": b""}, sealing_key=self._sealing.oldest)
         for attempt in self.attempts.in_state(AttemptState.RUNNING):
             reason = Reason(ReasonCode.RESTARTED, detail="the provider was restarted while it ran")
             self.perform(self.attempts.end(attempt.id, Outcome.FAILED, reason))
@@ -112,7 +117,9 @@ class JobOffice:
     async def _tick(self) -> None:
         for ticks in count(1):
             await asyncio.sleep(TICK_S)
-            duties = [self.leases.tick, self.attempts.tick] + [self.forget] * (ticks % FORGET_EVERY == 0)
+            duties = [self.leases.tick, self.attempts.tick]
+            if ticks % FORGET_EVERY == 1:
+                duties += [self.forget, self.leases.forget, self.turn_keys]
             for duty in duties:
                 try:
                     self.perform(duty())
@@ -123,6 +130,11 @@ class JobOffice:
         """Drop the answers to requests that have expired: nobody can ask for them any more (rule 19)."""
         with self._store.note() as rows:
             rows.delete_below(RequestRow, "forget_ms", self._desk.now_ms())
+        return []
+
+    def turn_keys(self) -> list[Effect]:
+        """Change the sealing key when its day is over, and erase those that no lease needs any more (rule 16)."""
+        self._sealing.turn(self._desk.now_ms(), self.leases.sealing_keys())
         return []
 
     async def stop(self, *, settle: bool) -> None:
@@ -175,13 +187,19 @@ class JobOffice:
         """Check the client's answer to the challenge; the lease whose stream this is."""
         if not isinstance(first, Open):
             raise PeerError(Fault.WRONG_TYPE, "a stream begins with the signed answer to its challenge")
-        signed = self._desk.receive(first.envelope, StreamOpen)
+        with self._store.read() as rows:
+            signed = receive(rows, self._desk, first.envelope, StreamOpen)
         if signed.doc.challenge != nonce or signed.doc.certificate_sha256 != self._certificate:
             raise PeerError(Fault.BAD_SIGNATURE, "this answers another stream's challenge")
-        lease = self.leases.get(signed.doc.lease)
-        if signed.issuer != lease.client:
-            raise PeerError(Fault.NOT_ALLOWED, "only the lease's client may open its stream")
-        return lease.id
+        # Noted, for a stream must open fast: should a power cut undo it, the challenge alone refuses the same bytes.
+        self._remember(signed)
+        return signed.doc.lease
+
+    def _remember(self, signed: dsse.Signed[Document]) -> None:
+        """Note a request whose repetition does no harm by itself; its id is for no other bytes (rule 19)."""
+        with self._store.note() as rows:
+            if not is_known(rows, signed):
+                remember(rows, signed)
 
     async def _read(self, lease: bytes, up: AsyncIterator[Up]) -> None:
         async for message in up:
@@ -198,36 +216,33 @@ class JobOffice:
         match document.payload_type:
             case JobHeader.TYPE:
                 job = dsse.read(document, JobHeader)
-                return self.attempts.take(_for(lease, job.doc.lease, job))
+                check_stream(lease, job.doc.lease)
+                return self.attempts.take(job)
             case Voucher.TYPE:
                 voucher = dsse.read(document, Voucher)
-                return self.leases.voucher(_for(lease, voucher.doc.lease, voucher))
+                check_stream(lease, voucher.doc.lease)
+                return self.leases.voucher(voucher)
             case Cancel.TYPE:
-                cancel = self._desk.receive(document, Cancel)
-                return self.attempts.cancel(_for(lease, cancel.doc.lease, cancel))
+                return self.attempts.cancel(lease, document)
             case Finish.TYPE:
-                finish = self._desk.receive(document, Finish)
-                return self.leases.finish(_for(lease, finish.doc.lease, finish))
+                return self.leases.finish(lease, document)
             case other:
                 raise PeerError(Fault.WRONG_TYPE, f"{other} is no order for a stream")
 
     async def fetch(self, request: Envelope) -> AsyncIterator[Envelope | Chunk | KeyReveal]:
         """A finished delivery again, with its key if it is out."""
-        signed = self._desk.receive(request, Fetch)
-        if signed.issuer != self.leases.get(signed.doc.lease).client:
-            raise PeerError(Fault.NOT_ALLOWED, "only the lease's client may fetch its deliveries")
-        row = self.attempts.delivery(signed.doc.lease, signed.doc.job, signed.doc.picture)
-        for message in delivery_messages(row):
-            yield message.receipt if isinstance(message, Delivery) else message
-        if row.revealed:
-            yield KeyReveal(row.job, row.picture, row.key)
+        with self._store.read() as rows:
+            signed = receive(rows, self._desk, request, Fetch)
+        # Noted: it is answered with what lies there, as often as it is asked.
+        self._remember(signed)
+        with self._fetches.one(signed.doc.lease) as spend:
+            row = self.attempts.delivery(signed.doc.lease, signed.doc.job, signed.doc.picture)
+            spend(len(row.cipher))
+            for message in delivery_messages(row):
+                yield message.receipt if isinstance(message, Delivery) else message
+            if row.revealed:
+                yield KeyReveal(row.job, row.picture, row.key)
 
     def busy(self) -> bool:
         """Whether any attempt runs or waits."""
         return not self.runner.idle
-
-
-def _for(lease: bytes, named: bytes, signed: dsse.Signed[dsse.D]) -> dsse.Signed[dsse.D]:
-    if named != lease:
-        raise PeerError(Fault.NOT_ALLOWED, "the order is for another lease than this stream's")
-    return signed

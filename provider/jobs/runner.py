@@ -14,11 +14,10 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from gpufair.protocol import frames, limits, sealing
+from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.envelope import from_bytes
-from gpufair.protocol.errors import PeerError
+from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import JobBody, JobHeader, Outcome, Preview, Progress, Reason, ReasonCode
 from gpufair.protocol.ports import Clock
 from gpufair.provider.jobs.attempts import Attempts, Made
@@ -59,11 +58,11 @@ class Runner:
         self,
         attempts: Attempts,
         workers: Workers,
-        sealing_key: X25519PrivateKey,
+        sealing: SealingKeys,
         clock: Clock,
         perform: Callable[[list[Effect]], None],
     ) -> None:
-        self._attempts, self._workers, self._key, self._clock = attempts, workers, sealing_key, clock
+        self._attempts, self._workers, self._sealing, self._clock = attempts, workers, sealing, clock
         self._perform = perform
         self._queue: dict[bytes, bytes] = {}
         """Attempts that wait, each with its lease, in the order in which they came."""
@@ -161,7 +160,10 @@ class Runner:
 
     async def _make(self, attempt: AttemptRow, running: _Running) -> None:
         header = from_bytes(attempt.header, JobHeader).doc
-        body = sealing.open_body(attempt.sealed, self._key, lease=attempt.lease, job=attempt.job)
+        key = self._sealing.find(self._attempts.sealing_key(attempt))
+        if key is None:  # a backup was put back that is older than the key
+            raise PeerError(Fault.UNKNOWN, "the key that the body is sealed to is gone")
+        body = sealing.open_body(attempt.sealed, key, lease=attempt.lease, job=attempt.job)
         for picture in range(attempt.count):
             if picture and not await self._room(attempt, running):
                 return

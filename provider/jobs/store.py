@@ -28,6 +28,16 @@ class LeaseRow:
     """When the client last did something under it; the idle limit counts from here."""
     expires_ms: int
     closing_reason: str
+    window: int
+    sealing_key: bytes
+    """The public key that its jobs' bodies are sealed to: that of the node record which it names."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSealing:
+    """Which key a lease needs: its row without the documents."""
+
+    sealing_key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,7 @@ class DeliveryDue:
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """A request that was answered: the same bytes get the same answer."""
+    """A request that was answered: the same bytes get the same answer. Empty where there is nothing to say again."""
 
     signer: str
     id: bytes
@@ -158,7 +168,7 @@ TABLES: dict[type, Table] = {
         _blob("id", key=True), _text("state"), _text("client"), _text("ledger"), _blob("envelope"),
         _blob("hold_envelope"), _int("hold"), _blob("kept"), _int("captured"),
         _int("agreed_ms"), _int("active_ms"),
-        _int("expires_ms"), _text("closing_reason"),
+        _int("expires_ms"), _text("closing_reason"), _int("window"), _blob("sealing_key"),
     ),
     AttemptRow: Table(
         "attempts", METADATA,
@@ -183,6 +193,7 @@ TABLES: dict[type, Table] = {
     ),
     CounterRow: Table("counters", METADATA, _text("name", key=True), _int("value")),
 }  # fmt: skip
+TABLES[LeaseSealing] = TABLES[LeaseRow]
 TABLES[AttemptDue] = TABLES[AttemptRow]
 TABLES[AttemptTime] = TABLES[AttemptRow]
 TABLES[DeliveryDue] = TABLES[DeliveryRow]

@@ -43,11 +43,12 @@ class Admission:
         offer, newest = self._offers.biddable(bid.doc.head.parent), self._offers.current()
         with self._store.begin() as rows:
             reasons = self._objections(rows, bid, offer)
-            if reasons:
+            key = self._offers.sealing_key(offer) if offer is not None else None
+            if reasons or key is None:
                 answer = self._decline(bid, reasons, newest).envelope
             else:
                 answer = dsse.countersign(bid, self._desk.signer).envelope
-                self._leases.agree(rows, Signed(bid.doc, bid.id, answer))
+                self._leases.agree(rows, Signed(bid.doc, bid.id, answer), key)
             # A refused bid can't be taken up again once it has expired, so its answer need not be kept any longer.
             forget = bid.doc.head.expires_at_ms + limits.SKEW_MS
             if not reasons:
@@ -68,7 +69,7 @@ class Admission:
             return (*gate, Reason(ReasonCode.OFFER_SUPERSEDED if ours else ReasonCode.OFFER_UNKNOWN))
         reasons = [*gate, *matching.acceptable(offer, bid.doc, cap_max=self._stock.config.limits.cap)]
         reasons += self._time_reasons(bid.doc)
-        if bid.doc.record != offer.doc.record:
+        if bid.doc.record != offer.doc.record or self._offers.sealing_key(offer) is None:
             reasons.append(Reason(ReasonCode.OFFER_SUPERSEDED, detail="the node record has been renewed"))
         return (*reasons, *self._capacity_reasons(rows, bid))
 
@@ -86,14 +87,14 @@ class Admission:
 
     def _capacity_reasons(self, rows: Rows, bid: Signed[Bid]) -> list[Reason]:
         """Rules 21 and 22: few unfunded leases, and a bound on what all strangers together owe at any moment."""
-        unfunded = rows.all(LeaseRow, state=LeaseState.AGREED)
-        live = rows.all(LeaseRow, state=LIVE)
-        mine = sum(lease.client == bid.issuer for lease in unfunded)
-        unsecured = bid.doc.window + sum(dsse.from_bytes(lease.envelope, Bid).doc.window for lease in live)
+        unfunded = rows.summary(LeaseRow, "window", state=LeaseState.AGREED)
+        mine = rows.summary(LeaseRow, "window", state=LeaseState.AGREED, client=bid.issuer)
+        live = rows.summary(LeaseRow, "window", state=LIVE)
+        unsecured = bid.doc.window + live.total
         checks = (
-            (ReasonCode.TOO_MANY_LEASES, mine + 1, limits.UNFUNDED_PER_DID_MAX, "unfunded leases of yours"),
-            (ReasonCode.TOO_MANY_LEASES, len(unfunded) + 1, limits.UNFUNDED_MAX, "unfunded leases"),
-            (ReasonCode.TOO_MANY_LEASES, len(live) + 1, limits.LEASES_MAX, "leases"),
+            (ReasonCode.TOO_MANY_LEASES, mine.count + 1, limits.UNFUNDED_PER_DID_MAX, "unfunded leases of yours"),
+            (ReasonCode.TOO_MANY_LEASES, unfunded.count + 1, limits.UNFUNDED_MAX, "unfunded leases"),
+            (ReasonCode.TOO_MANY_LEASES, live.count + 1, limits.LEASES_MAX, "leases"),
             (ReasonCode.UNSECURED_LIMIT, unsecured, self._stock.config.limits.unsecured, "micro-credits"),
         )
         return [Reason(code, wanted, limit, unit) for code, wanted, limit, unit in checks if wanted > limit]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import PeerAddress
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import (
@@ -23,10 +25,12 @@ from gpufair.provider.sales.ask import AskPolicy
 from gpufair.provider.sales.stock import PRECISIONS, SCHEDULERS, TASKS, Stock
 
 RENEW_AFTER_MS = limits.BROADCAST_TTL_MS // 3
+SHOWN = 8
+"""Broadcasts of one kind that are remembered after newer ones: bids on them may be on their way."""
 
 
 class Broadcasts:
-    """The node's record: made anew when it is a third through its life.
+    """The node's record: made anew when it is a third through its life, and when the sealing key has changed.
 
     `endpoints` is asked each time: the port may have been chosen by the system after this was made.
     """
@@ -39,13 +43,14 @@ class Broadcasts:
         roles: tuple[Role, ...],
         endpoints: Callable[[], tuple[str, ...]],
         certificate: bytes,
-        sealing_key: bytes,
+        sealing: SealingKeys,
         software: str,
     ) -> None:
         self._desk, self._store = desk, store
         self._roles, self._endpoints, self._certificate = roles, endpoints, certificate
-        self._sealing_key, self._software = sealing_key, software
+        self._sealing, self._software = sealing, software
         self._record: Signed[NodeRecord] | None = None
+        self._shown: OrderedDict[bytes, bytes] = OrderedDict()  # record id: the sealing key that it shows
 
     def sequence(self, name: str) -> int:
         """The next sequence of a kind of broadcast: max(last + 1, unix ms), on disk before it is used."""
@@ -57,15 +62,24 @@ class Broadcasts:
 
     def record(self) -> Signed[NodeRecord]:
         """The node record to show now."""
-        if self._record is None or _is_old(self._record, self._desk.now_ms()):
-            self._record = self._desk.sign(
+        record, key = self._record, self._sealing.public
+        if record is None or record.doc.sealing_key != key or _is_old(record, self._desk.now_ms()):
+            record = self._record = self._desk.sign(
                 NodeRecord(
                     head=self._desk.broadcast_head(), sequence=self.sequence("record"), roles=self._roles,
-                    endpoints=self._endpoints(), tls_certificate=self._certificate, sealing_key=self._sealing_key,
+                    endpoints=self._endpoints(), tls_certificate=self._certificate, sealing_key=key,
                     software=self._software,
                 )
             )  # fmt: skip
-        return self._record
+            self._shown[record.id] = key
+            if len(self._shown) > SHOWN:
+                self._shown.popitem(last=False)
+        return record
+
+    def sealing_key(self, record: bytes) -> bytes | None:
+        """The sealing key in a record of ours, unless that is long past or the key was erased."""
+        key = self._shown.get(record, b"")
+        return key if self._sealing.find(key) is not None else None
 
 
 class Offers:
@@ -85,7 +99,7 @@ class Offers:
         ):  # fmt: skip
             self._content = content
             newest = self._desk.sign(self._make(record.id))
-            self._offers = [*self._offers[-7:], newest]
+            self._offers = [*self._offers[1 - SHOWN :], newest]
         return newest
 
     def biddable(self, offer: bytes) -> Signed[Offer] | None:
@@ -98,6 +112,10 @@ class Offers:
                 in_grace = not superseded or now <= superseded + limits.SUPERSEDED_GRACE_MS
                 return known if in_grace else None
         return None
+
+    def sealing_key(self, offer: Signed[Offer]) -> bytes | None:
+        """The key to which bodies are sealed under an offer; None if it was erased meanwhile."""
+        return self._broadcasts.sealing_key(offer.doc.record)
 
     def was_ours(self, offer: bytes) -> bool:
         """Whether we made this offer not long ago."""

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.edge.sqlite import open_database
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.errors import LocalError
@@ -228,7 +229,7 @@ async def peer(folder: Path, ahead_ms: int) -> AsyncIterator[tuple[str, str]]:
     store = RowStore(open_database(None, MIGRATIONS), TABLES)
     cards = Broadcasts(
         Desk(identity.signer, clock, SystemRandom()), store, roles=(Role.DIRECTORY,), endpoints=lambda: (address,),
-        certificate=identity.tls.certificate, sealing_key=identity.sealing_public, software="test",
+        certificate=identity.tls.certificate, sealing=SealingKeys(folder), software="test",
     )  # fmt: skip
     desk = DirectoryDesk(Directory(DirectoryStore(None), clock), lambda: cards.record().envelope)
     server = serve(listen="127.0.0.1:0", tls_identity=identity.tls, directory=desk)

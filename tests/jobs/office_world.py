@@ -13,11 +13,10 @@ from pathlib import Path
 from random import Random as Dice
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from gpufair.protocol import frames, limits, sealing, trace
+from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.edge.sqlite import open_database
 from gpufair.protocol.envelope import Signed, countersign
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -45,7 +44,7 @@ from gpufair.protocol.messages import (
 )
 from gpufair.provider.jobs.leases import Policy
 from gpufair.provider.jobs.office import JobOffice
-from gpufair.provider.jobs.store import TABLES, AttemptRow
+from gpufair.provider.jobs.store import TABLES, AttemptRow, LeaseRow
 from gpufair.provider.workers.outcome import Failure, PictureResult, WorkerFailedError
 
 NOW = 1_800_000_000_000
@@ -114,12 +113,14 @@ class World:
     def __init__(self, path: Path, *, workers: Scripted | None = None, ledgers: Any = None, unpaid_ms: int = 10_000):
         self.now, self.dice, self.path = NOW, Dice(1), path
         self.desk, self.client = (Desk(signer(name), self, self) for name in ("provider", "client"))
-        self.key = X25519PrivateKey.from_private_bytes(bytes(range(32)))
+        if not keys.exists(path.parent / "keys"):
+            keys.create(path.parent / "keys")
+        self.sealing = SealingKeys(path.parent / "keys")
         self.workers = workers or Scripted()
         self.store = RowStore(open_database(path, "gpufair.provider.jobs:migrations"), TABLES)
         self.office = JobOffice(
             self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header, _waiting: (),
-            workers=self.workers, ledgers=ledgers or NoLedger(), sealing_key=self.key, certificate_sha256=CERTIFICATE,
+            workers=self.workers, ledgers=ledgers or NoLedger(), sealing=self.sealing, certificate_sha256=CERTIFICATE,
         )  # fmt: skip
         self.office.attempts._unpaid_ms = unpaid_ms
 
@@ -132,6 +133,16 @@ class World:
     def lease(self, *, window: int = PICTURE, cap: int = 100 * PICTURE, client: Desk | None = None) -> Signed[Bid]:
         """A funded lease."""
         client = client or self.client
+        bid = self.agreed(window=window, cap=cap, client=client)
+        book = Desk(signer("ledger"), self, self)
+        until = bid.doc.lease_expires_at_ms + bid.doc.margin_ms
+        head = book.head(client.did, self.desk.did, expires_at_ms=limits.TIME_MAX_MS)
+        self.office.leases.fund(book.sign(Hold(head, bid.id, client.did, self.desk.did, cap, until, 1)).envelope)
+        return bid
+
+    def agreed(self, *, window: int = PICTURE, cap: int = 100 * PICTURE, client: Desk | None = None) -> Signed[Bid]:
+        """A lease that nobody has funded."""
+        client = client or self.client
         bid = client.sign(
             Bid(
                 head=client.head(self.desk.did, parent=bytes(32)), sheet=SHEET, bid_class=BidClass.ON_DEMAND, cap=cap,
@@ -142,19 +153,18 @@ class World:
         )  # fmt: skip
         signed = countersign(bid, self.desk.signer)
         with self.store.begin() as rows:
-            self.office.leases.agree(rows, signed)
-        book = Desk(signer("ledger"), self, self)
-        until = bid.doc.lease_expires_at_ms + bid.doc.margin_ms
-        head = book.head(client.did, self.desk.did, expires_at_ms=limits.TIME_MAX_MS)
-        self.office.leases.fund(book.sign(Hold(head, bid.id, client.did, self.desk.did, cap, until, 1)).envelope)
+            self.office.leases.agree(rows, signed, self.sealing.public)
         return signed
 
     def job(self, lease: Signed[Bid], *, count: int = 1, deadline_ms: int = 60_000, sealed: bytes = b"") -> Any:
         """A job's order and body."""
         job = self.bytes(16)
         body = JobBody(bytes(16), CANARY, "", 7, 1000)
-        public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        sealed = sealed or sealing.seal_body(body, public, lease=lease.id, job=job)
+        if not sealed:
+            with self.store.read() as rows:
+                named = rows.get(LeaseRow, id=lease.id)
+            assert named is not None
+            sealed = sealing.seal_body(body, named.sealing_key, lease=lease.id, job=job)
         spec = Spec(Task.TEXT_TO_IMAGE, MODEL, Scheduler.DDIM, Precision.EXACT, 8, 8, STEPS, count, guided=False)
         header = self.client.sign(
             JobHeader(

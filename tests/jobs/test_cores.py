@@ -339,6 +339,6 @@ def test_a_stopped_attempt_is_credited_if_we_stopped_it(deal):
 def test_a_cancellation_may_cross_the_decline_of_its_job(deal):
     d = deal()
     cancel = envelope.read(d.session.cancel(bytes(16)).ups[0].envelope, Cancel)
-    assert d.attempts.cancel(cancel) == []
+    assert d.attempts.cancel(d.lease, cancel.envelope) == []
     stranger = replace(cancel.doc, head=replace(cancel.doc.head, issuer=STRANGER.did))
-    refused(Fault.BAD_SIGNATURE, d.attempts.cancel, envelope.sign(stranger, STRANGER))
+    refused(Fault.NOT_ALLOWED, d.attempts.cancel, d.lease, envelope.sign(stranger, STRANGER).envelope)

@@ -45,9 +45,10 @@ def play(story: Coroutine[Any, Any, None]) -> None:
 
 
 def everything(world: World) -> list[Any]:
-    """All that is on disk, but for the moment when the client was last heard."""
+    """All that is on disk, but for the moment when the client was last heard, and the ids of its streams."""
     with world.store.read() as rows:
         found = [rows.all(kind) for kind in KINDS]
+    found[3] = [request for request in found[3] if request.answer]
     found[0] = [replace(lease, active_ms=0, state=LeaseState.OPEN) for lease in found[0]]
     return found
 
@@ -146,8 +147,8 @@ def hostile_words(world: World, lease: Any, other: Any) -> dict[str, tuple[Any, 
         "a hold": (Order(world_hold(world, lease)), Fault.WRONG_TYPE),
         "of no known type": (Order(replace(order.envelope, payload_type="x/y")), Fault.WRONG_TYPE),
         "a flipped job": (Order(flipped), None),
-        "a stranger's finish": (of(Finish, lease.id, desk=stranger), Fault.BAD_SIGNATURE),
-        "a stranger's cancel": (of(Cancel, lease.id, job, desk=stranger), Fault.BAD_SIGNATURE),
+        "a stranger's finish": (of(Finish, lease.id, desk=stranger), Fault.NOT_ALLOWED),
+        "a stranger's cancel": (of(Cancel, lease.id, job, desk=stranger), Fault.NOT_ALLOWED),
         "a stranger's voucher": (voucher(stranger), Fault.BAD_SIGNATURE),
         "a finish for another node": (of(Finish, lease.id, to=stranger.did), Fault.WRONG_AUDIENCE),
         "a finish for everyone": (of(Finish, lease.id, to="*"), Fault.WRONG_AUDIENCE),

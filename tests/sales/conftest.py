@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from gpufair.protocol import envelope, limits
+from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.edge.sqlite import open_database
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk
@@ -68,6 +70,9 @@ class World:
         """As the daemon does, on the same database."""
         self.store = RowStore(open_database(self.path, "gpufair.provider.jobs:migrations"), TABLES)
         self.desk = self.desk_of("provider")
+        if not keys.exists(self.path.parent / "keys"):
+            keys.create(self.path.parent / "keys")
+        self.sealing = SealingKeys(self.path.parent / "keys")
         self.leases = Leases(self.desk, self.store, Policy(capture_at=10**9))
         self.stock = Stock(
             self.config, lambda: self.models, self, self.gate, gpus=(), cpu_cores=2, isolation=Isolation.NONE,
@@ -75,7 +80,7 @@ class World:
         )  # fmt: skip
         self.broadcasts = Broadcasts(
             self.desk, self.store, roles=(Role.PROVIDER,), endpoints=lambda: ("127.0.0.1:1",), certificate=b"c",
-            sealing_key=bytes(32), software="test",
+            sealing=self.sealing, software="test",
         )  # fmt: skip
         self.offers = Offers(self.desk, self.broadcasts, self.stock, FixedAsk(self.config.price))
         self.admission = Admission(self.desk, self.store, self.leases, self.offers, self.stock)

@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from typing import Any
 
-from drawing import Work, WorkingActor
+from drawing import SEALING_PUBLIC, Work, WorkingActor
 from network import Call, Sim, Stream
 
 from gpufair.protocol import envelope as dsse
@@ -41,6 +41,7 @@ from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
 from gpufair.provider.jobs.leases import Leases
+from gpufair.provider.jobs.requests import receive
 from gpufair.provider.jobs.store import TABLES, OutboxRow, RequestRow
 
 CERTIFICATE = hashlib.sha256(b"certificate").digest()
@@ -118,7 +119,7 @@ class ProviderActor(WorkingActor):
                 answer = self.desk.sign(Decline(self.desk.head(bid.issuer, parent=bid.id), reasons)).envelope
             else:
                 lease = dsse.countersign(bid, self.desk.signer)
-                self.leases.agree(rows, lease)
+                self.leases.agree(rows, lease, SEALING_PUBLIC)
                 answer = lease.envelope
             forget = bid.doc.head.expires_at_ms + limits.SKEW_MS
             rows.insert(RequestRow(bid.issuer, bid.doc.head.id, bid.id, wire.encode(answer), forget))
@@ -162,17 +163,16 @@ class ProviderActor(WorkingActor):
     def _on_up(self, stream: Stream, message: Any) -> None:
         lease = next((key for key, value in self.streams.items() if value is stream), None)
         if isinstance(message, Open):
-            signed = self.desk.receive(message.envelope, StreamOpen)
+            with self.store.read() as rows:
+                signed = receive(rows, self.desk, message.envelope, StreamOpen)
             if (signed.doc.challenge, signed.doc.certificate_sha256) != (self.nonces.get(id(stream)), CERTIFICATE):
                 raise PeerError(Fault.BAD_SIGNATURE, "this answers another stream's challenge")
-            row = self.leases.get(signed.doc.lease)
-            if signed.issuer != row.client:
-                raise PeerError(Fault.NOT_ALLOWED, "only the lease's client may open its stream")
-            before = self.streams.get(row.id)
+            lease = signed.doc.lease
+            before = self.streams.get(lease)
             if before is not None and before is not stream:
                 before.cut()
-            self.streams[row.id] = stream
-            self.perform(self.leases.open(row.id))
+            self.streams[lease] = stream
+            self.perform(self.leases.open(lease))
             self.plan_tick()
         elif lease is None:
             raise PeerError(Fault.NOT_ALLOWED, "nothing counts before the challenge is answered")
@@ -191,9 +191,9 @@ class ProviderActor(WorkingActor):
             case Voucher.TYPE:
                 return self.leases.voucher(_for(lease, dsse.read(document, Voucher)))
             case Cancel.TYPE:
-                return self.attempts.cancel(_for(lease, self.desk.receive(document, Cancel)))
+                return self.attempts.cancel(lease, document)
             case Finish.TYPE:
-                return self.leases.finish(_for(lease, self.desk.receive(document, Finish)))
+                return self.leases.finish(lease, document)
         raise PeerError(Fault.WRONG_TYPE, "no order for a stream")
 
     def on_cut(self, stream: Stream) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from actor import database, signer
 from actors import CERTIFICATE
-from drawing import PROFILE, SEALING
+from drawing import PROFILE, SEALING, SEALING_PUBLIC
 from network import NOW
 from world import IMAGE, MODEL, START_FUNDS, advert, spec
 
@@ -95,7 +95,7 @@ class Deal:
         self.lease = bid.id
         signed = envelope.countersign(bid, self.desks["provider"].signer)
         with self.shop.begin() as rows:
-            self.leases.agree(rows, signed)
+            self.leases.agree(rows, signed, SEALING_PUBLIC)
         assert self.buying.answered(self.lease, signed.envelope) == ()
         return self
 
@@ -135,8 +135,8 @@ class Deal:
         handlers: dict[str, Any] = {
             JobHeader.TYPE: lambda d: self.attempts.take(envelope.read(d, JobHeader)),
             Voucher.TYPE: lambda d: self.leases.voucher(envelope.read(d, Voucher)),
-            Cancel.TYPE: lambda d: self.attempts.cancel(envelope.read(d, Cancel)),
-            Finish.TYPE: lambda d: self.leases.finish(envelope.read(d, Finish)),
+            Cancel.TYPE: lambda d: self.attempts.cancel(self.lease, d),
+            Finish.TYPE: lambda d: self.leases.finish(self.lease, d),
         }
         self.perform(handlers[message.envelope.payload_type](message.envelope))
 
