@@ -1,4 +1,4 @@
-"""A node that can't have its port says so, and leaves nothing behind: no lock, no thread, no connection to an engine."""
+"""A node that can't have its port says so, and leaves nothing behind: no lock, no thread, no hold on an engine."""
 
 from __future__ import annotations
 
