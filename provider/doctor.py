@@ -84,7 +84,7 @@ async def _clock(config: Config) -> Check:
 
 
 async def _engine(home: Home, config: Config, keys: Keys) -> Check:
-    from gpufair.provider.workers.docker import DockerRuntime
+    from gpufair.provider.workers.docker import REBUILD, DockerRuntime
 
     work = config.workers
     if work.runtime == "process":
@@ -100,7 +100,10 @@ async def _engine(home: Home, config: Config, keys: Keys) -> Check:
             return Check("engine", ok=True, found=found, fix=error.hint)
         return Check("engine", ok=False, found=error.what, fix=error.hint or "start Docker, then run this again")
     found = f"docker, isolation {runtime.isolation.name.lower()}, image {runtime.worker_image.hex()[:16]}"
+    outdated = runtime.outdated
     await runtime.close()
+    if outdated:  # it works, only not as the newest would
+        return Check("engine", ok=True, found=f"{found}, built from other sources than this gpufaird", fix=REBUILD)
     return Check("engine", ok=True, found=found)
 
 

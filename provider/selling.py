@@ -133,15 +133,18 @@ async def open_runtime(config: Config, home: Home, did: str) -> Runtime:
     work = config.workers
     if work.runtime == "process":
         return ProcessRuntime(node=did, state=home.workers)
-    from gpufair.provider.workers.docker import DockerRuntime
+    from gpufair.provider.workers.docker import REBUILD, DockerRuntime
 
     try:
-        return await DockerRuntime.connect(node=did, image=work.image, host=work.docker_host, gvisor=work.gvisor)
+        runtime = await DockerRuntime.connect(node=did, image=work.image, host=work.docker_host, gvisor=work.gvisor)
     except LocalError as error:
         if work.runtime == "docker" or work.gvisor:
             raise
         log.warning("no containers here (%s): jobs run as processes, and the offer says isolation none", error.what)
         return ProcessRuntime(node=did, state=home.workers)
+    if runtime.outdated:
+        log.warning("the worker image was built from other sources than this gpufaird: %s", REBUILD)
+    return runtime
 
 
 def worker_specs(config: Config, home: Home, hardware: Hardware) -> list[WorkerSpec]:

@@ -23,7 +23,7 @@ import docker
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.frames import FromWorker, ToWorker
 from gpufair.protocol.messages.market import Isolation
-from gpufair.provider.workers import hardening
+from gpufair.provider.workers import hardening, sources
 from gpufair.provider.workers.attach import AttachPipe
 from gpufair.provider.workers.channel import Channel, LogTail
 from gpufair.provider.workers.runtime import LABEL_NODE, LABEL_WORKER, Leftover, WorkerExit, WorkerSpec
@@ -32,6 +32,7 @@ API_TIMEOUT = 60
 THREADS = 4
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 PINNED = re.compile(r"^(?:[a-z0-9][a-z0-9._:/-]{0,200}@)?sha256:[0-9a-f]{64}$")
+REBUILD = "script/image makes the one that fits; write what it prints into `image` in config.toml"
 ATTACH = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 T = TypeVar("T")
 
@@ -164,8 +165,11 @@ class DockerRuntime:
 
     name = "docker"
 
-    def __init__(self, engine: Engine, *, node: str, image_id: str, seccomp: str, runtime: str, cdi: bool) -> None:
+    def __init__(
+        self, engine: Engine, *, node: str, image_id: str, seccomp: str, runtime: str, cdi: bool, sources: str
+    ) -> None:
         self._engine, self._node, self._image_id = engine, node, image_id
+        self._sources = sources
         self._seccomp, self._runtime, self._cdi = seccomp, runtime, cdi
         self.worker_image = bytes.fromhex(image_id.removeprefix("sha256:"))
         self.isolation = Isolation.GVISOR if runtime == hardening.GVISOR else Isolation.CONTAINER
@@ -189,7 +193,7 @@ class DockerRuntime:
         def find() -> DockerRuntime:
             engine = Engine(host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST)
             try:
-                image_id, info = engine.submit(lambda: _inspect(engine, image)).result()
+                image_id, built_from, info = engine.submit(lambda: _inspect(engine, image)).result()
                 _check_engine(info, gvisor=gvisor)
             except LocalError:
                 engine.close()
@@ -197,9 +201,16 @@ class DockerRuntime:
             profile = Path(__file__).with_name("seccomp.json").read_text()
             runtime = hardening.GVISOR if gvisor else ""
             cdi = bool(info.get("CDISpecDirs"))
-            return cls(engine, node=node, image_id=image_id, seccomp=profile, runtime=runtime, cdi=cdi)
+            return cls(
+                engine, node=node, image_id=image_id, seccomp=profile, runtime=runtime, cdi=cdi, sources=built_from
+            )
 
         return await asyncio.to_thread(find)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the image was built from other sources than this gpufair; of one that isn't ours nobody can say."""
+        return bool(self._sources) and self._sources != sources.digest()
 
     async def start(self, spec: WorkerSpec, worker: str) -> DockerWorker:
         """Create, attach, start, and check what the engine made."""
@@ -266,12 +277,13 @@ def _own(attachment: Any) -> socket.socket:
     return own
 
 
-def _inspect(engine: Engine, image: str) -> tuple[str, dict[str, Any]]:
+def _inspect(engine: Engine, image: str) -> tuple[str, str, dict[str, Any]]:
     found = engine.api.inspect_image(image)  # type: ignore[no-untyped-call]
     wrong = list(hardening.image_problems(found.get("Config") or {}))
     if wrong:
         raise LocalError(Fault.NOT_ALLOWED, f"the worker image {found['Id'][:19]} is refused: {'; '.join(wrong)}")
-    return found["Id"], engine.api.info()
+    labels = (found.get("Config") or {}).get("Labels") or {}
+    return found["Id"], labels.get(sources.LABEL, ""), engine.api.info()
 
 
 def _check_made(body: dict[str, Any], inspected: dict[str, Any]) -> None:

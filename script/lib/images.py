@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import store
@@ -29,7 +30,9 @@ def worker_image(engine: Engine, python: Path, *, build: str, yes: bool) -> tupl
     worker = f"gpufair-worker:{_own_key(packages)}"
     if not store.image_id(engine, worker):
         say(f"building {worker} (our own wheel)")
-        _build(engine, packages, worker, "gpufair", build, lambda into: wheels.own_wheel(python, build, into))
+        _build(
+            engine, packages, worker, "gpufair", build, lambda into: wheels.own_wheel(python, build, into), _sources()
+        )  # fmt: skip
     return store.image_id(engine, base), store.image_id(engine, worker)
 
 
@@ -37,20 +40,31 @@ def _recipe() -> str:
     return RECIPE.read_text()
 
 
+def _sources() -> dict[str, str]:
+    """The label that lets a node see whether its image fits: the node's own module works out what it says."""
+    module = runpy.run_path(str(ROOT / "provider" / "workers" / "sources.py"))
+    return {module["LABEL"]: module["digest"](ROOT)}
+
+
 def _own_key(packages: str) -> str:
-    parts: list[str | bytes] = [packages]
+    parts: list[str | bytes] = [packages, *_sources()]  # an image without the label is another image
     for path in wheels.worker_sources():
         parts += [str(path.relative_to(ROOT)), path.read_bytes()]
     return digest(parts)
 
 
-def _build(engine: Engine, base: str, tag: str, layer: str, build: str, fill: Callable[[Path], None]) -> None:
+def _build(
+    engine: Engine, base: str, tag: str, layer: str, build: str, fill: Callable[[Path], None],
+    labels: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
     """Build one layer of the recipe from a folder that `fill` puts the wheels in."""
     with tempfile.TemporaryDirectory(prefix="gpufair-image-") as name:
         context = Path(name)
         fill(context)
         arguments = {"BASE_IMAGE": base, "LAYER": layer, "FLAVOUR": build}
         flags = [flag for key, value in arguments.items() for flag in ("--build-arg", f"{key}={value}")]
+        # By flag and not in the recipe: it is not to be known before the packages are built, which take minutes.
+        flags += [flag for key, value in (labels or {}).items() for flag in ("--label", f"{key}={value}")]
         command = ["build", "--network", "none", "--force-rm", "--file", str(RECIPE), "--tag", tag, *flags, name]
         try:
             engine.docker(*command, log=f"docker-build-{layer}", timeout=1800)
