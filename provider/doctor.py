@@ -17,6 +17,7 @@ from gpufair.provider.config import Config
 from gpufair.provider.hardware.probe import probe
 from gpufair.provider.home import Home
 from gpufair.provider.models.store import ModelStore
+from gpufair.provider.workers import sources
 from gpufair.provider.workers.process import ProcessRuntime
 
 DISK_MIN = 2 * 1024 * limits.MIB
@@ -84,7 +85,7 @@ async def _clock(config: Config) -> Check:
 
 
 async def _engine(home: Home, config: Config, keys: Keys) -> Check:
-    from gpufair.provider.workers.docker import REBUILD, DockerRuntime
+    from gpufair.provider.workers.docker import DockerRuntime
 
     work = config.workers
     if work.runtime == "process":
@@ -103,7 +104,8 @@ async def _engine(home: Home, config: Config, keys: Keys) -> Check:
     outdated = runtime.outdated
     await runtime.close()
     if outdated:  # it works, only not as the newest would
-        return Check("engine", ok=True, found=f"{found}, built from other sources than this gpufaird", fix=REBUILD)
+        found += ", built from other sources than this gpufaird"
+        return Check("engine", ok=True, found=found, fix=sources.REBUILD)
     return Check("engine", ok=True, found=found)
 
 

@@ -26,6 +26,7 @@ from gpufair.provider.sales.ask import FixedAsk
 from gpufair.provider.sales.offers import Broadcasts, Offers
 from gpufair.provider.sales.office import MarketDesk
 from gpufair.provider.sales.stock import Gate, Model, Stock
+from gpufair.provider.workers import sources
 from gpufair.provider.workers.outcome import WorkerFailedError
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.process import ProcessRuntime
@@ -133,7 +134,7 @@ async def open_runtime(config: Config, home: Home, did: str) -> Runtime:
     work = config.workers
     if work.runtime == "process":
         return ProcessRuntime(node=did, state=home.workers)
-    from gpufair.provider.workers.docker import REBUILD, DockerRuntime
+    from gpufair.provider.workers.docker import DockerRuntime
 
     try:
         runtime = await DockerRuntime.connect(node=did, image=work.image, host=work.docker_host, gvisor=work.gvisor)
@@ -143,7 +144,7 @@ async def open_runtime(config: Config, home: Home, did: str) -> Runtime:
         log.warning("no containers here (%s): jobs run as processes, and the offer says isolation none", error.what)
         return ProcessRuntime(node=did, state=home.workers)
     if runtime.outdated:
-        log.warning("the worker image was built from other sources than this gpufaird: %s", REBUILD)
+        log.warning("the worker image was built from other sources than this gpufaird: %s", sources.REBUILD)
     return runtime
 
 

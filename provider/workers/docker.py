@@ -32,7 +32,6 @@ API_TIMEOUT = 60
 THREADS = 4
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 PINNED = re.compile(r"^(?:[a-z0-9][a-z0-9._:/-]{0,200}@)?sha256:[0-9a-f]{64}$")
-REBUILD = "script/image makes the one that fits; write what it prints into `image` in config.toml"
 ATTACH = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 T = TypeVar("T")
 
@@ -166,10 +165,9 @@ class DockerRuntime:
     name = "docker"
 
     def __init__(
-        self, engine: Engine, *, node: str, image_id: str, seccomp: str, runtime: str, cdi: bool, sources: str
+        self, engine: Engine, *, node: str, image_id: str, seccomp: str, runtime: str, cdi: bool, built_from: str
     ) -> None:
-        self._engine, self._node, self._image_id = engine, node, image_id
-        self._sources = sources
+        self._engine, self._node, self._image_id, self._built_from = engine, node, image_id, built_from
         self._seccomp, self._runtime, self._cdi = seccomp, runtime, cdi
         self.worker_image = bytes.fromhex(image_id.removeprefix("sha256:"))
         self.isolation = Isolation.GVISOR if runtime == hardening.GVISOR else Isolation.CONTAINER
@@ -193,24 +191,23 @@ class DockerRuntime:
         def find() -> DockerRuntime:
             engine = Engine(host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST)
             try:
-                image_id, built_from, info = engine.submit(lambda: _inspect(engine, image)).result()
+                image_id, label, info = engine.submit(lambda: _inspect(engine, image)).result()
                 _check_engine(info, gvisor=gvisor)
             except LocalError:
                 engine.close()
                 raise
             profile = Path(__file__).with_name("seccomp.json").read_text()
-            runtime = hardening.GVISOR if gvisor else ""
-            cdi = bool(info.get("CDISpecDirs"))
             return cls(
-                engine, node=node, image_id=image_id, seccomp=profile, runtime=runtime, cdi=cdi, sources=built_from
-            )
+                engine, node=node, image_id=image_id, seccomp=profile, runtime=hardening.GVISOR if gvisor else "",
+                cdi=bool(info.get("CDISpecDirs")), built_from=label,
+            )  # fmt: skip
 
         return await asyncio.to_thread(find)
 
     @property
     def outdated(self) -> bool:
         """Whether the image was built from other sources than this gpufair; of one that isn't ours nobody can say."""
-        return bool(self._sources) and self._sources != sources.digest()
+        return bool(self._built_from) and self._built_from != sources.digest()
 
     async def start(self, spec: WorkerSpec, worker: str) -> DockerWorker:
         """Create, attach, start, and check what the engine made."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 LABEL = "gpufair.sources"
 """On a worker image of ours: the digest of the sources that its gpufair was built from."""
+REBUILD = "script/image makes the one that fits; write what it prints into `image` in config.toml"
+"""What to do about an image of other sources."""
 _ROOMS = ("protocol", "provider/inference")
 
 
