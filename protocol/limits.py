@@ -123,6 +123,8 @@ FRAME_CREDIT = 32 * KIB
 """Bytes in flight to one side of a worker's pipe. A pipe that holds 64 KiB stalls for good under gVisor."""
 OUTPUT_CHUNK = 24 * KIB
 """Bytes of a picture in one frame; leaves room for the frame's other fields."""
+WORKER_BATCH_MAX = 8
+"""Pictures that one call of a worker's denoiser takes a step further."""
 WORKER_START_MS = 2 * MINUTE
 WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""

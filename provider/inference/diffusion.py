@@ -1,24 +1,19 @@
-"""From words to a picture. Rule: what looks on (trace, previews, cancellation) changes no bit of the picture.
+"""What comes before the first step and after the last one. Rule: what looks on changes no bit of the picture.
 
-The steps themselves are in `rows`.
+The steps themselves are in `rows`, whose turn it is in `batcher`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from PIL import Image
 
 from gpufair.protocol.frames import FailCode, Run
-from gpufair.provider.inference import rows
 from gpufair.provider.inference.engine import RefusedError
-from gpufair.provider.inference.request import guided, preview_due
-from gpufair.provider.inference.rows import Prediction
-
-Seen = Callable[[int, bytes, Image.Image | None], None]
-"""Called with each step's number, trace leaf and, when one is due, a full-size preview."""
+from gpufair.provider.inference.request import guided
+from gpufair.provider.inference.rows import Prediction, Row
 
 
 def encode(pipeline: Any, run: Run, device: torch.device) -> torch.Tensor:
@@ -33,22 +28,20 @@ def encode(pipeline: Any, run: Run, device: torch.device) -> torch.Tensor:
     return embeds
 
 
-def draw(pipeline: Any, run: Run, picture: int, words: torch.Tensor, device: torch.device, seen: Seen) -> Image.Image:
-    """Picture `picture` of the job. `seen` is told every step, the starting noise as step 0, and may raise to stop."""
-    row = rows.begin(pipeline, run, picture, words, device)
-    seen(0, row.leaf, None)
-    while not row.is_done:
-        (prediction,) = rows.advance(pipeline.unet, [row])
-        due = preview_due(run, row.step)
-        shown = _decode(pipeline, _clean_guess(row.scheduler, prediction)) if due else None
-        seen(row.step, row.leaf, shown)
+def finish(pipeline: Any, row: Row) -> Image.Image:
+    """The picture of a row that is done. `RefusedError` if the model gave no numbers."""
     if not bool(torch.isfinite(row.latents).all()):
         raise RefusedError(FailCode.INTERNAL, "the model gave numbers that are not finite")
     return _decode(pipeline, row.latents)
 
 
+def glimpse(pipeline: Any, row: Row, prediction: Prediction) -> Image.Image:
+    """The picture that the model has in mind at this step, full size."""
+    return _decode(pipeline, _clean_guess(row.scheduler, prediction))
+
+
 def _clean_guess(scheduler: Any, prediction: Prediction) -> torch.Tensor:
-    """The picture that the model has in mind at this step, as latents.
+    """What the model takes the finished latents to be.
 
     A scaled model input is √a·x₀ + √(1-a)·ε for every scheduler offered, so one formula serves them all.
     """

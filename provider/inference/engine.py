@@ -10,6 +10,9 @@ from gpufair.protocol.frames import FailCode, FromWorker, Load, Run, RuntimeProf
 Tell = Callable[[FromWorker], None]
 """Sends a frame to the node; may block until the node has read enough."""
 
+Ended = tuple[bytes, Exception | None]
+"""An attempt that is over: its id, and what ended it before all of its pictures were told, if anything did."""
+
 
 class RefusedError(Exception):
     """A model or an attempt can't be served. The worker says so to the node and lives on."""
@@ -37,5 +40,12 @@ class Engine(Protocol):
     def holds(self, digest: bytes) -> int | None:
         """The bytes of the model's weights if it is in memory, else None. Asked when the node wants it loaded."""
 
-    def run(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
-        """Make every picture of the attempt, telling steps and outputs. `RefusedError` when it can't or mustn't."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether attempts are under way."""
+
+    def admit(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
+        """Take an attempt up beside those under way. `RefusedError` when it can't or mustn't be done."""
+
+    def advance(self) -> list[Ended]:
+        """Do the next piece of the work under way, telling steps and outputs; which attempts are over by now."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
+from collections import deque
 from collections.abc import Callable
 
 from gpufair.protocol import trace
 from gpufair.protocol.frames import FailCode, Hello, Load, OutputChunk, OutputEnd, Run, RuntimeProfile, Step
-from gpufair.provider.inference.engine import RefusedError, Tell
+from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import refuse_bad
 from gpufair.provider.inference.serve import main
 
@@ -31,6 +32,7 @@ class NullEngine:
         if hello.device not in ("auto", "cpu", "null"):
             raise RefusedError(FailCode.BAD_REQUEST, f"the null worker has no device {hello.device}")
         self.profile = RuntimeProfile(platform.python_version(), "none", "none", "none", "null", "null", "null", "none")
+        self._waiting: deque[tuple[Run, Tell, Callable[[], bool]]] = deque()
 
     def load(self, load: Load) -> int:
         """Nothing to load."""
@@ -42,9 +44,27 @@ class NullEngine:
         del digest
         return 0
 
-    def run(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
-        """Tell `steps` + 1 leaves and the picture, `count` times."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether attempts wait."""
+        return bool(self._waiting)
+
+    def admit(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
+        """Take an attempt, if the real worker would."""
         refuse_bad(run)
+        self._waiting.append((run, tell, cancelled))
+
+    def advance(self) -> list[Ended]:
+        """All of the attempt that came first."""
+        run, tell, cancelled = self._waiting.popleft()
+        try:
+            self._tell(run, tell, cancelled)
+        except RefusedError as err:
+            return [(run.attempt, err)]
+        return [(run.attempt, None)]
+
+    def _tell(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
+        """`steps` + 1 leaves and the picture, `count` times."""
         for picture in range(run.first_picture, run.first_picture + run.count):
             leaves = []
             for step in range(run.steps + 1):

@@ -64,12 +64,18 @@ class Pipe:
     def receive(self) -> ToWorker:
         """The next frame, waiting for it. The one before it counts as done with, and its bytes are given back."""
         with self._changed:
-            if self._taken:
-                self._link.consumed()
-                self._taken = False
-            self._flush()
+            self._done_with()
             while not self._arrived:
                 self._changed.wait()
+            self._taken = True
+            return self._arrived.popleft()
+
+    def poll(self) -> ToWorker | None:
+        """The next frame if there is one; the one before it counts as done with either way."""
+        with self._changed:
+            self._done_with()
+            if not self._arrived:
+                return None
             self._taken = True
             return self._arrived.popleft()
 
@@ -86,6 +92,12 @@ class Pipe:
         """Whether the node has asked to end this attempt; true as soon as the Cancel has arrived."""
         with self._changed:
             return attempt in self._cancelled
+
+    def _done_with(self) -> None:
+        if self._taken:
+            self._link.consumed()
+            self._taken = False
+        self._flush()
 
     def _flush(self) -> None:
         data = memoryview(self._link.outgoing())

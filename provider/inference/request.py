@@ -10,7 +10,9 @@ from gpufair.protocol.frames import TEXT_TO_IMAGE, FailCode, Run
 from gpufair.provider.inference.engine import RefusedError
 
 EXACT = "exact"
-"""The one precision class served so far: fp32 throughout."""
+"""fp32 throughout, each picture computed alone: within one runtime profile its bits are always the same."""
+SINGLE = "single"
+"""fp32 throughout, in the company of others: the same within 1e-5, and more pictures a second."""
 
 UNGUIDED_MILLI = 1000
 """A guidance of 1.0 or less adds nothing, and the unconditional half of the work isn't done."""
@@ -26,6 +28,11 @@ def refuse_bad(run: Run) -> None:
 def guided(run: Run) -> bool:
     """Whether the attempt asks for classifier-free guidance, which doubles its step-pixels."""
     return run.guidance_milli > UNGUIDED_MILLI
+
+
+def may_share(run: Run) -> bool:
+    """Whether the attempt may be computed in one batch with others."""
+    return run.precision == SINGLE
 
 
 def seed_of(run: Run, picture: int) -> int:
@@ -54,7 +61,7 @@ def _problems(run: Run) -> Iterator[str]:
         yield f"the last picture is number {run.first_picture + run.count}, the limit is {limits.COUNT_MAX}"
     if run.guidance_milli > limits.GUIDANCE_MILLI_MAX:
         yield f"guidance is {run.guidance_milli} thousandths, the limit is {limits.GUIDANCE_MILLI_MAX}"
-    if run.precision not in ("", EXACT):
-        yield f"the precision is {printable(run.precision)!r}, this worker computes {EXACT!r}"
+    if run.precision not in ("", EXACT, SINGLE):
+        yield f"the precision is {printable(run.precision)!r}, this worker computes {EXACT!r} or {SINGLE!r}"
     if run.adapters:
         yield f"{len(run.adapters)} adapters are asked for, this worker knows none"

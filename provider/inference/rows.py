@@ -83,6 +83,11 @@ def begin(pipeline: Any, run: Run, picture: int, words: torch.Tensor, device: to
 
 def advance(denoiser: Any, rows: Sequence[Row]) -> list[Prediction]:
     """Take rows of one key a step further, in one call of the denoiser."""
+    return [step(row, *answer) for row, answer in zip(rows, ask(denoiser, rows), strict=True)]
+
+
+def ask(denoiser: Any, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """What the denoiser sees of each row, and its answer; the rows stay as they are."""
     samples = [_sample(row) for row in rows]
     counts = [len(sample) for sample in samples]
     if len(rows) == 1:
@@ -91,7 +96,7 @@ def advance(denoiser: Any, rows: Sequence[Row]) -> list[Prediction]:
         times = torch.cat([row.timestep.expand(count) for row, count in zip(rows, counts, strict=True)])
         words = torch.cat([row.words for row in rows])
     answers = denoiser(torch.cat(samples), times, encoder_hidden_states=words, return_dict=False)[0].split(counts)
-    return [_step(row, sample, answer) for row, sample, answer in zip(rows, samples, answers, strict=True)]
+    return list(zip(samples, answers, strict=True))
 
 
 def _sample(row: Row) -> torch.Tensor:
@@ -100,7 +105,8 @@ def _sample(row: Row) -> torch.Tensor:
     return scaled
 
 
-def _step(row: Row, sample: torch.Tensor, noise: torch.Tensor) -> Prediction:
+def step(row: Row, sample: torch.Tensor, noise: torch.Tensor) -> Prediction:
+    """Take a row a step further on the denoiser's answer."""
     timestep = row.timestep
     if guided(row.run):
         without, with_prompt = noise.chunk(2)

@@ -42,6 +42,9 @@ class Wire(Protocol):
     def receive(self) -> ToWorker:
         """The next frame from the node, waiting for it."""
 
+    def poll(self) -> ToWorker | None:
+        """The next frame from the node if it is here already."""
+
     def send(self, frame: FromWorker) -> None:
         """Send a frame to the node, waiting for credit if need be."""
 
@@ -69,21 +72,25 @@ def main(build: Callable[[Hello], Engine]) -> None:
 
 
 def serve(wire: Wire, engine: Engine) -> None:
-    """Answer frames in order until Stop."""
+    """Take frames as they come, between two pieces of work too, until Stop and the end of what was asked before."""
     while True:
-        frame = wire.receive()
+        frame = wire.poll() if engine.is_busy else wire.receive()
         match frame:
+            case None:
+                _work(wire, engine)
             case Stop():
-                return
+                break
             case Load():
                 wire.send(_load(frame, engine))
             case Run():
                 wire.send(Accepting(frame.attempt))
-                wire.send(_run(frame, wire, engine))
+                _admit(frame, wire, engine)
             case Cancel():
                 pass  # took effect when it arrived
             case Hello():
                 leave(EXIT_BAD_FRAMES, "a second Hello")
+    while engine.is_busy:
+        _work(wire, engine)
 
 
 def _load(load: Load, engine: Engine) -> FromWorker:
@@ -99,14 +106,19 @@ def _load(load: Load, engine: Engine) -> FromWorker:
     return Loaded(load.digest, max(1, (time.monotonic_ns() - start) // 1_000_000), size)
 
 
-def _run(run: Run, wire: Wire, engine: Engine) -> FromWorker:
+def _admit(run: Run, wire: Wire, engine: Engine) -> None:
     if wire.cancelled(run.attempt):
-        return Failed(run.attempt, FailCode.CANCELLED, "cancelled before it began")
+        wire.send(Failed(run.attempt, FailCode.CANCELLED, "cancelled before it began"))
+        return
     try:
-        engine.run(run, wire.send, lambda: wire.cancelled(run.attempt))
+        engine.admit(run, wire.send, lambda: wire.cancelled(run.attempt))
     except Exception as err:
-        return Failed(run.attempt, *_explain(err))
-    return Done(run.attempt)
+        wire.send(Failed(run.attempt, *_explain(err)))
+
+
+def _work(wire: Wire, engine: Engine) -> None:
+    for attempt, err in engine.advance():
+        wire.send(Done(attempt) if err is None else Failed(attempt, *_explain(err)))
 
 
 def _explain(err: Exception) -> tuple[FailCode, str]:

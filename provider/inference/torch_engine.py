@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +12,12 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from PIL import Image
 
-from gpufair.protocol import trace
-from gpufair.protocol.frames import FailCode, Hello, Load, OutputChunk, OutputEnd, Preview, Run, Step
-from gpufair.protocol.limits import OUTPUT_CHUNK, OUTPUT_MAX, WARM_MODELS_MAX
-from gpufair.provider.inference import device, diffusion, png, weights
-from gpufair.provider.inference.engine import RefusedError, Tell
+from gpufair.protocol.frames import FailCode, Hello, Load, Run
+from gpufair.protocol.limits import WARM_MODELS_MAX
+from gpufair.provider.inference import device, weights
+from gpufair.provider.inference.batcher import Batcher
+from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import refuse_bad
 
 
@@ -35,6 +33,7 @@ class TorchEngine:
         self.profile = device.profile(self._device, hello)
         self.memory_bytes = device.memory_bytes(self._device)
         self._warm: OrderedDict[bytes, tuple[Any, int]] = OrderedDict()
+        self._batcher = Batcher(self._device)
 
     def load(self, load: Load) -> int:
         """Check and load the model, dropping the longest unused one of too many, or all if memory is short."""
@@ -58,52 +57,32 @@ class TorchEngine:
         self._warm.move_to_end(digest)
         return self._warm[digest][1]
 
-    def run(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
-        """Draw the attempt's pictures one after another."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether attempts are under way."""
+        return self._batcher.is_busy
+
+    def admit(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
+        """Take an attempt up beside those under way."""
         refuse_bad(run)
         if run.model not in self._warm:
             raise RefusedError(FailCode.MODEL_MISSING, f"the model {run.model.hex()} is not loaded")
         self._warm.move_to_end(run.model)
-        pipeline, _size = self._warm[run.model]
-        try:
-            with _memory_told(), torch.no_grad():
-                words = diffusion.encode(pipeline, run, self._device)
-                for picture in range(run.first_picture, run.first_picture + run.count):
-                    self._draw(pipeline, run, picture, words, tell, cancelled)
-        except RefusedError as err:
-            if err.code is FailCode.OUT_OF_MEMORY:
-                self._free()
-            raise
+        with _memory_told(), torch.no_grad():
+            self._batcher.admit(self._warm[run.model][0], run, tell, cancelled)
 
-    def _draw(
-        self, pipeline: Any, run: Run, picture: int, words: torch.Tensor, tell: Tell, cancelled: Callable[[], bool]
-    ) -> None:
-        leaves: list[bytes] = []
-
-        def seen(step: int, leaf: bytes, shown: Image.Image | None) -> None:
-            leaves.append(leaf)
-            tell(Step(run.attempt, picture, step, leaf))
-            if shown is not None:
-                tell(Preview(run.attempt, picture, step, png.preview(shown)))
-            if cancelled():
-                raise RefusedError(FailCode.CANCELLED, f"cancelled at picture {picture}, after step {step}")
-
-        image = diffusion.draw(pipeline, run, picture, words, self._device, seen)
-        _deliver(run, picture, png.encode(image), leaves, tell)
+    def advance(self) -> list[Ended]:
+        """One step of the oldest attempt, and of those that share its batch."""
+        with torch.no_grad():
+            ended = [(attempt, _told(err)) for attempt, err in self._batcher.advance()]
+        if any(isinstance(err, RefusedError) and err.code is FailCode.OUT_OF_MEMORY for _, err in ended):
+            self._free()
+        return ended
 
     def _free(self) -> None:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _deliver(run: Run, picture: int, data: bytes, leaves: list[bytes], tell: Tell) -> None:
-    if len(data) > OUTPUT_MAX:
-        raise RefusedError(FailCode.INTERNAL, f"the picture has {len(data)} bytes, the limit is {OUTPUT_MAX}")
-    for offset in range(0, len(data), OUTPUT_CHUNK):
-        tell(OutputChunk(run.attempt, picture, offset, len(data), data[offset : offset + OUTPUT_CHUNK]))
-    digest = hashlib.sha256(data).digest()
-    tell(OutputEnd(run.attempt, picture, digest, len(data), trace.root(leaves), len(leaves)))
 
 
 @contextmanager
@@ -114,4 +93,13 @@ def _memory_told() -> Iterator[None]:
     except (RuntimeError, MemoryError) as err:
         if not device.out_of_memory(err):
             raise
-        raise RefusedError(FailCode.OUT_OF_MEMORY, "the device's memory does not suffice for this") from None
+        raise _memory_short() from None
+
+
+def _told(err: Exception | None) -> Exception | None:
+    """The same as a refusal, if it is one of torch's several ways to run out of memory."""
+    return _memory_short() if err is not None and device.out_of_memory(err) else err
+
+
+def _memory_short() -> RefusedError:
+    return RefusedError(FailCode.OUT_OF_MEMORY, "the device's memory does not suffice for this")

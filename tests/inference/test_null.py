@@ -158,10 +158,10 @@ def test_what_a_library_prints_is_kept_out_of_the_frames(start: Any) -> None:
         "from gpufair.provider.inference.serve import main\n"
         "import os, sys\n"
         "class Loud(NullEngine):\n"
-        "    def run(self, *args):\n"
+        "    def advance(self):\n"
         "        print('print'); os.write(1, b'raw'); os.system('echo child')\n"
         "        assert sys.stdin.read() == ''\n"
-        "        super().run(*args)\n"
+        "        return super().advance()\n"
         "main(Loud)\n"
     )
     process = subprocess.Popen([sys.executable, "-u", "-c", code], stdin=-1, stdout=-1, stderr=subprocess.PIPE)

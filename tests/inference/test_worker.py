@@ -96,11 +96,13 @@ def test_cancel_reaches_an_attempt_that_waits_and_no_other(warm: Any, demo: Any)
     first, second = demo.run(steps=6), demo.run(steps=6)
     for frame in (first, second, Cancel(second.attempt), Cancel(b"?" * 16)):
         warm.send(frame)
-    assert warm.until(Done, Failed)[-1] == Done(first.attempt)
     got = warm.until(Done, Failed)
-    assert isinstance(got[-1], Failed)
-    assert (got[-1].attempt, got[-1].code) == (second.attempt, FailCode.CANCELLED)
-    assert not any(isinstance(frame, Step) for frame in got)
+    got += warm.until(Done, Failed)
+    assert Done(first.attempt) in got
+    [failed] = [frame for frame in got if isinstance(frame, Failed)]
+    assert (failed.attempt, failed.code) == (second.attempt, FailCode.CANCELLED)
+    steps = [frame for frame in got if isinstance(frame, Step) and frame.attempt == second.attempt]
+    assert len(steps) <= 1, "at most its noise"
 
 
 def test_a_warm_model_loads_at_once(warm: Any, demo: Any) -> None:
