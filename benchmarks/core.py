@@ -53,6 +53,11 @@ def _turns(rounds: int, ours: Callable[[int], None], peer: Callable[[int], None]
     return Samples(taken[0]), Samples(taken[1])
 
 
+def _prompt(seed: int) -> str:
+    """Each picture has a prompt of its own: none is read once for all."""
+    return f"{PROMPT} {seed}"
+
+
 class Bench:
     """The demo model, loaded once for both."""
 
@@ -76,7 +81,7 @@ class Bench:
         """Latents of these seeds by one call of diffusers' pipeline."""
         generators = [self.torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self.pipeline(
-            [PROMPT] * len(generators), num_inference_steps=STEPS, guidance_scale=GUIDANCE, height=SIDE, width=SIDE,
+            [_prompt(seed) for seed in seeds], num_inference_steps=STEPS, guidance_scale=GUIDANCE, height=SIDE, width=SIDE,
             generator=generators, output_type="latent",
         )  # fmt: skip
         self._wait()
@@ -84,18 +89,18 @@ class Bench:
     def ours(self, seeds: range | list[int]) -> None:
         """The same by our loop: rows that share the denoiser, each with its own scheduler and trace."""
         from gpufair.protocol.frames import Run
-        from gpufair.provider.inference import diffusion, rows
+        from gpufair.provider.inference import rows
+        from gpufair.provider.inference.words import Words
 
         attempt = hashlib.sha256(b"core").digest()[:16]
         with self.torch.no_grad():
-            made = []
+            made, known = [], Words(self.device)
             for seed in seeds:
                 request = Run(
-                    attempt=attempt, model=bytes(32), prompt=PROMPT, seed=seed, steps=STEPS,
+                    attempt=attempt, model=bytes(32), prompt=_prompt(seed), seed=seed, steps=STEPS,
                     guidance_milli=round(GUIDANCE * 1000), width=SIDE, height=SIDE, scheduler="ddim",
                 )  # fmt: skip
-                words = diffusion.encode(self.pipeline, request, self.device)
-                made.append(rows.begin(self.pipeline, request, 0, words, self.device))
+                made.append(rows.begin(self.pipeline, request, 0, known.of(self.pipeline, request), self.device))
             for _ in range(STEPS):
                 rows.advance(self.pipeline.unet, made)
                 for row in made:

@@ -125,6 +125,8 @@ OUTPUT_CHUNK = 24 * KIB
 """Bytes of a picture in one frame; leaves room for the frame's other fields."""
 WORKER_BATCH_MAX = 8
 """Pictures that one call of a worker's denoiser takes a step further."""
+WORKER_WORDS_BYTES = 64 * MIB
+"""Embeddings of prompts that a worker remembers."""
 WORKER_START_MS = 2 * MINUTE
 WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""

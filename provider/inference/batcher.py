@@ -19,6 +19,7 @@ from gpufair.provider.inference import device, diffusion, png, rows
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import may_share, preview_due
 from gpufair.provider.inference.rows import Prediction, Row
+from gpufair.provider.inference.words import Words
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Batcher:
     def __init__(self, where: torch.device) -> None:
         self._device = where
         self._works: dict[bytes, Work] = {}
+        self._words = Words(where)
         self._widest = limits.WORKER_BATCH_MAX
 
     @property
@@ -67,7 +69,7 @@ class Batcher:
         """Take an attempt up, and tell its first picture's noise as step 0. `RefusedError` for one that can't be."""
         if run.attempt in self._works:
             raise RefusedError(FailCode.BAD_REQUEST, "this attempt is under way already")
-        words = diffusion.encode(pipeline, run, self._device)
+        words = self._words.of(pipeline, run)
         row = rows.begin(pipeline, run, run.first_picture, words, self._device)
         work = Work(run, tell, cancelled, pipeline, words, row, may_share(run))
         work.tell_step()

@@ -1,4 +1,4 @@
-"""What comes before the first step and after the last one. Rule: what looks on changes no bit of the picture.
+"""From latents to pictures. Rule: what looks on changes no bit of what is made.
 
 The steps themselves are in `rows`, whose turn it is in `batcher`.
 """
@@ -10,22 +10,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from gpufair.protocol.frames import FailCode, Run
+from gpufair.protocol.frames import FailCode
 from gpufair.provider.inference.engine import RefusedError
-from gpufair.provider.inference.request import guided
 from gpufair.provider.inference.rows import Prediction, Row
-
-
-def encode(pipeline: Any, run: Run, device: torch.device) -> torch.Tensor:
-    """The prompts encoded, once for all pictures of the attempt: for guidance the negative one first, in one batch.
-
-    What the text encoder can't hold is cut off.
-    """
-    positive, negative = pipeline.encode_prompt(
-        run.prompt, device, 1, guided(run), negative_prompt=run.negative_prompt if guided(run) else None
-    )
-    embeds: torch.Tensor = torch.cat([negative, positive]) if guided(run) else positive
-    return embeds
 
 
 def finish(pipeline: Any, row: Row) -> Image.Image:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gpufair.protocol.frames import Run
-from gpufair.provider.inference import diffusion, rows, weights
+from gpufair.provider.inference import rows, weights
+from gpufair.provider.inference.words import Words
 
 CPU = torch.device("cpu")
 NAMES = ["ddim", "euler", "euler_ancestral", "dpmpp_2m", "unipc"]
@@ -25,7 +26,7 @@ def pipeline(demo: Any) -> Any:
 
 def row(pipeline: Any, run: Run, picture: int = 0) -> rows.Row:
     with torch.no_grad():
-        return rows.begin(pipeline, run, picture, diffusion.encode(pipeline, run, CPU), CPU)
+        return rows.begin(pipeline, run, picture, Words(CPU).of(pipeline, run), CPU)
 
 
 def alone(pipeline: Any, run: Run, picture: int = 0) -> torch.Tensor:
