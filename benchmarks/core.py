@@ -81,8 +81,8 @@ class Bench:
         """Latents of these seeds by one call of diffusers' pipeline."""
         generators = [self.torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self.pipeline(
-            [_prompt(seed) for seed in seeds], num_inference_steps=STEPS, guidance_scale=GUIDANCE, height=SIDE, width=SIDE,
-            generator=generators, output_type="latent",
+            [_prompt(seed) for seed in seeds], num_inference_steps=STEPS, guidance_scale=GUIDANCE, height=SIDE,
+            width=SIDE, generator=generators, output_type="latent",
         )  # fmt: skip
         self._wait()
 
