@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, MetaData, Table, Text
+from sqlalchemy import MetaData, Table
 
+from gpufair.protocol.edge.columns import blob, number, truth, words
 from gpufair.protocol.edge.rows import Fault, RowStore, no_fault
 from gpufair.protocol.edge.sqlite import Database, open_database
 
@@ -181,49 +182,37 @@ class SequenceRow:
     document: bytes
 
 
-def _blob(name: str, *, key: bool = False) -> Column[bytes]:
-    return Column(name, LargeBinary, primary_key=key, nullable=False)
-
-
-def _int(name: str, *, key: bool = False) -> Column[int]:
-    return Column(name, BigInteger, primary_key=key, nullable=False)
-
-
-def _text(name: str, *, key: bool = False) -> Column[str]:
-    return Column(name, Text, primary_key=key, nullable=False)
-
-
 TABLES: dict[type, Table] = {
     LeaseRow: Table(
         "leases", METADATA,
-        _blob("id", key=True), _text("provider"), _text("ledger"), _text("state"), _blob("envelope"), _blob("offer"),
-        _blob("record"), _blob("order"), _blob("hold"), _blob("voucher"), _int("cap"), _int("window"),
-        _int("expires_ms"), _int("hold_expires_ms"), _int("created_ms"), _int("captured"), _int("released"),
-        _text("distrust"),
+        blob("id", key=True), words("provider"), words("ledger"), words("state"), blob("envelope"), blob("offer"),
+        blob("record"), blob("order"), blob("hold"), blob("voucher"), number("cap"), number("window"),
+        number("expires_ms"), number("hold_expires_ms"), number("created_ms"), number("captured"), number("released"),
+        words("distrust"),
     ),
     JobRow: Table(
         "jobs", METADATA,
-        _blob("id", key=True), _blob("lease", key=True), _blob("document"), _text("state"), _blob("header"),
-        _blob("body"), _blob("sealed"), _blob("acceptance"), _int("upfront"), _int("increment"), _int("count"),
-        _int("created_ms"), _blob("ended"), _text("note"), _text("prompt"), Column("prepaid", Boolean, nullable=False),
+        blob("id", key=True), blob("lease", key=True), blob("document"), words("state"), blob("header"),
+        blob("body"), blob("sealed"), blob("acceptance"), number("upfront"), number("increment"), number("count"),
+        number("created_ms"), blob("ended"), words("note"), words("prompt"), truth("prepaid"),
     ),
     DeliveryRow: Table(
         "deliveries", METADATA,
-        _blob("lease", key=True), _blob("job", key=True), _int("picture", key=True), _blob("receipt"), _blob("cipher"),
-        _blob("hashlock"), _int("amount"), Column("locked", Boolean, nullable=False), _blob("key"), _blob("png"),
+        blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("receipt"), blob("cipher"),
+        blob("hashlock"), number("amount"), truth("locked"), blob("key"), blob("png"),
     ),
     PictureRow: Table(  # a view of the deliveries
         "pictures", METADATA,
-        _blob("lease", key=True), _blob("job", key=True), _int("picture", key=True), _blob("receipt"), _int("amount"),
-        Column("locked", Boolean, nullable=False), Column("keyed", Boolean, nullable=False), _int("size"),
+        blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("receipt"), number("amount"),
+        truth("locked"), truth("keyed"), number("size"),
     ),
     EvidenceRow: Table(
         "evidence", METADATA,
-        _blob("lease", key=True), _blob("job", key=True), _text("what"), _blob("document"), _blob("cipher"),
+        blob("lease", key=True), blob("job", key=True), words("what"), blob("document"), blob("cipher"),
     ),
-    PeerRow: Table("peers", METADATA, _text("address", key=True), _text("did"), _int("added_ms")),
+    PeerRow: Table("peers", METADATA, words("address", key=True), words("did"), number("added_ms")),
     SequenceRow: Table(
-        "sequences", METADATA, _text("did", key=True), _text("kind", key=True), _int("sequence"), _blob("document")
+        "sequences", METADATA, words("did", key=True), words("kind", key=True), number("sequence"), blob("document")
     ),
 }  # fmt: skip
 TABLES[JobDue] = TABLES[JobRow]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, MetaData, Table, Text
+from sqlalchemy import MetaData, Table
+
+from gpufair.protocol.edge.columns import blob, number, truth, words
 
 METADATA = MetaData()
 
@@ -146,52 +148,36 @@ class CounterRow:
     value: int
 
 
-def _blob(name: str, *, key: bool = False) -> Column[bytes]:
-    return Column(name, LargeBinary, primary_key=key, nullable=False)
-
-
-def _int(name: str, *, key: bool = False) -> Column[int]:
-    return Column(name, BigInteger, primary_key=key, nullable=False)
-
-
-def _text(name: str, *, key: bool = False) -> Column[str]:
-    return Column(name, Text, primary_key=key, nullable=False)
-
-
-def _bool(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False)
-
-
 TABLES: dict[type, Table] = {
     LeaseRow: Table(
         "leases", METADATA,
-        _blob("id", key=True), _text("state"), _text("client"), _text("ledger"), _blob("envelope"),
-        _blob("hold_envelope"), _int("hold"), _blob("kept"), _int("captured"),
-        _int("agreed_ms"), _int("active_ms"),
-        _int("expires_ms"), _text("closing_reason"), _int("window"), _blob("sealing_key"),
+        blob("id", key=True), words("state"), words("client"), words("ledger"), blob("envelope"),
+        blob("hold_envelope"), number("hold"), blob("kept"), number("captured"),
+        number("agreed_ms"), number("active_ms"),
+        number("expires_ms"), words("closing_reason"), number("window"), blob("sealing_key"),
     ),
     AttemptRow: Table(
         "attempts", METADATA,
-        _blob("id", key=True), _blob("lease"), _blob("job"), _blob("document"), _blob("header"), _blob("answer"),
-        _text("state"), _blob("sealed"), _int("upfront"), _int("increment"), _int("count"), _int("accepted_ms"),
-        _int("deadline_ms"), _blob("ended"),
+        blob("id", key=True), blob("lease"), blob("job"), blob("document"), blob("header"), blob("answer"),
+        words("state"), blob("sealed"), number("upfront"), number("increment"), number("count"), number("accepted_ms"),
+        number("deadline_ms"), blob("ended"),
     ),
     DeliveryRow: Table(
         "deliveries", METADATA,
-        _blob("lease", key=True), _blob("job", key=True), _int("picture", key=True), _blob("attempt"), _blob("receipt"),
-        _blob("cipher"), _blob("leaves"), _blob("key"), _blob("hashlock"), _int("amount"), _bool("revealed"),
-        _int("made_ms"),
+        blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("attempt"), blob("receipt"),
+        blob("cipher"), blob("leaves"), blob("key"), blob("hashlock"), number("amount"), truth("revealed"),
+        number("made_ms"),
     ),
     RequestRow: Table(
         "requests", METADATA,
-        _text("signer", key=True), _blob("id", key=True), _blob("document"), _blob("answer"), _int("forget_ms"),
+        words("signer", key=True), blob("id", key=True), blob("document"), blob("answer"), number("forget_ms"),
     ),
     OutboxRow: Table(
         "outbox", METADATA,
-        _blob("id", key=True), _blob("lease"), _text("ledger"), _blob("envelope"), _bool("final"), _int("created_ms"),
-        _blob("answer"),
+        blob("id", key=True), blob("lease"), words("ledger"), blob("envelope"), truth("final"), number("created_ms"),
+        blob("answer"),
     ),
-    CounterRow: Table("counters", METADATA, _text("name", key=True), _int("value")),
+    CounterRow: Table("counters", METADATA, words("name", key=True), number("value")),
 }  # fmt: skip
 TABLES[LeaseSealing] = TABLES[LeaseRow]
 TABLES[AttemptDue] = TABLES[AttemptRow]
