@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ _KINDS: dict[type, str] = {str: "a text", int: "a whole number", float: "a numbe
 _OURS = {"ours": True}
 """A key for tests and measurements: it is read, and no owner is told of it."""
 
+PINNED = re.compile(r"(?:[a-z0-9][a-z0-9._:/-]{0,200}@)?sha256:[0-9a-f]{64}")
+"""How a worker image is named: by its digest. A tag could be another image tomorrow."""
 FILE_MAX = 256 * limits.KIB
 
 
@@ -46,6 +49,11 @@ class WorkersConfig:
     cpus: float = 0.0
     gpus: tuple[str, ...] = ()
     null: bool = field(default=False, metadata=_OURS)
+
+    @property
+    def needs_engine(self) -> bool:
+        """Whether the owner wants containers and nothing less: an image of theirs is never run any other way."""
+        return self.runtime == "docker" or self.gvisor or (bool(self.image) and self.runtime != "process")
 
 
 @dataclass(frozen=True)
@@ -215,6 +223,10 @@ def _check_provider(config: Config, where: str) -> None:
     node, work = config.node, config.workers
     if work.runtime not in ("auto", "docker", "process"):
         raise _wrong(where, "runtime", f"{work.runtime!r} is none of auto, docker, process")
+    if work.image and not PINNED.fullmatch(work.image):
+        raise _wrong(
+            where, "image", f"{_said(work.image)}: it must be sha256:… and 64 digits, as script/image prints it"
+        )
     if work.gvisor and work.runtime == "process":
         raise _wrong(where, "gvisor", 'needs runtime = "docker"')
     if "provider" in node.roles and not config.price.per_step_megapixel:

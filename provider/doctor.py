@@ -95,7 +95,7 @@ async def _engine(home: Home, config: Config, keys: Keys) -> Check:
             node=keys.did, image=work.image, host=work.docker_host, gvisor=work.gvisor
         )  # fmt: skip
     except LocalError as error:
-        if work.runtime == "auto":
+        if not work.needs_engine:
             await ProcessRuntime(node=keys.did, state=home.workers).close()
             found = f"no containers ({error.what}): jobs would run as processes, isolation none"
             return Check("engine", ok=True, found=found, fix=error.hint)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import RowStore
-from gpufair.protocol.lifecycle import LIVE, AttemptState
+from gpufair.protocol.lifecycle import LIVE, AttemptState, LeaseState
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.store import AttemptRow, LeaseRow
 from gpufair.provider.rpc.publisher import PeerState
@@ -20,13 +20,14 @@ def earnings(store: RowStore, now_ms: int) -> dict[str, Any]:
     midnight = now_ms - now_ms % DAY_MS
     with store.read() as rows:
         leases = rows.all(LeaseRow)
-        live = [Account.load(rows, lease) for lease in leases if lease.state in LIVE]
+        # A lease that closes is settled once its ledger has answered: until then its money is promised, not here.
+        live = [Account.load(rows, lease) for lease in leases if lease.state in (*LIVE, LeaseState.CLOSING)]
         states = [attempt.state for attempt in rows.all(AttemptRow)]
     return {
         "earned_today": sum(lease.captured for lease in leases if lease.active_ms >= midnight),
         "earned": sum(lease.captured for lease in leases),
         "pending": sum(account.uncaptured for account in live),
-        "open_leases": len(live),
+        "open_leases": sum(account.lease.state in LIVE for account in live),
         "held": sum(account.lease.hold - account.lease.captured for account in live),
         "jobs_paid": states.count(AttemptState.PAID),
         "jobs_failed": states.count(AttemptState.FAILED),

@@ -139,7 +139,7 @@ async def open_runtime(config: Config, home: Home, did: str) -> Runtime:
     try:
         runtime = await DockerRuntime.connect(node=did, image=work.image, host=work.docker_host, gvisor=work.gvisor)
     except LocalError as error:
-        if work.runtime == "docker" or work.gvisor:
+        if work.needs_engine:
             raise
         log.warning("no containers here (%s): jobs run as processes, and the offer says isolation none", error.what)
         return ProcessRuntime(node=did, state=home.workers)

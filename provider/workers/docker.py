@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ import docker
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.frames import FromWorker, ToWorker
 from gpufair.protocol.messages.market import Isolation
+from gpufair.provider.config import PINNED
 from gpufair.provider.workers import hardening, sources
 from gpufair.provider.workers.attach import AttachPipe
 from gpufair.provider.workers.channel import Channel, LogTail
@@ -31,7 +31,6 @@ from gpufair.provider.workers.runtime import LABEL_NODE, LABEL_WORKER, Leftover,
 API_TIMEOUT = 60
 THREADS = 4
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-PINNED = re.compile(r"^(?:[a-z0-9][a-z0-9._:/-]{0,200}@)?sha256:[0-9a-f]{64}$")
 ATTACH = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 T = TypeVar("T")
 
@@ -181,7 +180,7 @@ class DockerRuntime:
         if not image:
             hint = "script/image makes one; write what it prints into `image` in config.toml"
             raise LocalError(Fault.UNKNOWN, "no worker image is named", hint=hint)
-        if not PINNED.match(image):
+        if not PINNED.fullmatch(image):
             raise LocalError(
                 Fault.NOT_ALLOWED,
                 f"a worker image is named by its digest, and {image!r} is not",

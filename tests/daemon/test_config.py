@@ -85,7 +85,9 @@ WRONG = [
     ("accepted = ", "accepted = []"), ("accepted = ", 'accepted = ["ledger.example:7700"]'),
     ("accepted = ", 'accepted = ["did:key:zzz@ledger.example:7700"]'), ("accepted = ", f"accepted = {[LEDGER] * 17}"),
     ("auditors = ", 'auditors = ["somebody"]'), ("image = ", 'image = "a\\u001b[31mb"'),
-    ("image = ", f'image = "{"x" * 600}"'), ("[models]", "[models]\nallowed = []"),
+    ("image = ", f'image = "{"x" * 600}"'), ("image = ", 'image = "banana"'), ("image = ", 'image = "sha256:abc"'),
+    ("image = ", 'image = "worker:latest"'), ("image = ", f'image = "sha256:{"0" * 64}x"'),
+    ("[models]", "[models]\nallowed = []"),
     ("[workers]", "[workers]\nworker = 1"), ("[node]", "[node]\nport = 1"),
     ("[limits]", "[limit]"), ("[price]", "[price.fixed]"),
 ]  # fmt: skip

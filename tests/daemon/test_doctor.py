@@ -174,7 +174,8 @@ def test_an_engine_that_is_not_there(place: Place) -> None:
     gone = {"docker_host": "unix:///nonexistent/docker.sock", "image": f"sha256:{'0' * 64}"}
     bad(place.found(workers={"runtime": "docker", **gone})["engine"])
     bad(place.found(workers={"runtime": "docker", "gvisor": True, **gone})["engine"])
-    auto = place.found(workers={"runtime": "auto", **gone})["engine"]
+    bad(place.found(workers={"runtime": "auto", **gone})["engine"])  # who names an image wants containers
+    auto = place.found(workers={"runtime": "auto", **gone, "image": ""})["engine"]
     assert auto.ok
     assert "isolation none" in auto.found
 

@@ -28,6 +28,7 @@ from gpufair.protocol.messages import (
     ReasonCode,
     Voucher,
 )
+from gpufair.provider.report import earnings
 
 STRANGER = KeySigner.from_seed(bytes([9]) * 32)
 
@@ -342,3 +343,14 @@ def test_a_cancellation_may_cross_the_decline_of_its_job(deal):
     assert d.attempts.cancel(d.lease, cancel.envelope) == []
     stranger = replace(cancel.doc, head=replace(cancel.doc.head, issuer=STRANGER.did))
     refused(Fault.NOT_ALLOWED, d.attempts.cancel, d.lease, envelope.sign(stranger, STRANGER).envelope)
+
+
+def test_what_a_closing_lease_is_owed_is_shown_until_the_ledger_has_paid_it(deal):
+    d = deal()
+    d.buy()
+    d.leases.close(d.lease, "done", Outcome.CANCELLED)
+    shown = earnings(d.shop, d.clock.now_ms())
+    assert (shown["earned"], shown["pending"], shown["open_leases"]) == (0, 128, 0)
+    d.collect()
+    shown = earnings(d.shop, d.clock.now_ms())
+    assert (shown["earned"], shown["pending"], shown["held"]) == (128, 0, 0)
