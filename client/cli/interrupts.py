@@ -1,4 +1,7 @@
-"""Ctrl-C while something is bought. Rule: the first one asks for an orderly end, the second one leaves at once."""
+"""Ctrl-C while something is bought. Rule: the first one asks for an orderly end, the second one leaves at once.
+
+At a question nothing is under way yet, so that there the first one leaves at once.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt right here: for a question that blocks the loop.
+
+    The loop's own handler would only cancel the task, which can't notice before the question is answered.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

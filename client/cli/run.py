@@ -73,15 +73,18 @@ def _run(stage: Stage, wish: Wish, output: Path | None, *, yes: bool, force: boo
 async def _buy(
     stage: Stage, buyer: Buyer, wish: Wish, paths: list[Path], *, yes: bool, force: bool
 ) -> tuple[Plan, Purchase, dict[int, str]]:
-    from gpufair.client.cli.interrupts import stop_asked
+    from gpufair.client.cli.interrupts import leaving_at_once, stop_asked
     from gpufair.client.cli.progress import Watch
     from gpufair.client.failures import DeclinedError, PurchaseError
     from gpufair.client.pictures import folder as pictures
 
     plan = await buyer.plan(wish)
     _say_plan(stage, plan)
-    if not yes and not typer.confirm("Buy it?", default=True, err=True):
-        raise DeclinedError("not bought", hint="nothing was spent")
+    if not yes:
+        with leaving_at_once():
+            wanted = typer.confirm("Buy it?", default=True, err=True)
+        if not wanted:
+            raise DeclinedError("not bought", hint="nothing was spent")
     preview = paths[0].with_suffix(".preview.png") if wish.preview_every else None
     try:
         watching = Watch(stage, count=plan.spec.count, steps=plan.spec.steps, preview=preview)

@@ -151,11 +151,14 @@ class Person:
         await bank.ledger.issue(desk.sign(issue).envelope)
         return person
 
-    async def runs(self, *words: str) -> Process:
+    async def runs(self, *words: str, terminal: int | None = None) -> Process:
+        """The command `gpufair`, at pipes or at a terminal (its file descriptor)."""
         variables = {**os.environ, "GPUFAIR_HOME": str(self.home.folder), "OMP_NUM_THREADS": "1"}
+        end = PIPE if terminal is None else terminal
         return await asyncio.create_subprocess_exec(
-            Path(sys.executable).parent / "gpufair", *words, env=variables, cwd=self.folder, stdout=PIPE, stderr=PIPE
-        )
+            Path(sys.executable).parent / "gpufair", *words, env=variables, cwd=self.folder,
+            stdin=terminal, stdout=end, stderr=end,
+        )  # fmt: skip
 
     def bought(self) -> Purchase | None:
         store = open_wallet(self.home.wallet)

@@ -1,9 +1,14 @@
-"""Ctrl-C in a real `gpufair run`: what came is on disk, the rest is cancelled and settled; a second leaves at once."""
+"""Ctrl-C in a real `gpufair run`: what came is on disk, the rest is cancelled and settled; a second leaves at once.
+
+At the question whether to buy, the first one leaves at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Callable
@@ -109,6 +114,36 @@ def test_before_there_is_a_job_the_hold_comes_back(world: Any, tmp_path: Path) -
         assert error["job"] is None
         assert "nothing was spent" in error["hint"]
         assert person.bought() is None
+        assert await w.funds(person.did) == (START, 0)
+
+    world(story)
+
+
+def test_at_the_question_it_leaves_at_once(world: Any, tmp_path: Path) -> None:
+    async def story(w: World) -> None:
+        person = await Person.at(w, tmp_path / "person")
+        ours, theirs = pty.openpty()
+        loop, seen, asked = asyncio.get_running_loop(), bytearray(), asyncio.Event()
+
+        def read() -> None:
+            seen.extend(os.read(ours, 4096))
+            if b"Buy it?" in seen:
+                asked.set()
+
+        loop.add_reader(ours, read)
+        try:
+            process = await person.runs("run", "a fox", terminal=theirs)
+            await asked.wait()
+            await asyncio.sleep(0.3)  # the question is printed before its answer is waited for
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(5):
+                assert await process.wait() == 130
+        finally:
+            loop.remove_reader(ours)
+            os.close(ours)
+            os.close(theirs)
+        assert person.bought() is None
+        assert person.pictures() == []
         assert await w.funds(person.did) == (START, 0)
 
     world(story)
