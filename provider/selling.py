@@ -11,7 +11,7 @@ from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.keys import Keys
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.sealing_keys import SealingKeys
-from gpufair.protocol.errors import FairError, LocalError
+from gpufair.protocol.errors import LocalError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import Gpu
 from gpufair.provider.config import Config
@@ -27,7 +27,7 @@ from gpufair.provider.sales.offers import Broadcasts, Offers
 from gpufair.provider.sales.office import MarketDesk
 from gpufair.provider.sales.stock import Gate, Model, Stock
 from gpufair.provider.workers import sources
-from gpufair.provider.workers.outcome import WorkerFailedError
+from gpufair.provider.workers.keeper import Keeper
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.process import ProcessRuntime
 from gpufair.provider.workers.runtime import Runtime, Variant, WorkerSpec
@@ -80,17 +80,14 @@ class Seller:
         await self.jobs.start()
 
     def warm(self) -> None:
-        """Have a worker load a model meanwhile."""
-        self._warming = asyncio.create_task(self._warm())
+        """Have a model in a worker's memory ahead of the first job, and again whenever its worker is gone.
 
-    async def _warm(self) -> None:
-        """Load a model ahead of the first job: then the offer can say `warm`, and charges no cold load."""
-        for model in self.stock.models()[:1]:
-            try:
-                load_ms = await self.pool.warm(model.digest)
-                log.info("model %s is warm after %d ms", model.name, load_ms)
-            except (WorkerFailedError, FairError) as error:
-                log.warning("no worker could be warmed: %s", error)
+        Then the offer can say `warm`, and charges no cold load.
+        """
+        self._warming = asyncio.create_task(Keeper(self.pool, self._to_warm, lambda: self.jobs.runner.idle).run())
+
+    def _to_warm(self) -> list[bytes]:
+        return [] if self.gate.reasons() else [model.digest for model in self.stock.models()]
 
     async def drained(self) -> None:
         """Wait until no lease is open and nothing runs."""
