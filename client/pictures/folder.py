@@ -47,24 +47,40 @@ def check_writable(paths: list[Path], *, force: bool) -> None:
 
 
 def write(store: RowStore, purchase: Purchase, paths: list[Path], *, force: bool) -> dict[int, str]:
-    """Write every picture that is here, its receipt inside; where each one went, by index. Raises LocalError."""
-    written = {}
+    """Write every picture that is here, its receipt inside; where each one is, by index.
+
+    A file that is this very picture counts as written. Raises LocalError for the first that could not be written,
+    after all the others were.
+    """
+    written, failures = {}, []
     for picture in purchase.opened:
         path = paths[picture.index]
-        part = path.with_name(f".{path.name}.part")
         try:
-            part.write_bytes(sealed_with(purchases.png(store, purchase, picture), picture.receipt))
-            if force:
-                part.replace(path)
-            else:
-                os.link(part, path)  # unlike a rename it never takes the place of a file
-        except FileExistsError as error:
-            hint = f"it is safe in the wallet: gpufair fetch {purchase.job.id.hex()[:12]} -o OTHER.png"
-            raise LocalError(Fault.CONFLICT, f"{path} exists by now", hint=hint) from error
+            _write_one(path, sealed_with(purchases.png(store, purchase, picture), picture.receipt), force=force)
+        except FileExistsError:
+            failures.append((Fault.CONFLICT, f"{path} exists already, and is something else"))
         except OSError as error:
-            hint = f"it is safe in the wallet: gpufair fetch {purchase.job.id.hex()[:12]} -o OTHER.png"
-            raise LocalError(Fault.UNAVAILABLE, f"{path} cannot be written: {error.strerror}", hint=hint) from error
-        finally:
-            part.unlink(missing_ok=True)
-        written[picture.index] = str(path)
+            failures.append((Fault.UNAVAILABLE, f"{path} cannot be written: {error.strerror}"))
+        else:
+            written[picture.index] = str(path)
+    if failures:
+        fault, what = failures[0]
+        hint = f"it is safe in the wallet: gpufair fetch {purchase.job.id.hex()[:12]} -o OTHER.png"
+        raise LocalError(fault, what, hint=hint)
     return written
+
+
+def _write_one(path: Path, data: bytes, *, force: bool) -> None:
+    """Write a file whole or not at all. Raises FileExistsError, without `force`, if another one is there; OSError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        if force:
+            part.replace(path)
+        else:
+            os.link(part, path)  # unlike a rename it never takes the place of a file
+    except FileExistsError:
+        if not (path.is_file() and path.read_bytes() == data):
+            raise
+    finally:
+        part.unlink(missing_ok=True)
