@@ -95,7 +95,10 @@ class Client:
         return self.buyer.desk.did
 
     async def run(self, prompt: str, **options: Any) -> Picture:
-        """Buy one picture. Options: see `pictures`. Raises a `PurchaseError` for every other ending."""
+        """Buy one picture. Options: see `pictures`. Raises LocalError for an option that can't be meant, and a
+        `PurchaseError` for every other ending.
+        """
+        _check_one(options)
         return (await self.pictures(prompt, **options))[0]
 
     async def pictures(
@@ -106,7 +109,7 @@ class Client:
         listen: Listen = ignore,
         **options: Any,
     ) -> tuple[Picture, ...]:
-        """Buy `count` pictures in one job.
+        """Buy `count` pictures in one job. Raises as `run` does.
 
         Options are those of `wish`. `approve` sees the plan, with its price, before anything is signed; if it
         says no, DeclinedError is raised. `listen` gets every event (`gpufair.client.session.events`).
@@ -132,6 +135,7 @@ class Client:
         `dearest` is the most that one picture may cost, if some will cost more than these options say: it is also what
         can be lost to a provider that cheats. `minutes` is how long the lease lasts.
         """
+        _check_whole(budget=budget, minutes=minutes, dearest=dearest)
         if not 0 < budget <= limits.AMOUNT_MAX or not 0 <= dearest <= budget:
             raise LocalError(
                 Fault.MALFORMED, f"budget is {budget}, dearest {dearest}: micro-credits, within each other"
@@ -154,7 +158,8 @@ class Client:
 
     async def quote(self, prompt: str = "anything", **options: Any) -> Choices:
         """Who could do it, cheapest first, each with its quote line by line. Nothing is signed."""
-        return self.buyer.choose(await self.buyer.market(), wish(prompt, **options))
+        wanted = wish(prompt, **options)  # first: nobody is asked about what can't be meant
+        return self.buyer.choose(await self.buyer.market(), wanted)
 
     async def fetch(self, job: str, listen: Listen = ignore) -> tuple[Picture, ...]:
         """What a job has brought, taking up a job that was broken off; `job` is its id or the beginning of it."""
@@ -186,6 +191,7 @@ class Lease:
 
     async def run(self, prompt: str, **options: Any) -> Picture:
         """Buy one picture; see `pictures`."""
+        _check_one({**self._options, **options})
         return (await self.pictures(prompt, **options))[0]
 
     async def pictures(self, prompt: str, *, listen: Listen = ignore, **options: Any) -> tuple[Picture, ...]:
@@ -215,15 +221,66 @@ def wish(
     preview_every: int = 0,
     max_price: int | None = None,
     trust_provider_ledger: bool = False,
+    **unknown: Any,
 ) -> Wish:
-    """A wish in plain values: `size` in pixels, guidance in thousandths, `max_price` in micro-credits."""
+    """A wish in plain values: `size` in pixels, guidance in thousandths, `max_price` in micro-credits.
+
+    Raises LocalError for a value that can't be meant, and for an option that there is not.
+    """
+    if unknown:
+        known = ", ".join(sorted(wish.__kwdefaults__ or ()))
+        raise LocalError(Fault.MALFORMED, f"there is no option {next(iter(unknown))!r}", hint=f"there are {known}")
+    _check_text(prompt=prompt, negative=negative, model=model, scheduler=scheduler)
+    width, height = _sides(size)
+    _check_whole(count=count, preview_every=preview_every)
+    left_open = {"steps": steps, "guidance_milli": guidance_milli, "seed": seed, "max_price": max_price}
+    _check_whole(**{name: value for name, value in left_open.items() if value is not None})
+    if not isinstance(trust_provider_ledger, bool):
+        raise LocalError(
+            Fault.MALFORMED, f"trust_provider_ledger is {trust_provider_ledger!r}: it must be True or False"
+        )
     if scheduler.upper() not in Scheduler.__members__ or scheduler.lower() == "unspecified":
         known = ", ".join(one.name.lower() for one in Scheduler if one)
         raise LocalError(Fault.MALFORMED, f"there is no scheduler {scheduler!r}", hint=f"there are {known}")
-    width, height = size if size is not None else (None, None)
     made = Wish(
         prompt, negative, model, width, height, steps, guidance_milli, seed, Scheduler[scheduler.upper()], count,
         preview_every, max_price, trust_provider_ledger,
     )  # fmt: skip
     made.check()
     return made
+
+
+_AMOUNTS = ("budget", "dearest", "max_price")
+
+
+def _check_one(options: dict[str, Any]) -> None:
+    """`run` hands out one picture: it must not pay for several."""
+    count = options.get("count", 1)
+    if count != 1:
+        hint = f"pictures(prompt, count={count!r}) buys several in one job"
+        raise LocalError(Fault.MALFORMED, f"run buys one picture, and count is {count!r}", hint=hint)
+
+
+def _check_text(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise LocalError(Fault.MALFORMED, f"{name} is {value!r}: it must be text")
+
+
+def _check_whole(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            amount = name in _AMOUNTS
+            hint = "a credit has 1,000,000 micro-credits" if amount else ""
+            of = " of micro-credits" if amount else ""
+            raise LocalError(Fault.MALFORMED, f"{name} is {value!r}: it must be a whole number{of}", hint=hint)
+
+
+def _sides(size: object) -> tuple[int | None, int | None]:
+    """Width and height out of a size; neither without one."""
+    match size:
+        case None:
+            return None, None
+        case (int() as width, int() as height):
+            return width, height
+    raise LocalError(Fault.MALFORMED, f"size is {size!r}: it must be (width, height)", hint="write it like (512, 768)")

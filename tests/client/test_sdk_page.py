@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import subprocess
 import sys
 import textwrap
 from asyncio.subprocess import PIPE
@@ -15,6 +16,7 @@ import pytest
 from whole_nodes import PRICE, START, Person, World
 
 from gpufair.client import Client, SyncClient, failures
+from gpufair.protocol.edge import keys
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sdk.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -43,6 +45,16 @@ def test_every_example_runs(world: Any, tmp_path: Path) -> None:
         assert await w.funds(person.did) == (START - (1 + 2 + 10 + 10 + 1) * PRICE, 0)
 
     world(story)
+
+
+def test_the_example_of_errors_catches_what_is_out_of_bounds(tmp_path: Path) -> None:
+    example = next(one for one in EXAMPLES if "PurchaseError" in one)
+    wrong = example.replace('client.run("a fox")', 'client.run("a fox", steps=5000)')
+    assert wrong != example
+    keys.create(tmp_path / "keys")
+    variables = {**os.environ, "GPUFAIR_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", wrong], env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "steps is 5000: it must be 1 to 500"), done.stderr
 
 
 def test_every_call_is_in_the_table() -> None:
