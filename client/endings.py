@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, PurchaseError, StoppedError
+from gpufair.client.wallet import budget
 from gpufair.client.wallet.purchases import Purchase
 from gpufair.protocol.lifecycle import JobState
 from gpufair.protocol.messages import Reason
@@ -46,12 +47,23 @@ def stopped(purchase: Purchase) -> StoppedError:
     job, have = purchase.job, len(purchase.opened)
     what = f"stopped: {have} of {job.count} pictures are here, {show(purchase.spent)} spent"
     if purchase.is_settled:
-        hint = f"nothing more will be paid; the wallet has the pictures too: gpufair fetch {short(job.id)}"
+        hint = "nothing more will be paid"
+        hint += f"; the wallet has the pictures too: gpufair fetch {short(job.id)}" if have else ""
     elif purchase.is_over:
         hint = "the ledger has not settled it yet: gpufair balance looks again"
     else:
         hint = f"the provider has not confirmed it: gpufair cancel {short(job.id)}, or gpufair fetch {short(job.id)}"
     return StoppedError(what, hint=hint, job=job.id)
+
+
+def next_command(purchase: Purchase) -> str:
+    """What is left to do about a job: fetch it, have it settled, or nothing (empty)."""
+    if not budget.is_open(purchase.lease):
+        return ""
+    waits = any(one.locked and not one.is_open and not one.is_false for one in purchase.pictures)
+    if waits or not purchase.is_over:
+        return f"gpufair fetch {short(purchase.job.id)}"
+    return "gpufair balance"
 
 
 def later(job: bytes) -> str:

@@ -76,6 +76,7 @@ async def _history(stage: Stage, buyer: Buyer, limit: int) -> Answer:
 async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
     from gpufair.client.cli.answers import answer, purchase_object
     from gpufair.client.cli.views import purchase_lines
+    from gpufair.client.endings import next_command
     from gpufair.client.wallet import purchases
     from gpufair.protocol.errors import Fault, LocalError
 
@@ -86,8 +87,8 @@ async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
     stage.say(f"job {found.job.id.hex()}", style="bold")
     for line in purchase_lines(found):
         stage.say(line)
-    if len(found.opened) < found.job.count or not found.is_settled:
-        stage.say(f"\nNext: gpufair fetch {found.job.id.hex()[:12]}", style="dim")
+    if command := next_command(found):
+        stage.say(f"\nNext: {command}", style="dim")
     return answer("show", **purchase_object(found))
 
 
