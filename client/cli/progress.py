@@ -5,6 +5,7 @@ elsewhere, nothing with --json.
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gpufair.client.cli.stage import Stage
 from gpufair.client.session import events as ev
 from gpufair.protocol.units import show
+
+_SAY_AGAIN_S = 60.0
+"""How often it is said again that the provider can't be reached."""
+_PLAIN = {
+    "Connection refused": "connection refused",
+    "Connection reset": "the connection broke",
+    "Socket closed": "the connection broke",
+    "No route to host": "no route to its address",
+    "Network is unreachable": "no network",
+    "timed out": "no answer",
+    "errors resolving": "its name can't be looked up",
+}
+"""What gRPC says of a lost connection, and what that means."""
+
+
+def plainly(why: str) -> str:
+    """Why a connection was lost, in words for people."""
+    return next((words for raw, words in _PLAIN.items() if raw in why), why)
 
 
 class Watch:
@@ -30,6 +49,8 @@ class Watch:
         self._bar = Progress(*columns, console=stage.err, transient=True, disable=not self._live)
         self._task = self._bar.add_task("waiting for the provider", total=count * steps)
         self._done = 0
+        self._said, self._said_s = "", 0.0
+        """The last line about a lost connection, and when it was said."""
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -61,7 +82,7 @@ class Watch:
             case ev.PictureOpened(_, picture):
                 self._tell(f"{self._nth(picture)} is here")
             case ev.ConnectionLost(why):
-                self._tell(f"trying again: {why}"[:60], f"trying again: {why}")
+                self._lost(plainly(why))
             case ev.LeaseClosing():
                 self._tell("settling")
 
@@ -75,6 +96,15 @@ class Watch:
         self._bar.update(self._task, description=words, completed=max(done, self._done))
         self._done = max(done, self._done)
         if not self._live and step == 0:
+            self._stage.err.print(words)
+
+    def _lost(self, why: str) -> None:
+        """The provider is out of reach: a bar says so as long as it lasts, a line only now and then."""
+        words = f"trying again: {why}"
+        self._bar.update(self._task, description=words[:60])
+        now = time.monotonic()
+        if not self._live and (words != self._said or now - self._said_s >= _SAY_AGAIN_S):
+            self._said, self._said_s = words, now
             self._stage.err.print(words)
 
     def _tell(self, words: str, in_full: str = "") -> None:
