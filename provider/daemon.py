@@ -62,6 +62,7 @@ class Node:
     async def _start(self) -> None:
         exits = self._exits
         exits.callback(self.home.take().close)
+        exits.enter_context(self.home.claim(self.keys.did))
         self.sealing = SealingKeys(self.home.keys, passphrase=self.keys.passphrase)
         exits.callback(log.info, "node stopped")
         self.store = RowStore(open_database(self.home.jobs, MIGRATIONS, stays_open=True), TABLES)

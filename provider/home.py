@@ -1,16 +1,27 @@
-"""Where a node keeps things. Rule: everything of a node lies below one folder, which only its owner can read."""
+"""Where a node keeps things. Rule: everything of a node lies below one folder, which only its owner can read.
+
+Only the claim on an identity lies outside of it: two folders with the same keys have to see it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import hashlib
 import os
+import shutil
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import platformdirs
 
-from gpufair.protocol.errors import Fault, LocalError
+from gpufair.protocol.errors import Fault, LocalError, printable
+
+CLAIMS = Path("/tmp")  # noqa: S108 -- fixed, whatever the environment says: who shares keys must share it; checked below
+HOLDER = "home"
 
 
 @dataclass(frozen=True)
@@ -103,3 +114,65 @@ class Home:
             hint = "stop it first (`gpufaird stop`), or give this one another --home"
             raise LocalError(Fault.CONFLICT, f"a node is running in {self.root}", hint=hint) from error
         return lock
+
+    @contextlib.contextmanager
+    def claim(self, did: str) -> Iterator[None]:
+        """Hold the identity `did` on this machine, for this user.
+
+        A folder and its copy have the same keys. Two nodes of them would sign against each other, and take each other's
+        workers for those of an earlier run. Raises LocalError if a node of another folder holds it.
+        """
+        word = hashlib.sha256(did.encode()).hexdigest()[:32]
+        folder = CLAIMS / f"gpufaird-{os.geteuid()}-{word}"
+        while (held := _lock(folder)) is None:
+            pass
+        try:
+            (folder / HOLDER).write_text(str(self.root))
+            yield
+        finally:
+            # Still under the lock. What a crash leaves, or this can't remove, is taken over by the next.
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+
+
+def _lock(folder: Path) -> int | None:
+    """The locked descriptor of `folder`; None if its last holder removed it meanwhile. LocalError if another holds it.
+
+    The folder itself is locked, not a file in it: what sweeps old temporary files leaves a locked folder alone.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _not_ours(folder) from error
+    locked = False
+    try:
+        ours = os.fstat(held)
+        if ours.st_uid != os.geteuid() or stat.S_IMODE(ours.st_mode) & 0o077:
+            raise _not_ours(folder)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = os.path.samestat(ours, folder.lstat())
+    except BlockingIOError as error:
+        raise _claimed(folder) from error
+    except FileNotFoundError:
+        return None
+    finally:
+        if not locked:
+            os.close(held)
+    return held if locked else None
+
+
+def _claimed(folder: Path) -> LocalError:
+    try:
+        other = printable((folder / HOLDER).read_text(), 400)
+    except OSError:
+        return LocalError(Fault.CONFLICT, "a node with the same keys is starting or stopping", hint="try again")
+    hint = f"stop it first (`gpufaird stop --home {other}`), or make this one keys of its own with `gpufaird init`"
+    return LocalError(Fault.CONFLICT, f"a node with the same keys is running in {other}", hint=hint)
+
+
+def _not_ours(folder: Path) -> LocalError:
+    hint = "it tells whether a node with these keys runs; look whose it is, and remove it"
+    return LocalError(Fault.NOT_ALLOWED, f"{folder} is not a private folder of this user", hint=hint)
