@@ -32,8 +32,8 @@ from gpufair.client.wallet.store import LeaseRow, PeerRow
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge.channels import Peers
+from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.edge.rows import RowStore
-from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import FairError, Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk

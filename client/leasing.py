@@ -22,8 +22,8 @@ from gpufair.client.wallet import purchases
 from gpufair.client.wallet.purchases import Purchase
 from gpufair.client.wallet.store import DeliveryKey, JobRow
 from gpufair.protocol import limits
+from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.edge.rows import Rows
-from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import FairError, PeerError
 from gpufair.protocol.lifecycle import JOB, LIVE, JobState
 from gpufair.protocol.messages import Spec, Up

@@ -41,8 +41,6 @@ FETCHES_PER_LEASE_MAX = 2
 """Deliveries of one lease that are fetched at a time: each lies in memory until its reader has it."""
 FETCH_BYTES_MAX = 4 * 64 * MIB
 """Bytes of its deliveries that one lease may fetch in a minute: four of the largest pictures."""
-DELIVERY_KEPT_MS = HOUR
-"""How long a provider keeps a finished delivery for a buyer whose stream dropped (at least until its hold closes)."""
 TIME_MAX_MS = 4_102_444_800_000  # the year 2100: anything later is a mistake or an attack
 
 # --- documents and messages --------------------------------------------------------------------------------------

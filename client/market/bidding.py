@@ -19,8 +19,8 @@ from gpufair.client.market.plan import Plan
 from gpufair.client.wallet import purchases
 from gpufair.protocol import limits
 from gpufair.protocol.edge.channels import Peer, Peers
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.edge.rows import RowStore
-from gpufair.protocol.edge.status import PeerUnreachable
 from gpufair.protocol.messages import ReasonCode
 from gpufair.protocol.units import show
 

@@ -16,8 +16,8 @@ from gpufair.client.session.talk import Listen
 from gpufair.client.wallet import budget, purchases
 from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol.edge.channels import Peer
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.edge.rows import RowStore
-from gpufair.protocol.edge.status import PeerUnreachable
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LeaseState

@@ -14,7 +14,7 @@ from gpufair.client.session.session import Session
 from gpufair.client.session.turn import Turn
 from gpufair.protocol import limits
 from gpufair.protocol.edge.channels import Peer
-from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
+from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.edge.streams import ExecuteStream
 from gpufair.protocol.edge.tls import certificate_sha256
 from gpufair.protocol.errors import Fault, PeerError

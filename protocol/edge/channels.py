@@ -18,7 +18,7 @@ from gpufair.protocol import envelope, identity, limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge import tls
 from gpufair.protocol.edge.peers import DirectoryPeer, LedgerPeer, MarketPeer, Use
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.fields import BROADCAST

@@ -13,7 +13,7 @@ import grpc.aio
 from gpufair.protocol import limits, wire
 from gpufair.protocol.edge import calls, status
 from gpufair.protocol.edge.calls import Part
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.edge.streams import ExecuteStream, parts
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.journal import JournalPage

@@ -14,8 +14,6 @@ from gpufair.protocol import limits
 from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import Fault, PeerError
 
-__all__ = ["PeerUnreachable", "RemoteRefusal", "from_status", "to_status"]
-
 _FAULT = "gpufair-fault"
 _WHAT = "gpufair-what"
 _HINT = "gpufair-hint"

@@ -16,7 +16,7 @@ import grpc.aio
 from gpufair.protocol import limits
 from gpufair.protocol.edge import calls, status
 from gpufair.protocol.edge.calls import Part
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.messages import Down, Up
 
 

@@ -7,7 +7,6 @@ A unary call without a token is refused; a stream without one is read more slowl
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
@@ -16,7 +15,7 @@ import grpc
 import grpc.aio
 
 from gpufair.protocol.edge import status
-from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
+from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.ports import Random
 from gpufair.provider.rpc.bucket import Buckets, address_of
@@ -58,10 +57,6 @@ class Guard(grpc.aio.ServerInterceptor):
             try:
                 self._admit(context.peer())
                 source = self._paced(request, context.peer()) if handler.request_streaming else request
-                if inspect.isasyncgenfunction(behaviour):
-                    async for message in behaviour(source, context):
-                        await context.write(message)
-                    return None
                 return await behaviour(source, context)
             except (asyncio.CancelledError, grpc.aio.AbortError):
                 raise

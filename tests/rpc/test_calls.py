@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gpufair.protocol.edge import calls
-from gpufair.protocol.edge.status import RemoteRefusal
+from gpufair.protocol.edge.refusals import RemoteRefusal
 from gpufair.protocol.errors import Fault
 from gpufair.protocol.messages import (
     Bid,

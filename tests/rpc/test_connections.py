@@ -10,7 +10,7 @@ import pytest
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge.channels import Peers
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.edge.system import SystemClock
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 

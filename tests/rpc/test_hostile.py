@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gpufair.protocol import limits, wire
 from gpufair.protocol.edge import calls, status, tls
 from gpufair.protocol.edge.channels import open_channel
-from gpufair.protocol.edge.status import RemoteRefusal
+from gpufair.protocol.edge.refusals import RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.messages import Body, Pay
 from gpufair.provider.rpc.bucket import Buckets

@@ -11,7 +11,7 @@ from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge import tls
 from gpufair.protocol.edge.channels import Peers, open_channel
 from gpufair.protocol.edge.peers import DirectoryPeer
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.edge.system import SystemClock
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 

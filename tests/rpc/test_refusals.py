@@ -6,7 +6,7 @@ import pytest
 
 from gpufair.protocol import limits
 from gpufair.protocol.edge import status
-from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
+from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.messages import Body, Challenge, Pay
 

@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gpufair.protocol.edge.channels import open_channel
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.errors import LocalError
 from gpufair.protocol.messages import Body, Challenge, Closing
 from gpufair.provider.rpc.server import serve

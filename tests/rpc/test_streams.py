@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.messages import Body, Challenge, Closing
 
 BODY = Body(bytes(16), b"x")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from gpufair.client import failures
 from gpufair.client.cli.app import app
 from gpufair.client.cli.stage import Exit, exit_code
-from gpufair.protocol.edge.status import PeerUnreachable, RemoteRefusal
+from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 
 

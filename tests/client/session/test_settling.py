@@ -10,7 +10,7 @@ from gpufair.client.session import settling
 from gpufair.client.session.settling import Settling
 from gpufair.client.wallet import budget, purchases
 from gpufair.protocol import limits
-from gpufair.protocol.edge.status import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import LocalError
 from gpufair.protocol.messages import Chunk, HoldOrder
