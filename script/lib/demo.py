@@ -196,9 +196,13 @@ def buy(prompt: str, buyer: dict[str, str]) -> Path:
     return picture
 
 
+Command = tuple[tuple[str, ...], dict[str, str]]
+"""A command's words and its environment."""
+
+
 def look(picture: Path, provider: str, book: dict[str, str], seller: dict[str, str], buyer: dict[str, str]) -> None:
     """Everybody looks at what came of it. Nothing here changes anything, so that all of it can go on at once."""
-    views = {
+    views: dict[str, list[Command]] = {
         "6. The receipt in the picture, checked offline": [(("gpufair", "verify", str(picture)), buyer)],
         "7. The lease, and everything that was signed under it": [(("gpufair", "show"), buyer)],
         "8. The money, as the client, the provider and the ledger see it": [
