@@ -1,6 +1,6 @@
 """Copies frames to protobuf messages and back, field by field. Rule: nothing passes either way outside its bounds.
 
-A frame type and its message have the same field names; the bounds stand in the type's annotations (`frame_types`).
+A frame type and its message have the same field names; the bounds stand in the type's annotations (`frame_bounds`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from dataclasses import dataclass, is_dataclass
 from enum import IntEnum
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
-from gpufair.protocol.frame_types import Adapter, Between, Frame, Items, Length, RuntimeProfile
+from gpufair.protocol.frame_answers import RuntimeProfile
+from gpufair.protocol.frame_bounds import Between, Items, Length
+from gpufair.protocol.frame_orders import Adapter, InputRef
+from gpufair.protocol.frame_types import Frame
 
 
 class BoundError(ValueError):
@@ -49,7 +52,7 @@ def _split(hint: Any) -> tuple[Any, tuple[object, ...]]:
 
 PLANS: Final[dict[type, tuple[Plan, ...]]] = {
     kind: tuple(_plan(name, hint) for name, hint in get_type_hints(kind, include_extras=True).items())
-    for kind in (*get_args(Frame), Adapter, RuntimeProfile)
+    for kind in (*get_args(Frame), Adapter, InputRef, RuntimeProfile)
 }
 """The plan of every field of every frame type and of its parts, in order."""
 

@@ -11,40 +11,55 @@ from typing import Any, Final, get_args
 from google.protobuf.message import DecodeError
 
 from gpufair.protocol.errors import Fault, LocalError, PeerError
-from gpufair.protocol.frame_fields import check, fill, read
-from gpufair.protocol.frame_types import (
-    TEXT_TO_IMAGE,
-    VERSION,
+from gpufair.protocol.frame_answers import (
     Accepting,
-    Adapter,
-    Cancel,
-    Credit,
     Done,
     FailCode,
     Failed,
-    Frame,
-    FromWorker,
-    Hello,
-    Load,
     Loaded,
     LoadFailed,
+    Measured,
     OutputChunk,
     OutputEnd,
     Preview,
     Ready,
-    Run,
+    Replayed,
     RuntimeProfile,
+    State,
     Step,
-    Stop,
-    ToWorker,
 )
+from gpufair.protocol.frame_fields import check, fill, read
+from gpufair.protocol.frame_orders import (
+    ADAPTER,
+    IMAGE,
+    IMAGE_TO_IMAGE,
+    INPAINT,
+    MASK,
+    MODEL,
+    PICTURE,
+    STATE,
+    TEXT_TO_IMAGE,
+    Adapter,
+    Cancel,
+    Hello,
+    Input,
+    InputRef,
+    Load,
+    Measure,
+    Replay,
+    Run,
+    Stop,
+)
+from gpufair.protocol.frame_types import VERSION, Credit, Frame, FromWorker, ToWorker
 from gpufair.protocol.limits import FRAME_CREDIT, FRAME_MAX
 from gpufair.protocol.v1 import frames_pb2 as pb
 
 __all__ = [
-    "TEXT_TO_IMAGE", "VERSION", "Accepting", "Adapter", "Cancel", "Credit", "Done", "FailCode", "Failed", "Frame",
-    "FrameDecoder", "FrameLink", "FromWorker", "Hello", "Load", "LoadFailed", "Loaded", "OutputChunk", "OutputEnd",
-    "Preview", "Ready", "Run", "RuntimeProfile", "Step", "Stop", "ToWorker", "decode", "encode",
+    "ADAPTER", "IMAGE", "IMAGE_TO_IMAGE", "INPAINT", "MASK", "MODEL", "PICTURE", "STATE", "TEXT_TO_IMAGE",
+    "VERSION", "Accepting", "Adapter", "Cancel", "Credit", "Done", "FailCode", "Failed", "Frame", "FrameDecoder",
+    "FrameLink", "FromWorker", "Hello", "Input", "InputRef", "Load", "LoadFailed", "Loaded", "Measure", "Measured",
+    "OutputChunk", "OutputEnd", "Preview", "Ready", "Replay", "Replayed", "Run", "RuntimeProfile", "State", "Step",
+    "Stop", "ToWorker", "decode", "encode",
 ]  # fmt: skip
 
 PREFIX: Final = 4
@@ -53,7 +68,8 @@ PREFIX: Final = 4
 KIND: Final[dict[type, str]] = {
     Hello: "hello", Load: "load", Run: "run", Cancel: "cancel", Stop: "stop", Credit: "credit", Ready: "ready",
     Loaded: "loaded", LoadFailed: "load_failed", Accepting: "accepting", Step: "step", Preview: "preview",
-    OutputChunk: "output_chunk", OutputEnd: "output_end", Done: "done", Failed: "failed",
+    OutputChunk: "output_chunk", OutputEnd: "output_end", Done: "done", Failed: "failed", Input: "input",
+    Replay: "replay", Measure: "measure", State: "state", Replayed: "replayed", Measured: "measured",
 }  # fmt: skip
 TYPE: Final[dict[str, Any]] = {name: kind for kind, name in KIND.items()}
 

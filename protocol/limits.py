@@ -62,6 +62,7 @@ CHUNK = 128 * KIB
 ENDPOINTS_MAX = 8
 CERT_MAX = 4 * KIB
 OFFER_MODELS_MAX = 256
+OFFER_ADAPTERS_MAX = 256
 OFFER_GPUS_MAX = 64
 OFFER_IMAGES_MAX = 16
 OFFER_LEDGERS_MAX = 16
@@ -97,6 +98,13 @@ GUIDANCE_MILLI_MAX = 50_000
 PROMPT_MAX = 8 * KIB
 """Bytes (UTF-8) of a prompt, and of a negative prompt."""
 BODY_MAX = 20 * KIB
+"""Bytes of a job's body without its inputs."""
+INPUTS_MAX = 2
+"""Pictures that a job may begin from: an image and a mask."""
+INPUTS_BYTES_MAX = 12 * MIB
+"""Bytes of them all."""
+SEALED_MAX = BODY_MAX + INPUTS_BYTES_MAX + KIB
+"""Bytes of a job's sealed body, whatever is in it."""
 ADAPTERS_MAX = 8
 DEADLINE_MAX_MS = HOUR
 OUTPUT_MAX = 64 * MIB
@@ -129,6 +137,15 @@ WORKER_START_MS = 2 * MINUTE
 WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""
 
+# --- traces -------------------------------------------------------------------------------------------------------
+STATE_MAX = 16 * MIB
+"""Bytes of one step's state: the largest picture's latents, and three such tensors that a scheduler carries on."""
+PATH_MAX = 16
+"""Digests from a trace's leaf to its root."""
+PROFILE_FLAGS_MAX = 32
+TRACES_BYTES_MAX = 4096 * MIB
+"""Bytes of traces that a provider keeps for audits; the oldest go first."""
+
 # --- models -------------------------------------------------------------------------------------------------------
 MODEL_FILES_MAX = 256
 MODEL_DEPTH_MAX = 4
@@ -141,6 +158,8 @@ TENSORS_HEADER_MAX = 16 * MIB
 """Bytes of a safetensors header, which is JSON that must be parsed before anything else is known."""
 TENSORS_MAX = 100_000
 JSON_DEPTH_MAX = 32
+HELD_MODELS_MAX = 64
+"""Models that one worker may say it holds."""
 WARM_MODELS_MAX = 2
 """Models that one worker holds in memory."""
 

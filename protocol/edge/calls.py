@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from gpufair.protocol import fields as f
 from gpufair.protocol import limits, wire
 from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.messages import Chunk, Down, Envelope, KeyReveal, Up
+from gpufair.protocol.messages import Chunk, Down, Envelope, KeyReveal, StatePiece, Up
 from gpufair.protocol.v1 import services_pb2
 
 DIRECTORY = "gpufair.v1.Directory"
@@ -57,6 +57,14 @@ class FetchPart:
     receipt: Envelope | None = None
     chunk: Chunk | None = None
     key: KeyReveal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPart:
+    """One piece of an audit's answer: the signed answer first, then the states that it opens."""
+
+    answer: Envelope | None = None
+    piece: StatePiece | None = None
 
 
 def path(service: str, method: str) -> str:

@@ -1,5 +1,17 @@
 """Every message of the protocol as a frozen dataclass. Rule: data and bounds only; `wire` alone translates them."""
 
+from gpufair.protocol.messages.audit import (
+    Audit,
+    AuditAnswer,
+    AuditFile,
+    AuditReport,
+    Check,
+    Finding,
+    Opening,
+    Profile,
+    State,
+    Verdict,
+)
 from gpufair.protocol.messages.common import Document, Envelope, Head, Reason, ReasonCode, Signature
 from gpufair.protocol.messages.job import (
     Adapter,
@@ -8,6 +20,8 @@ from gpufair.protocol.messages.job import (
     Fetch,
     Finish,
     Goods,
+    Input,
+    InputKind,
     JobAcceptance,
     JobBody,
     JobEnded,
@@ -18,6 +32,7 @@ from gpufair.protocol.messages.job import (
     StreamOpen,
 )
 from gpufair.protocol.messages.market import (
+    AdapterOffer,
     Bid,
     BidClass,
     Decline,
@@ -33,6 +48,7 @@ from gpufair.protocol.messages.market import (
     PriceSheet,
     Role,
     Scheduler,
+    Speed,
     Task,
     Terms,
     WorkerImage,
@@ -73,13 +89,19 @@ from gpufair.protocol.messages.stream import (
     Order,
     Preview,
     Progress,
+    StatePiece,
     Up,
 )
 
 __all__ = [
     "Adapter",
+    "AdapterOffer",
     "Aead",
     "Answer",
+    "Audit",
+    "AuditAnswer",
+    "AuditFile",
+    "AuditReport",
     "Balance",
     "Bid",
     "BidClass",
@@ -89,6 +111,7 @@ __all__ = [
     "Capture",
     "Captured",
     "Challenge",
+    "Check",
     "Chunk",
     "Closing",
     "Decline",
@@ -99,6 +122,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Fetch",
+    "Finding",
     "Finish",
     "Goods",
     "Gpu",
@@ -106,6 +130,8 @@ __all__ = [
     "Hold",
     "HoldOrder",
     "HoldState",
+    "Input",
+    "InputKind",
     "Isolation",
     "Issue",
     "JobAcceptance",
@@ -125,6 +151,7 @@ __all__ = [
     "Offer",
     "Open",
     "Opened",
+    "Opening",
     "Order",
     "Outcome",
     "Pay",
@@ -132,6 +159,7 @@ __all__ = [
     "Precision",
     "Preview",
     "PriceSheet",
+    "Profile",
     "Progress",
     "Query",
     "QueryKind",
@@ -143,10 +171,14 @@ __all__ = [
     "Scheduler",
     "Signature",
     "Spec",
+    "Speed",
+    "State",
+    "StatePiece",
     "StreamOpen",
     "Task",
     "Terms",
     "Up",
+    "Verdict",
     "Voucher",
     "WorkerImage",
 ]

@@ -113,6 +113,8 @@ class ReasonCode(IntEnum):
     GPU_MISSING = 51
     REFERENCE_USED = 52
     LIMIT = 53
+    INPUT_WRONG = 54
+    AUDIT_FAILED = 55
 
 
 @dataclass(frozen=True, slots=True)

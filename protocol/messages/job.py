@@ -25,7 +25,11 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a job's price and feasibility depend on, and nothing else."""
+    """What a job's price and feasibility depend on, and nothing else.
+
+    The schedule has `skip` + `steps` steps. The first `skip` are not done, as the picture begins from an input instead
+    of from noise; `steps` are computed, traced and paid.
+    """
 
     task: Task
     model: f.Digest
@@ -37,11 +41,17 @@ class Spec:
     count: Annotated[int, f.Range(0, 2**31 - 1)]
     guided: bool
     adapters: Annotated[tuple[Adapter, ...], f.Size(0, limits.ADAPTERS_MAX)] = ()
+    skip: Annotated[int, f.Range(0, 2**31 - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class JobHeader(Document):
-    """One signed unit of work under a lease (`head.parent`). `job` is chosen by the client, unique in the lease."""
+    """One signed unit of work under a lease (`head.parent`). `job` is chosen by the client, unique in the lease.
+
+    `body_sha256` and `body_length` are of the sealed body. `plain_sha256` is of the body before it was sealed: its salt
+    hides it, and whoever is shown the body later knows that it is the one that was ordered. `audit_commitment` is the
+    SHA-256 of the nonce that draws the step to be audited.
+    """
 
     TYPE: ClassVar[str] = "application/vnd.gpufair.job.v1+protobuf"
 
@@ -56,6 +66,24 @@ class JobHeader(Document):
     preview_every: Annotated[int, f.Range(0, limits.STEPS_MAX)]
     checkpoint: f.MaybeDigest = b""
     """The receipt of the checkpoint to go on from; empty for a job from its first step."""
+    body_length: Annotated[int, f.Range(1, limits.SEALED_MAX)] = limits.BODY_MAX
+    plain_sha256: f.MaybeDigest = b""
+
+
+class InputKind(IntEnum):
+    """What an input is: the picture to begin from, or where it is to be made anew (white)."""
+
+    UNSPECIFIED = 0
+    IMAGE = 1
+    MASK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A picture that the work begins from, as PNG of exactly the job's size: RGB, a mask in one grey channel."""
+
+    kind: InputKind
+    png: Annotated[bytes, f.Size(1, limits.INPUTS_BYTES_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +95,7 @@ class JobBody:
     negative_prompt: Annotated[str, f.Size(0, limits.PROMPT_MAX)]
     seed: Annotated[int, f.Range(0, 2**63 - 1)]
     guidance_milli: Annotated[int, f.Range(0, limits.GUIDANCE_MILLI_MAX)]
+    inputs: Annotated[tuple[Input, ...], f.Size(0, limits.INPUTS_MAX)] = ()
 
 
 @dataclass(frozen=True, slots=True)

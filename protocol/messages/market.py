@@ -27,6 +27,8 @@ class Task(IntEnum):
 
     UNSPECIFIED = 0
     TEXT_TO_IMAGE = 1
+    IMAGE_TO_IMAGE = 2
+    INPAINT = 3
 
 
 class ModelState(IntEnum):
@@ -56,15 +58,20 @@ class BidClass(IntEnum):
 
 
 class Precision(IntEnum):
-    """The arithmetic that the denoiser may use; latents and scheduler are fp32 in every class."""
+    """The arithmetic that the denoiser may use; latents and scheduler are fp32 in every class.
+
+    Exact: fp32, each picture computed alone, bitwise the same within one runtime profile. Single: fp32, in the company
+    of other jobs' pictures, the same within 1e-5. Half: 16 bits.
+    """
 
     UNSPECIFIED = 0
     EXACT = 1
     HALF = 2
+    SINGLE = 3
 
 
 class Scheduler(IntEnum):
-    """How the noise goes out, step by step."""
+    """How the noise goes out, step by step. Own: the one that the model brings, for families that need theirs."""
 
     UNSPECIFIED = 0
     DDIM = 1
@@ -73,6 +80,7 @@ class Scheduler(IntEnum):
     DPMPP_2M = 4
     UNIPC = 5
     LCM = 6
+    OWN = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +111,17 @@ class PriceSheet:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a provider found itself with one model, alone on its worker. Microseconds; 0 is not measured."""
+
+    step_megapixel_us: f.Count = 0
+    decoded_megapixel_us: f.Count = 0
+    load_us: f.Count = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelOffer:
-    """One model on sale. The digest is its name; `name` is for people."""
+    """One model on sale. The digest is its name; `name` is for people. It does these tasks, with these schedulers."""
 
     digest: f.Digest
     name: f.Name
@@ -112,6 +129,20 @@ class ModelOffer:
     licence: f.MaybeName
     state: ModelState
     sheet: PriceSheet
+    tasks: Annotated[tuple[Task, ...], f.Size(0, 32)] = (Task.TEXT_TO_IMAGE,)
+    schedulers: Annotated[tuple[Scheduler, ...], f.Size(0, 32)] = ()
+    """Empty: all of the offer's."""
+    speed: Speed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterOffer:
+    """A LoRA that the provider has, and the models of its offer that it fits."""
+
+    digest: f.Digest
+    name: f.Name
+    licence: f.MaybeName
+    models: Annotated[tuple[f.Digest, ...], f.Size(0, limits.OFFER_MODELS_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +205,7 @@ class Offer(Document):
     window_max: f.Amount
     queue_free: f.Small
     region: f.MaybeName
+    adapters: Annotated[tuple[AdapterOffer, ...], f.Size(0, limits.OFFER_ADAPTERS_MAX)] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,10 +113,23 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A job's sealed body, sent once the provider has signed its acceptance and the up-front voucher is out."""
+    """A piece of a job's sealed body, sent once the provider has signed its acceptance and the up-front voucher is out.
+
+    In order, all but the last of `limits.CHUNK` bytes; the header says how many there are in all.
+    """
 
     job: f.Id
-    sealed: Annotated[bytes, f.Size(1, limits.BODY_MAX + limits.KIB)]
+    sealed: Annotated[bytes, f.Size(1, limits.CHUNK)]
+    offset: Annotated[int, f.Range(0, limits.SEALED_MAX)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StatePiece:
+    """A piece of a state that an audit's answer opens; all but the last have `limits.CHUNK` bytes."""
+
+    step: f.Small
+    offset: Annotated[int, f.Range(0, limits.STATE_MAX)]
+    data: Annotated[bytes, f.Size(1, limits.CHUNK)]
 
 
 Down = Challenge | Opened | Answer | Progress | Preview | Delivery | Chunk | KeyReveal | Kept | Closing

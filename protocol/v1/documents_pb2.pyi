@@ -63,6 +63,8 @@ class ReasonCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CODE_GPU_MISSING: _ClassVar[ReasonCode]
     REASON_CODE_REFERENCE_USED: _ClassVar[ReasonCode]
     REASON_CODE_LIMIT: _ClassVar[ReasonCode]
+    REASON_CODE_INPUT_WRONG: _ClassVar[ReasonCode]
+    REASON_CODE_AUDIT_FAILED: _ClassVar[ReasonCode]
 
 class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -75,6 +77,8 @@ class Task(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TASK_UNSPECIFIED: _ClassVar[Task]
     TASK_TEXT_TO_IMAGE: _ClassVar[Task]
+    TASK_IMAGE_TO_IMAGE: _ClassVar[Task]
+    TASK_INPAINT: _ClassVar[Task]
 
 class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -101,6 +105,7 @@ class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRECISION_UNSPECIFIED: _ClassVar[Precision]
     PRECISION_EXACT: _ClassVar[Precision]
     PRECISION_HALF: _ClassVar[Precision]
+    PRECISION_SINGLE: _ClassVar[Precision]
 
 class Scheduler(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -111,6 +116,13 @@ class Scheduler(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCHEDULER_DPMPP_2M: _ClassVar[Scheduler]
     SCHEDULER_UNIPC: _ClassVar[Scheduler]
     SCHEDULER_LCM: _ClassVar[Scheduler]
+    SCHEDULER_OWN: _ClassVar[Scheduler]
+
+class InputKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INPUT_KIND_UNSPECIFIED: _ClassVar[InputKind]
+    INPUT_KIND_IMAGE: _ClassVar[InputKind]
+    INPUT_KIND_MASK: _ClassVar[InputKind]
 
 class Goods(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -122,6 +134,21 @@ class Aead(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     AEAD_UNSPECIFIED: _ClassVar[Aead]
     AEAD_AES_256_GCM: _ClassVar[Aead]
+
+class Check(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHECK_UNSPECIFIED: _ClassVar[Check]
+    CHECK_PROOFS: _ClassVar[Check]
+    CHECK_START: _ClassVar[Check]
+    CHECK_STEP: _ClassVar[Check]
+    CHECK_PICTURE: _ClassVar[Check]
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_PASSED: _ClassVar[Verdict]
+    VERDICT_FAILED: _ClassVar[Verdict]
+    VERDICT_UNANSWERED: _ClassVar[Verdict]
 
 class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -212,12 +239,16 @@ REASON_CODE_NOTICE_NOT_OFFERED: ReasonCode
 REASON_CODE_GPU_MISSING: ReasonCode
 REASON_CODE_REFERENCE_USED: ReasonCode
 REASON_CODE_LIMIT: ReasonCode
+REASON_CODE_INPUT_WRONG: ReasonCode
+REASON_CODE_AUDIT_FAILED: ReasonCode
 ROLE_UNSPECIFIED: Role
 ROLE_PROVIDER: Role
 ROLE_DIRECTORY: Role
 ROLE_LEDGER: Role
 TASK_UNSPECIFIED: Task
 TASK_TEXT_TO_IMAGE: Task
+TASK_IMAGE_TO_IMAGE: Task
+TASK_INPAINT: Task
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_ABSENT: ModelState
 MODEL_STATE_CACHED: ModelState
@@ -232,6 +263,7 @@ BID_CLASS_INTERRUPTIBLE: BidClass
 PRECISION_UNSPECIFIED: Precision
 PRECISION_EXACT: Precision
 PRECISION_HALF: Precision
+PRECISION_SINGLE: Precision
 SCHEDULER_UNSPECIFIED: Scheduler
 SCHEDULER_DDIM: Scheduler
 SCHEDULER_EULER: Scheduler
@@ -239,11 +271,24 @@ SCHEDULER_EULER_ANCESTRAL: Scheduler
 SCHEDULER_DPMPP_2M: Scheduler
 SCHEDULER_UNIPC: Scheduler
 SCHEDULER_LCM: Scheduler
+SCHEDULER_OWN: Scheduler
+INPUT_KIND_UNSPECIFIED: InputKind
+INPUT_KIND_IMAGE: InputKind
+INPUT_KIND_MASK: InputKind
 GOODS_UNSPECIFIED: Goods
 GOODS_PICTURE: Goods
 GOODS_CHECKPOINT: Goods
 AEAD_UNSPECIFIED: Aead
 AEAD_AES_256_GCM: Aead
+CHECK_UNSPECIFIED: Check
+CHECK_PROOFS: Check
+CHECK_START: Check
+CHECK_STEP: Check
+CHECK_PICTURE: Check
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_PASSED: Verdict
+VERDICT_FAILED: Verdict
+VERDICT_UNANSWERED: Verdict
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_DELIVERED: Outcome
 OUTCOME_REJECTED: Outcome
@@ -351,21 +396,49 @@ class PriceSheet(_message.Message):
     minimum: int
     def __init__(self, model: _Optional[bytes] = ..., per_step_megapixel: _Optional[int] = ..., per_decoded_megapixel: _Optional[int] = ..., per_cold_load: _Optional[int] = ..., per_adapter: _Optional[int] = ..., minimum: _Optional[int] = ...) -> None: ...
 
+class Speed(_message.Message):
+    __slots__ = ("step_megapixel_us", "decoded_megapixel_us", "load_us")
+    STEP_MEGAPIXEL_US_FIELD_NUMBER: _ClassVar[int]
+    DECODED_MEGAPIXEL_US_FIELD_NUMBER: _ClassVar[int]
+    LOAD_US_FIELD_NUMBER: _ClassVar[int]
+    step_megapixel_us: int
+    decoded_megapixel_us: int
+    load_us: int
+    def __init__(self, step_megapixel_us: _Optional[int] = ..., decoded_megapixel_us: _Optional[int] = ..., load_us: _Optional[int] = ...) -> None: ...
+
 class ModelOffer(_message.Message):
-    __slots__ = ("digest", "name", "family", "licence", "state", "sheet")
+    __slots__ = ("digest", "name", "family", "licence", "state", "sheet", "tasks", "schedulers", "speed")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     LICENCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SHEET_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULERS_FIELD_NUMBER: _ClassVar[int]
+    SPEED_FIELD_NUMBER: _ClassVar[int]
     digest: bytes
     name: str
     family: str
     licence: str
     state: ModelState
     sheet: PriceSheet
-    def __init__(self, digest: _Optional[bytes] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., licence: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., sheet: _Optional[_Union[PriceSheet, _Mapping]] = ...) -> None: ...
+    tasks: _containers.RepeatedScalarFieldContainer[Task]
+    schedulers: _containers.RepeatedScalarFieldContainer[Scheduler]
+    speed: Speed
+    def __init__(self, digest: _Optional[bytes] = ..., name: _Optional[str] = ..., family: _Optional[str] = ..., licence: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., sheet: _Optional[_Union[PriceSheet, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, str]]] = ..., schedulers: _Optional[_Iterable[_Union[Scheduler, str]]] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ...) -> None: ...
+
+class AdapterOffer(_message.Message):
+    __slots__ = ("digest", "name", "licence", "models")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LICENCE_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    name: str
+    licence: str
+    models: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, digest: _Optional[bytes] = ..., name: _Optional[str] = ..., licence: _Optional[str] = ..., models: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class WorkerImage(_message.Message):
     __slots__ = ("digest", "name")
@@ -406,7 +479,7 @@ class JobLimits(_message.Message):
     def __init__(self, pixels: _Optional[int] = ..., steps: _Optional[int] = ..., count: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("head", "sequence", "record", "gpus", "cpu_cores", "memory_bytes", "tasks", "schedulers", "precisions", "classes", "models", "worker_images", "ledgers", "isolation", "profiles", "limits", "window_max", "queue_free", "region")
+    __slots__ = ("head", "sequence", "record", "gpus", "cpu_cores", "memory_bytes", "tasks", "schedulers", "precisions", "classes", "models", "worker_images", "ledgers", "isolation", "profiles", "limits", "window_max", "queue_free", "region", "adapters")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
@@ -426,6 +499,7 @@ class Offer(_message.Message):
     WINDOW_MAX_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FREE_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
+    ADAPTERS_FIELD_NUMBER: _ClassVar[int]
     head: Head
     sequence: int
     record: bytes
@@ -445,7 +519,8 @@ class Offer(_message.Message):
     window_max: int
     queue_free: int
     region: str
-    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., sequence: _Optional[int] = ..., record: _Optional[bytes] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., cpu_cores: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., tasks: _Optional[_Iterable[_Union[Task, str]]] = ..., schedulers: _Optional[_Iterable[_Union[Scheduler, str]]] = ..., precisions: _Optional[_Iterable[_Union[Precision, str]]] = ..., classes: _Optional[_Iterable[_Union[BidClass, str]]] = ..., models: _Optional[_Iterable[_Union[ModelOffer, _Mapping]]] = ..., worker_images: _Optional[_Iterable[_Union[WorkerImage, _Mapping]]] = ..., ledgers: _Optional[_Iterable[_Union[LedgerRef, _Mapping]]] = ..., isolation: _Optional[_Union[Isolation, str]] = ..., profiles: _Optional[_Iterable[bytes]] = ..., limits: _Optional[_Union[JobLimits, _Mapping]] = ..., window_max: _Optional[int] = ..., queue_free: _Optional[int] = ..., region: _Optional[str] = ...) -> None: ...
+    adapters: _containers.RepeatedCompositeFieldContainer[AdapterOffer]
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., sequence: _Optional[int] = ..., record: _Optional[bytes] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., cpu_cores: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., tasks: _Optional[_Iterable[_Union[Task, str]]] = ..., schedulers: _Optional[_Iterable[_Union[Scheduler, str]]] = ..., precisions: _Optional[_Iterable[_Union[Precision, str]]] = ..., classes: _Optional[_Iterable[_Union[BidClass, str]]] = ..., models: _Optional[_Iterable[_Union[ModelOffer, _Mapping]]] = ..., worker_images: _Optional[_Iterable[_Union[WorkerImage, _Mapping]]] = ..., ledgers: _Optional[_Iterable[_Union[LedgerRef, _Mapping]]] = ..., isolation: _Optional[_Union[Isolation, str]] = ..., profiles: _Optional[_Iterable[bytes]] = ..., limits: _Optional[_Union[JobLimits, _Mapping]] = ..., window_max: _Optional[int] = ..., queue_free: _Optional[int] = ..., region: _Optional[str] = ..., adapters: _Optional[_Iterable[_Union[AdapterOffer, _Mapping]]] = ...) -> None: ...
 
 class Bid(_message.Message):
     __slots__ = ("head", "sheet", "bid_class", "cap", "window", "notice_ms", "idle_limit_ms", "ledger", "accept_by_ms", "lease_expires_at_ms", "margin_ms", "worker_image", "record")
@@ -506,7 +581,7 @@ class Adapter(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., weight_milli: _Optional[int] = ...) -> None: ...
 
 class Spec(_message.Message):
-    __slots__ = ("task", "model", "scheduler", "precision", "width", "height", "steps", "count", "guided", "adapters")
+    __slots__ = ("task", "model", "scheduler", "precision", "width", "height", "steps", "count", "guided", "adapters", "skip")
     TASK_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SCHEDULER_FIELD_NUMBER: _ClassVar[int]
@@ -517,6 +592,7 @@ class Spec(_message.Message):
     COUNT_FIELD_NUMBER: _ClassVar[int]
     GUIDED_FIELD_NUMBER: _ClassVar[int]
     ADAPTERS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
     task: Task
     model: bytes
     scheduler: Scheduler
@@ -527,10 +603,11 @@ class Spec(_message.Message):
     count: int
     guided: bool
     adapters: _containers.RepeatedCompositeFieldContainer[Adapter]
-    def __init__(self, task: _Optional[_Union[Task, str]] = ..., model: _Optional[bytes] = ..., scheduler: _Optional[_Union[Scheduler, str]] = ..., precision: _Optional[_Union[Precision, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., steps: _Optional[int] = ..., count: _Optional[int] = ..., guided: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[Adapter, _Mapping]]] = ...) -> None: ...
+    skip: int
+    def __init__(self, task: _Optional[_Union[Task, str]] = ..., model: _Optional[bytes] = ..., scheduler: _Optional[_Union[Scheduler, str]] = ..., precision: _Optional[_Union[Precision, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., steps: _Optional[int] = ..., count: _Optional[int] = ..., guided: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[Adapter, _Mapping]]] = ..., skip: _Optional[int] = ...) -> None: ...
 
 class JobHeader(_message.Message):
-    __slots__ = ("head", "lease", "job", "spec", "worker_image", "body_sha256", "audit_commitment", "deadline_ms", "memory_bytes", "preview_every", "checkpoint")
+    __slots__ = ("head", "lease", "job", "spec", "worker_image", "body_sha256", "audit_commitment", "deadline_ms", "memory_bytes", "preview_every", "checkpoint", "body_length", "plain_sha256")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
@@ -542,6 +619,8 @@ class JobHeader(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    BODY_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_SHA256_FIELD_NUMBER: _ClassVar[int]
     head: Head
     lease: bytes
     job: bytes
@@ -553,21 +632,33 @@ class JobHeader(_message.Message):
     memory_bytes: int
     preview_every: int
     checkpoint: bytes
-    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., spec: _Optional[_Union[Spec, _Mapping]] = ..., worker_image: _Optional[bytes] = ..., body_sha256: _Optional[bytes] = ..., audit_commitment: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., preview_every: _Optional[int] = ..., checkpoint: _Optional[bytes] = ...) -> None: ...
+    body_length: int
+    plain_sha256: bytes
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., spec: _Optional[_Union[Spec, _Mapping]] = ..., worker_image: _Optional[bytes] = ..., body_sha256: _Optional[bytes] = ..., audit_commitment: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., preview_every: _Optional[int] = ..., checkpoint: _Optional[bytes] = ..., body_length: _Optional[int] = ..., plain_sha256: _Optional[bytes] = ...) -> None: ...
+
+class Input(_message.Message):
+    __slots__ = ("kind", "png")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
+    kind: InputKind
+    png: bytes
+    def __init__(self, kind: _Optional[_Union[InputKind, str]] = ..., png: _Optional[bytes] = ...) -> None: ...
 
 class JobBody(_message.Message):
-    __slots__ = ("salt", "prompt", "negative_prompt", "seed", "guidance_milli")
+    __slots__ = ("salt", "prompt", "negative_prompt", "seed", "guidance_milli", "inputs")
     SALT_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     GUIDANCE_MILLI_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
     salt: bytes
     prompt: str
     negative_prompt: str
     seed: int
     guidance_milli: int
-    def __init__(self, salt: _Optional[bytes] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., seed: _Optional[int] = ..., guidance_milli: _Optional[int] = ...) -> None: ...
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    def __init__(self, salt: _Optional[bytes] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., seed: _Optional[int] = ..., guidance_milli: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ...) -> None: ...
 
 class JobAcceptance(_message.Message):
     __slots__ = ("head", "lease", "job", "attempt", "upfront", "total")
@@ -670,6 +761,134 @@ class Fetch(_message.Message):
     job: bytes
     picture: int
     def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., picture: _Optional[int] = ...) -> None: ...
+
+class Profile(_message.Message):
+    __slots__ = ("python", "torch", "diffusers", "transformers", "wheel", "device_kind", "device_name", "dtype", "flags")
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
+    TORCH_FIELD_NUMBER: _ClassVar[int]
+    DIFFUSERS_FIELD_NUMBER: _ClassVar[int]
+    TRANSFORMERS_FIELD_NUMBER: _ClassVar[int]
+    WHEEL_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_KIND_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    python: str
+    torch: str
+    diffusers: str
+    transformers: str
+    wheel: str
+    device_kind: str
+    device_name: str
+    dtype: str
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, python: _Optional[str] = ..., torch: _Optional[str] = ..., diffusers: _Optional[str] = ..., transformers: _Optional[str] = ..., wheel: _Optional[str] = ..., device_kind: _Optional[str] = ..., device_name: _Optional[str] = ..., dtype: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Audit(_message.Message):
+    __slots__ = ("head", "lease", "job", "picture", "nonce")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    head: Head
+    lease: bytes
+    job: bytes
+    picture: int
+    nonce: bytes
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., picture: _Optional[int] = ..., nonce: _Optional[bytes] = ...) -> None: ...
+
+class Opening(_message.Message):
+    __slots__ = ("step", "length", "leaf", "path")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    LEAF_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    length: int
+    leaf: bytes
+    path: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, step: _Optional[int] = ..., length: _Optional[int] = ..., leaf: _Optional[bytes] = ..., path: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class AuditAnswer(_message.Message):
+    __slots__ = ("head", "lease", "job", "picture", "step", "profile", "openings")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    OPENINGS_FIELD_NUMBER: _ClassVar[int]
+    head: Head
+    lease: bytes
+    job: bytes
+    picture: int
+    step: int
+    profile: Profile
+    openings: _containers.RepeatedCompositeFieldContainer[Opening]
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., picture: _Optional[int] = ..., step: _Optional[int] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., openings: _Optional[_Iterable[_Union[Opening, _Mapping]]] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("check", "holds", "measured_nano", "limit_nano", "detail")
+    CHECK_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_NANO_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_NANO_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    check: Check
+    holds: bool
+    measured_nano: int
+    limit_nano: int
+    detail: str
+    def __init__(self, check: _Optional[_Union[Check, str]] = ..., holds: _Optional[bool] = ..., measured_nano: _Optional[int] = ..., limit_nano: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class AuditReport(_message.Message):
+    __slots__ = ("head", "receipt", "step", "verdict", "findings", "provider_profile", "verifier")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_PROFILE_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_FIELD_NUMBER: _ClassVar[int]
+    head: Head
+    receipt: bytes
+    step: int
+    verdict: Verdict
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    provider_profile: bytes
+    verifier: Profile
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., receipt: _Optional[bytes] = ..., step: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., provider_profile: _Optional[bytes] = ..., verifier: _Optional[_Union[Profile, _Mapping]] = ...) -> None: ...
+
+class State(_message.Message):
+    __slots__ = ("step", "data")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    data: bytes
+    def __init__(self, step: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class AuditFile(_message.Message):
+    __slots__ = ("header", "acceptance", "receipt", "audit", "answer", "report", "body", "png", "states")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTANCE_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    header: bytes
+    acceptance: bytes
+    receipt: bytes
+    audit: bytes
+    answer: bytes
+    report: bytes
+    body: bytes
+    png: bytes
+    states: _containers.RepeatedCompositeFieldContainer[State]
+    def __init__(self, header: _Optional[bytes] = ..., acceptance: _Optional[bytes] = ..., receipt: _Optional[bytes] = ..., audit: _Optional[bytes] = ..., answer: _Optional[bytes] = ..., report: _Optional[bytes] = ..., body: _Optional[bytes] = ..., png: _Optional[bytes] = ..., states: _Optional[_Iterable[_Union[State, _Mapping]]] = ...) -> None: ...
 
 class JobEnded(_message.Message):
     __slots__ = ("head", "lease", "job", "attempt", "outcome", "upfront_credit", "reasons")

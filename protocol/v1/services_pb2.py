@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from gpufair.protocol.v1 import documents_pb2 as gpufair_dot_protocol_dot_v1_dot_documents__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gpufair/protocol/v1/services.proto\x12\ngpufair.v1\x1a#gpufair/protocol/v1/documents.proto\"\x1a\n\tChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x16\n\x06Opened\x12\x0c\n\x04kept\x18\x01 \x01(\x0c\"=\n\x06\x41nswer\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12&\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"S\n\x08Progress\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x0c\n\x04leaf\x18\x05 \x01(\x0c\"B\n\x07Preview\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x0b\n\x03png\x18\x04 \x01(\x0c\"O\n\x08\x44\x65livery\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12%\n\x07receipt\x18\x03 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"C\n\x05\x43hunk\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"6\n\tKeyReveal\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"\x17\n\x04Kept\x12\x0f\n\x07voucher\x18\x01 \x01(\x0c\"\x19\n\x07\x43losing\x12\x0e\n\x06reason\x18\x01 \x01(\t\".\n\x04Open\x12&\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"/\n\x05Order\x12&\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"#\n\x04\x42ody\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"}\n\x08StreamUp\x12 \n\x04open\x18\x01 \x01(\x0b\x32\x10.gpufair.v1.OpenH\x00\x12\"\n\x05order\x18\x02 \x01(\x0b\x32\x11.gpufair.v1.OrderH\x00\x12 \n\x04\x62ody\x18\x03 \x01(\x0b\x32\x10.gpufair.v1.BodyH\x00\x42\t\n\x07message\"\xa6\x03\n\nStreamDown\x12*\n\tchallenge\x18\x01 \x01(\x0b\x32\x15.gpufair.v1.ChallengeH\x00\x12$\n\x06opened\x18\x02 \x01(\x0b\x32\x12.gpufair.v1.OpenedH\x00\x12$\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x12.gpufair.v1.AnswerH\x00\x12(\n\x08progress\x18\x04 \x01(\x0b\x32\x14.gpufair.v1.ProgressH\x00\x12&\n\x07preview\x18\x05 \x01(\x0b\x32\x13.gpufair.v1.PreviewH\x00\x12(\n\x08\x64\x65livery\x18\x06 \x01(\x0b\x32\x14.gpufair.v1.DeliveryH\x00\x12\"\n\x05\x63hunk\x18\x07 \x01(\x0b\x32\x11.gpufair.v1.ChunkH\x00\x12+\n\nkey_reveal\x18\x08 \x01(\x0b\x32\x15.gpufair.v1.KeyRevealH\x00\x12 \n\x04kept\x18\t \x01(\x0b\x32\x10.gpufair.v1.KeptH\x00\x12&\n\x07\x63losing\x18\n \x01(\x0b\x32\x13.gpufair.v1.ClosingH\x00\x42\t\n\x07message\"\x07\n\x05\x45mpty\"*\n\x0b\x46indRequest\x12\x0c\n\x04\x64ids\x18\x01 \x03(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"B\n\tDocuments\x12\'\n\tdocuments\x18\x01 \x03(\x0b\x32\x14.gpufair.v1.Envelope\x12\x0c\n\x04next\x18\x02 \x01(\t\"1\n\rPublishAnswer\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06stored\x18\x02 \x01(\x08\"A\n\x0bJournalPage\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\x12\"\n\x04head\x18\x02 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"\x86\x01\n\tFetchPart\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x14.gpufair.v1.EnvelopeH\x00\x12\"\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x11.gpufair.v1.ChunkH\x00\x12$\n\x03key\x18\x03 \x01(\x0b\x32\x15.gpufair.v1.KeyRevealH\x00\x42\x06\n\x04part2\xf7\x01\n\tDirectory\x12\x31\n\x06Record\x12\x11.gpufair.v1.Empty\x1a\x14.gpufair.v1.Envelope\x12:\n\x07Publish\x12\x14.gpufair.v1.Envelope\x1a\x19.gpufair.v1.PublishAnswer\x12=\n\x0b\x46indRecords\x12\x17.gpufair.v1.FindRequest\x1a\x15.gpufair.v1.Documents\x12<\n\nFindOffers\x12\x17.gpufair.v1.FindRequest\x1a\x15.gpufair.v1.Documents2\xeb\x01\n\x06Market\x12\x33\n\x05Place\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12/\n\x04\x46und\x12\x14.gpufair.v1.Envelope\x1a\x11.gpufair.v1.Empty\x12;\n\x07\x45xecute\x12\x14.gpufair.v1.StreamUp\x1a\x16.gpufair.v1.StreamDown(\x01\x30\x01\x12>\n\rFetchDelivery\x12\x14.gpufair.v1.Envelope\x1a\x15.gpufair.v1.FetchPart0\x01\x32\x83\x03\n\x06Ledger\x12\x37\n\tPlaceHold\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x35\n\x07\x43\x61pture\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x31\n\x03Pay\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x33\n\x05Issue\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x34\n\x06Redeem\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x31\n\x03\x41sk\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x38\n\x07Journal\x12\x14.gpufair.v1.Envelope\x1a\x17.gpufair.v1.JournalPageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gpufair/protocol/v1/services.proto\x12\ngpufair.v1\x1a#gpufair/protocol/v1/documents.proto\"\x1a\n\tChallenge\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x16\n\x06Opened\x12\x0c\n\x04kept\x18\x01 \x01(\x0c\"=\n\x06\x41nswer\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12&\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"S\n\x08Progress\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x0c\n\x04leaf\x18\x05 \x01(\x0c\"B\n\x07Preview\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x0b\n\x03png\x18\x04 \x01(\x0c\"O\n\x08\x44\x65livery\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12%\n\x07receipt\x18\x03 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"C\n\x05\x43hunk\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"6\n\tKeyReveal\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0f\n\x07picture\x18\x02 \x01(\x03\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"\x17\n\x04Kept\x12\x0f\n\x07voucher\x18\x01 \x01(\x0c\"\x19\n\x07\x43losing\x12\x0e\n\x06reason\x18\x01 \x01(\t\".\n\x04Open\x12&\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"/\n\x05Order\x12&\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"3\n\x04\x42ody\x12\x0b\n\x03job\x18\x01 \x01(\x0c\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"}\n\x08StreamUp\x12 \n\x04open\x18\x01 \x01(\x0b\x32\x10.gpufair.v1.OpenH\x00\x12\"\n\x05order\x18\x02 \x01(\x0b\x32\x11.gpufair.v1.OrderH\x00\x12 \n\x04\x62ody\x18\x03 \x01(\x0b\x32\x10.gpufair.v1.BodyH\x00\x42\t\n\x07message\"\xa6\x03\n\nStreamDown\x12*\n\tchallenge\x18\x01 \x01(\x0b\x32\x15.gpufair.v1.ChallengeH\x00\x12$\n\x06opened\x18\x02 \x01(\x0b\x32\x12.gpufair.v1.OpenedH\x00\x12$\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x12.gpufair.v1.AnswerH\x00\x12(\n\x08progress\x18\x04 \x01(\x0b\x32\x14.gpufair.v1.ProgressH\x00\x12&\n\x07preview\x18\x05 \x01(\x0b\x32\x13.gpufair.v1.PreviewH\x00\x12(\n\x08\x64\x65livery\x18\x06 \x01(\x0b\x32\x14.gpufair.v1.DeliveryH\x00\x12\"\n\x05\x63hunk\x18\x07 \x01(\x0b\x32\x11.gpufair.v1.ChunkH\x00\x12+\n\nkey_reveal\x18\x08 \x01(\x0b\x32\x15.gpufair.v1.KeyRevealH\x00\x12 \n\x04kept\x18\t \x01(\x0b\x32\x10.gpufair.v1.KeptH\x00\x12&\n\x07\x63losing\x18\n \x01(\x0b\x32\x13.gpufair.v1.ClosingH\x00\x42\t\n\x07message\"\x07\n\x05\x45mpty\"*\n\x0b\x46indRequest\x12\x0c\n\x04\x64ids\x18\x01 \x03(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"B\n\tDocuments\x12\'\n\tdocuments\x18\x01 \x03(\x0b\x32\x14.gpufair.v1.Envelope\x12\x0c\n\x04next\x18\x02 \x01(\t\"1\n\rPublishAnswer\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06stored\x18\x02 \x01(\x08\"A\n\x0bJournalPage\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\x12\"\n\x04head\x18\x02 \x01(\x0b\x32\x14.gpufair.v1.Envelope\"8\n\nStatePiece\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"d\n\tAuditPart\x12&\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x14.gpufair.v1.EnvelopeH\x00\x12\'\n\x05piece\x18\x02 \x01(\x0b\x32\x16.gpufair.v1.StatePieceH\x00\x42\x06\n\x04part\"\x86\x01\n\tFetchPart\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x14.gpufair.v1.EnvelopeH\x00\x12\"\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x11.gpufair.v1.ChunkH\x00\x12$\n\x03key\x18\x03 \x01(\x0b\x32\x15.gpufair.v1.KeyRevealH\x00\x42\x06\n\x04part2\xf7\x01\n\tDirectory\x12\x31\n\x06Record\x12\x11.gpufair.v1.Empty\x1a\x14.gpufair.v1.Envelope\x12:\n\x07Publish\x12\x14.gpufair.v1.Envelope\x1a\x19.gpufair.v1.PublishAnswer\x12=\n\x0b\x46indRecords\x12\x17.gpufair.v1.FindRequest\x1a\x15.gpufair.v1.Documents\x12<\n\nFindOffers\x12\x17.gpufair.v1.FindRequest\x1a\x15.gpufair.v1.Documents2\xab\x02\n\x06Market\x12\x33\n\x05Place\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12/\n\x04\x46und\x12\x14.gpufair.v1.Envelope\x1a\x11.gpufair.v1.Empty\x12;\n\x07\x45xecute\x12\x14.gpufair.v1.StreamUp\x1a\x16.gpufair.v1.StreamDown(\x01\x30\x01\x12>\n\rFetchDelivery\x12\x14.gpufair.v1.Envelope\x1a\x15.gpufair.v1.FetchPart0\x01\x12>\n\rAuditDelivery\x12\x14.gpufair.v1.Envelope\x1a\x15.gpufair.v1.AuditPart0\x01\x32\x83\x03\n\x06Ledger\x12\x37\n\tPlaceHold\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x35\n\x07\x43\x61pture\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x31\n\x03Pay\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x33\n\x05Issue\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x34\n\x06Redeem\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x31\n\x03\x41sk\x12\x14.gpufair.v1.Envelope\x1a\x14.gpufair.v1.Envelope\x12\x38\n\x07Journal\x12\x14.gpufair.v1.Envelope\x1a\x17.gpufair.v1.JournalPageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,27 +57,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDER']._serialized_start=661
   _globals['_ORDER']._serialized_end=708
   _globals['_BODY']._serialized_start=710
-  _globals['_BODY']._serialized_end=745
-  _globals['_STREAMUP']._serialized_start=747
-  _globals['_STREAMUP']._serialized_end=872
-  _globals['_STREAMDOWN']._serialized_start=875
-  _globals['_STREAMDOWN']._serialized_end=1297
-  _globals['_EMPTY']._serialized_start=1299
-  _globals['_EMPTY']._serialized_end=1306
-  _globals['_FINDREQUEST']._serialized_start=1308
-  _globals['_FINDREQUEST']._serialized_end=1350
-  _globals['_DOCUMENTS']._serialized_start=1352
-  _globals['_DOCUMENTS']._serialized_end=1418
-  _globals['_PUBLISHANSWER']._serialized_start=1420
-  _globals['_PUBLISHANSWER']._serialized_end=1469
-  _globals['_JOURNALPAGE']._serialized_start=1471
-  _globals['_JOURNALPAGE']._serialized_end=1536
-  _globals['_FETCHPART']._serialized_start=1539
-  _globals['_FETCHPART']._serialized_end=1673
-  _globals['_DIRECTORY']._serialized_start=1676
-  _globals['_DIRECTORY']._serialized_end=1923
-  _globals['_MARKET']._serialized_start=1926
-  _globals['_MARKET']._serialized_end=2161
-  _globals['_LEDGER']._serialized_start=2164
-  _globals['_LEDGER']._serialized_end=2551
+  _globals['_BODY']._serialized_end=761
+  _globals['_STREAMUP']._serialized_start=763
+  _globals['_STREAMUP']._serialized_end=888
+  _globals['_STREAMDOWN']._serialized_start=891
+  _globals['_STREAMDOWN']._serialized_end=1313
+  _globals['_EMPTY']._serialized_start=1315
+  _globals['_EMPTY']._serialized_end=1322
+  _globals['_FINDREQUEST']._serialized_start=1324
+  _globals['_FINDREQUEST']._serialized_end=1366
+  _globals['_DOCUMENTS']._serialized_start=1368
+  _globals['_DOCUMENTS']._serialized_end=1434
+  _globals['_PUBLISHANSWER']._serialized_start=1436
+  _globals['_PUBLISHANSWER']._serialized_end=1485
+  _globals['_JOURNALPAGE']._serialized_start=1487
+  _globals['_JOURNALPAGE']._serialized_end=1552
+  _globals['_STATEPIECE']._serialized_start=1554
+  _globals['_STATEPIECE']._serialized_end=1610
+  _globals['_AUDITPART']._serialized_start=1612
+  _globals['_AUDITPART']._serialized_end=1712
+  _globals['_FETCHPART']._serialized_start=1715
+  _globals['_FETCHPART']._serialized_end=1849
+  _globals['_DIRECTORY']._serialized_start=1852
+  _globals['_DIRECTORY']._serialized_end=2099
+  _globals['_MARKET']._serialized_start=2102
+  _globals['_MARKET']._serialized_end=2401
+  _globals['_LEDGER']._serialized_start=2404
+  _globals['_LEDGER']._serialized_end=2791
 # @@protoc_insertion_point(module_scope)

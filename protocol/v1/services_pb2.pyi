@@ -110,12 +110,14 @@ class Order(_message.Message):
     def __init__(self, envelope: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class Body(_message.Message):
-    __slots__ = ("job", "sealed")
+    __slots__ = ("job", "sealed", "offset")
     JOB_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     sealed: bytes
-    def __init__(self, job: _Optional[bytes] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+    offset: int
+    def __init__(self, job: _Optional[bytes] = ..., sealed: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class StreamUp(_message.Message):
     __slots__ = ("open", "order", "body")
@@ -186,6 +188,24 @@ class JournalPage(_message.Message):
     events: _containers.RepeatedScalarFieldContainer[bytes]
     head: _documents_pb2.Envelope
     def __init__(self, events: _Optional[_Iterable[bytes]] = ..., head: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class StatePiece(_message.Message):
+    __slots__ = ("step", "offset", "data")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    offset: int
+    data: bytes
+    def __init__(self, step: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class AuditPart(_message.Message):
+    __slots__ = ("answer", "piece")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    PIECE_FIELD_NUMBER: _ClassVar[int]
+    answer: _documents_pb2.Envelope
+    piece: StatePiece
+    def __init__(self, answer: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ..., piece: _Optional[_Union[StatePiece, _Mapping]] = ...) -> None: ...
 
 class FetchPart(_message.Message):
     __slots__ = ("receipt", "chunk", "key")

@@ -82,7 +82,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 @cache
 def instances(kind: type[Any]) -> st.SearchStrategy[Any]:
     """Messages of one kind. Of a oneof exactly one field is filled."""
-    if kind is calls.FetchPart:
+    if kind in (calls.FetchPart, calls.AuditPart):
         return st.one_of(
             values(inner(hint)).map(lambda part, n=name: kind(**{n: part})) for name, hint in hints(kind).items()
         )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gpufair.protocol import frames
 from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol.frame_bounds import Between, Items, Length
 from gpufair.protocol.frame_fields import PLANS
-from gpufair.protocol.frame_types import Between, Items, Length
 from gpufair.protocol.frames import Credit, Frame, FrameDecoder, FrameLink
 from gpufair.protocol.limits import FRAME_CREDIT, FRAME_MAX, OUTPUT_CHUNK, OUTPUT_MAX, PROMPT_MAX
 
@@ -31,7 +31,7 @@ def values(bounds: tuple[object, ...], kind: type) -> st.SearchStrategy[Any]:
                 return st.binary(min_size=low, max_size=min(high, 300))
             case Length(low, high):
                 return st.text(min_size=low, max_size=min(high, 120) // 4)
-    return st.sampled_from(list(kind))  # an enum
+    return st.booleans() if kind is bool else st.sampled_from(list(kind))  # or an enum
 
 
 def built(kind: type) -> st.SearchStrategy[Any]:
