@@ -223,9 +223,10 @@ class Buyer:
             purchase = purchases.by_id(self.store, session.lease, job)
             if len(purchase.opened) == purchase.job.count:
                 return purchase
+            hint = "nothing more will be paid" if purchase.is_settled else later(job)
             if isinstance(error, RemoteRefusal):
-                raise DeclinedError(f"the provider refuses to go on: {error.what}", hint=later(job), job=job) from error
-            raise CheatedError(f"the provider breaks the protocol: {error.what}", hint=later(job), job=job) from error
+                raise DeclinedError(f"the provider refuses to go on: {error.what}", hint=hint, job=job) from error
+            raise CheatedError(f"the provider breaks the protocol: {error.what}", hint=hint, job=job) from error
         purchase = purchases.by_id(self.store, session.lease, job)
         if not finished and len(purchase.opened) < purchase.job.count:
             await self._ask_for_keys(session, purchase, listen)

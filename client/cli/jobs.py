@@ -103,7 +103,7 @@ async def _fetch(stage: Stage, buyer: Buyer, job: str, output: Path | None, *, f
 
     found = purchases.find(buyer.store, job)
     stage.job = found.job.id
-    paths = pictures.targets(output or pictures.name_for(found.job.prompt, Path()), found.job.count)
+    paths = pictures.targets(output or pictures.name_for(found.job.prompt, Path(), found.job.count), found.job.count)
     pictures.check_writable(paths, force=True)  # files that are there are looked at once all is settled
     failure: PurchaseError | None = None
     try:

@@ -18,21 +18,6 @@ from gpufair.protocol.units import show
 
 _SAY_AGAIN_S = 60.0
 """How often it is said again that the provider can't be reached."""
-_PLAIN = {
-    "Connection refused": "connection refused",
-    "Connection reset": "the connection broke",
-    "Socket closed": "the connection broke",
-    "No route to host": "no route to its address",
-    "Network is unreachable": "no network",
-    "timed out": "no answer",
-    "errors resolving": "its name can't be looked up",
-}
-"""What gRPC says of a lost connection, and what that means."""
-
-
-def plainly(why: str) -> str:
-    """Why a connection was lost, in words for people."""
-    return next((words for raw, words in _PLAIN.items() if raw in why), why)
 
 
 class Watch:
@@ -82,7 +67,7 @@ class Watch:
             case ev.PictureOpened(_, picture):
                 self._tell(f"{self._nth(picture)} is here")
             case ev.ConnectionLost(why):
-                self._lost(plainly(why))
+                self._lost(why)
             case ev.LeaseClosing():
                 self._tell("settling")
 

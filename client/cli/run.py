@@ -61,7 +61,7 @@ def _run(stage: Stage, wish: Wish, output: Path | None, *, yes: bool, force: boo
     from gpufair.client.cli.answers import answer, plan_object, purchase_object
     from gpufair.client.pictures import folder as pictures
 
-    file = output or pictures.name_for(wish.prompt, Path())
+    file = output or pictures.name_for(wish.prompt, Path(), wish.count)
     paths = pictures.targets(file, wish.count)
     pictures.check_writable(paths, force=force)
     _check_can_ask(stage, yes=yes)

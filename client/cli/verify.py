@@ -16,17 +16,36 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="A picture that gpufair delivered.")],
-    provider: Annotated[str, typer.Option("--provider", help="The did that must have signed it.")] = "",
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Pictures that gpufair delivered.")],
+    provider: Annotated[str, typer.Option("--provider", help="The did that must have signed them.")] = "",
     home: HomeDir = None,
     as_json: Json = False,
 ) -> None:
-    """Check a picture against the signed receipt in it, offline."""
-    perform(home, as_json, lambda stage: _verify(stage, file, provider))
+    """Check pictures against the signed receipts in them, offline."""
+    perform(home, as_json, lambda stage: _verify_all(stage, files, provider))
+
+
+def _verify_all(stage: Stage, files: list[Path], provider: str) -> Answer:
+    """Every file is looked at; the exit code is that of the first one that is not what it should be."""
+    from gpufair.client.cli.answers import answer
+    from gpufair.client.cli.stage import exit_code
+    from gpufair.protocol.errors import FairError
+
+    if len(files) == 1:
+        return answer("verify", **_verify(stage, files[0], provider))
+    found, codes = list[Answer](), list[int]()
+    for file in files:
+        try:
+            found.append(_verify(stage, file, provider))
+        except FairError as error:
+            stage.say(f"✗ {file.name}: {error.what}", style="red")
+            found.append({"file": str(file), "valid": False, "what": error.what})
+            codes.append(exit_code(error))
+    return answer("verify-many", files=found, _exit=codes[0] if codes else 0)
 
 
 def _verify(stage: Stage, file: Path, provider: str) -> Answer:
-    from gpufair.client.cli.answers import answer, verified_object
+    from gpufair.client.cli.answers import verified_object
     from gpufair.client.cli.views import verified_lines
     from gpufair.client.pictures.verify import verify as check
     from gpufair.protocol import limits
@@ -41,4 +60,4 @@ def _verify(stage: Stage, file: Path, provider: str) -> Answer:
     stage.say(f"✓ {file.name} is what its receipt says", style="green")
     for line in verified_lines(verified):
         stage.say(line)
-    return answer("verify", **verified_object(verified, str(file)))
+    return verified_object(verified, str(file))

@@ -16,12 +16,14 @@ _WORDS = re.compile(r"[^a-z0-9]+")
 _TRIES = 10_000
 
 
-def name_for(prompt: str, folder: Path) -> Path:
-    """A file name out of a prompt, that nothing in `folder` has: `a-red-fox.png`, `a-red-fox-2.png`."""
+def name_for(prompt: str, folder: Path, count: int = 1) -> Path:
+    """A file name out of a prompt: `a-red-fox.png`, `a-red-fox-2.png`. Nothing in `folder` stands in the way of it, or
+    of any of the names of `count` pictures.
+    """
     stem = _WORDS.sub("-", prompt.lower())[:48].strip("-") or "picture"
     for number in range(1, _TRIES):
         path = folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
-        if not path.exists():
+        if not any(target.exists() for target in targets(path, count)):
             return path
     raise LocalError(Fault.LIMIT, f"{folder} is full of pictures called {stem}", hint="name the file with -o")
 

@@ -48,6 +48,18 @@ _FAULTS = {
 }
 _GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
 
+_CAUSES = {
+    "Connection refused": "connection refused",
+    "Connection reset": "the connection broke",
+    "Socket closed": "the connection broke",
+    "No route to host": "no route to its address",
+    "Network is unreachable": "no network",
+    "timed out": "no answer",
+    "errors resolving": "its name can't be looked up",
+    "DNS": "its name can't be looked up",
+}
+"""What gRPC quotes when nobody is there, and what that means; its other words mean nothing to a user."""
+
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -82,9 +94,9 @@ def _unreachable(code: grpc.StatusCode, details: str, peer: str) -> PeerUnreacha
         return PeerUnreachable(f"{peer} did not answer in time", hint=again)
     if code is grpc.StatusCode.CANCELLED:
         return PeerUnreachable(f"{peer} broke the call off", hint=again)
-    return PeerUnreachable(
-        f"{peer} cannot be reached: {_text(details)}", hint="check that the node is up, its address, and the firewall"
-    )
+    why = next((f": {words}" for said, words in _CAUSES.items() if said in details), "")
+    hint = "check that the node is up, its address, and the firewall"
+    return PeerUnreachable(f"{peer} cannot be reached{why}", hint=hint)
 
 
 def _bounded(text: str) -> str:

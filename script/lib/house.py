@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import platform
 import subprocess
@@ -19,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 # A parent script passes its own start on, so that the seconds shown count from the first command.
 _START = float(os.environ.get("GPUFAIR_SCRIPT_START") or time.time())
+
+
+SIGN_OF_LIFE_SECONDS = 15.0
 
 
 class StepError(Exception):
@@ -70,20 +74,14 @@ def run(
     words = [str(arg) for arg in args]
     full_env = {**os.environ, **(env or {})}
     try:
-        done = subprocess.run(
-            words,
-            env=full_env,
-            cwd=cwd,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+        child = subprocess.Popen(
+            words, env=full_env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True,
-            check=False,
-        )
+        )  # fmt: skip
     except FileNotFoundError:
         raise StepError(f"`{words[0]}` is not on this machine", f"install {words[0]} and try again") from None
-    except subprocess.TimeoutExpired:
-        raise StepError(f"`{' '.join(words[:4])} …` was not done after {timeout:.0f} s") from None
+    with child:
+        done = _finished(child, words, timeout)
     output = done.stdout + done.stderr
     where = ""
     if log:
@@ -105,6 +103,25 @@ def succeeds(args: Sequence[str | Path], timeout: float = 60) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
+
+
+def _finished(
+    child: subprocess.Popen[str], words: list[str], timeout: float | None
+) -> subprocess.CompletedProcess[str]:
+    """Wait for a command's end, with a sign of life now and then. `StepError` when it takes too long."""
+    ends = math.inf if timeout is None else time.monotonic() + timeout
+    while True:
+        try:
+            out, err = child.communicate(timeout=min(SIGN_OF_LIFE_SECONDS, max(0.0, ends - time.monotonic())))
+            return subprocess.CompletedProcess(words, child.returncode, out, err)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= ends:
+                child.kill()
+                raise StepError(f"`{' '.join(words[:4])} …` was not done after {timeout:.0f} s") from None
+            say("… still at it")
+        except BaseException:
+            child.kill()
+            raise
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
+import demo_up
 import engine
 import environment
 import images
@@ -18,7 +19,11 @@ def body(args: list[str]) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         found = engine.users_engine()
         if found is None:
-            raise StepError("no Docker engine answers", "install and start one (as root: apt-get install docker.io)")
+            own = engine.OwnEngine(demo_up.NAME)
+            hint = f"; script/demo's own, at {own.engine.host}, is not for your node" if own.process() else ""
+            raise StepError(
+                f"no Docker engine of yours answers{hint}", "install and start one (as root: apt-get install docker.io)"
+            )
         say(f"engine: yours, at {found.host}")
         _, worker = images.worker_image(found, environment.ensure(), build=wheels.flavour(), yes="--yes" in args)
     print(worker)

@@ -198,6 +198,9 @@ def test_a_changed_picture_does_not_verify(buyer: Customer, ledger: Node) -> Non
     (buyer.folder / "text.png").write_bytes(b"hello")
     refused(buyer("verify", "text.png", "--json"), 7, "not a PNG")
     refused(buyer("verify", "absent.png", "--json"), 1)
+    several = buyer("verify", "fox.png", "bad.png", "absent.png", "--json")
+    assert several.code == 7
+    assert [one["valid"] for one in several.json["files"]] == [True, False, False]
 
 
 def test_an_identity_survives_its_folder(buyer: Customer, provider: Node, tmp_path: Path) -> None:

@@ -7,29 +7,11 @@ from pathlib import Path
 import pytest
 
 from gpufair.client.cli import progress
-from gpufair.client.cli.progress import Watch, plainly
+from gpufair.client.cli.progress import Watch
 from gpufair.client.cli.stage import Stage
 from gpufair.client.session.events import ConnectionLost, JobAccepted
 
-REFUSED = (
-    "127.0.0.1:7700 cannot be reached: failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7700: "
-    "Failed to connect to remote host: Connection refused"
-)
-
-
-@pytest.mark.parametrize(
-    ("raw", "words"),
-    [
-        (REFUSED, "connection refused"),
-        (
-            "errors resolving no.such.host:1: [address lookup failed: Domain name not found]",
-            "its name can't be looked up",
-        ),
-        ("the provider ended the stream", "the provider ended the stream"),
-    ],
-)
-def test_it_is_said_in_plain_words(raw: str, words: str) -> None:
-    assert plainly(raw) == words
+REFUSED = "127.0.0.1:7700 cannot be reached: connection refused"
 
 
 def test_a_line_is_not_said_again_within_a_minute(
@@ -38,7 +20,7 @@ def test_a_line_is_not_said_again_within_a_minute(
     with Watch(Stage(tmp_path, as_json=False), count=1, steps=20) as watch:
         for _ in range(19):
             watch(ConnectionLost(REFUSED))
-        assert capsys.readouterr().err == "trying again: connection refused\n"
+        assert capsys.readouterr().err == f"trying again: {REFUSED}\n"
         watch(ConnectionLost("the provider ended the stream"))
         assert capsys.readouterr().err == "trying again: the provider ended the stream\n"
         watch(JobAccepted(b"job", 0, 11))

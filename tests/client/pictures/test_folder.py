@@ -27,6 +27,14 @@ def test_a_file_is_named_after_its_prompt_and_stays_in_its_folder(tmp_path: Path
     assert pictures.name_for(prompt, tmp_path).name == name.replace(".png", "-2.png")
 
 
+def test_a_name_for_many_has_room_for_all_of_them(tmp_path: Path) -> None:
+    for path in pictures.targets(pictures.name_for("a lion", tmp_path, 3), 3):
+        path.touch()
+    again = pictures.name_for("a lion", tmp_path, 3)
+    assert [path.name for path in pictures.targets(again, 3)] == ["a-lion-2-1.png", "a-lion-2-2.png", "a-lion-2-3.png"]
+    assert pictures.name_for("a lion", tmp_path).name == "a-lion.png"
+
+
 def test_several_pictures_are_numbered() -> None:
     assert pictures.targets(Path("a/fox.png"), 1) == [Path("a/fox.png")]
     assert pictures.targets(Path("fox"), 2) == [Path("fox-1.png"), Path("fox-2.png")]
