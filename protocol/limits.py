@@ -136,6 +136,8 @@ WORKER_WORDS_BYTES = 64 * MIB
 WORKER_START_MS = 2 * MINUTE
 WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""
+WORKER_COMPILE_MS = 15 * MINUTE
+"""The same for one that compiles its denoisers: a shape that is new to it takes minutes."""
 
 # --- traces -------------------------------------------------------------------------------------------------------
 STATE_MAX = 16 * MIB

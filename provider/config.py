@@ -24,6 +24,8 @@ _OURS = {"ours": True}
 PINNED = re.compile(r"(?:[a-z0-9][a-z0-9._:/-]{0,200}@)?sha256:[0-9a-f]{64}")
 """How a worker image is named: by its digest. A tag could be another image tomorrow."""
 FILE_MAX = 256 * limits.KIB
+DTYPES = ("float32", "bfloat16", "float16")
+"""What a denoiser may compute in. The first alone gives the precisions exact and single; the others give half."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class WorkersConfig:
     memory_mib: int = 4096
     cpus: float = 0.0
     gpus: tuple[str, ...] = ()
+    dtype: str = DTYPES[0]
+    compile: bool = False
     null: bool = field(default=False, metadata=_OURS)
 
     @property
@@ -223,6 +227,8 @@ def _check_provider(config: Config, where: str) -> None:
     node, work = config.node, config.workers
     if work.runtime not in ("auto", "docker", "process"):
         raise _wrong(where, "runtime", f"{work.runtime!r} is none of auto, docker, process")
+    if work.dtype not in DTYPES:
+        raise _wrong(where, "dtype", f"{_said(work.dtype)} is none of {', '.join(DTYPES)}")
     if work.image and not PINNED.fullmatch(work.image):
         raise _wrong(
             where, "image", f"{_said(work.image)}: it must be sha256:… and 64 digits, as script/image prints it"

@@ -103,6 +103,9 @@ async def _engine(home: Home, config: Config, keys: Keys) -> Check:
     found = f"docker, isolation {runtime.isolation.name.lower()}, image {runtime.worker_image.hex()[:16]}"
     outdated = runtime.outdated
     await runtime.close()
+    if work.compile:
+        fix = '`compile = false`, or `runtime = "process"`'
+        return Check("engine", ok=False, found=f"{found}; containers have no compiler, and `compile` is set", fix=fix)
     if outdated:  # it works, only not as the newest would
         found += ", built from other sources than this gpufaird"
         return Check("engine", ok=True, found=found, fix=sources.REBUILD)

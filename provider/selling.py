@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import Any
 
+from gpufair.protocol import limits
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.keys import Keys
 from gpufair.protocol.edge.rows import RowStore
@@ -31,6 +32,7 @@ from gpufair.provider.workers.keeper import Keeper
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.process import ProcessRuntime
 from gpufair.provider.workers.runtime import Runtime, Variant, WorkerSpec
+from gpufair.provider.workers.warm import Times
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Seller:
         self.models = ModelStore(home.models)
         self.hardware = probe(home.models)
         specs = tuple(worker_specs(config, home, self.hardware))
-        self.pool = Pool(runtime, specs, self.models.path, desk.random)
+        self.pool = Pool(runtime, specs, self.models.path, desk.random, times=patience(config))
         self.gate = Gate()
         self.jobs: JobOffice
         self.stock = Stock(
@@ -145,6 +147,13 @@ async def open_runtime(config: Config, home: Home, did: str) -> Runtime:
     return runtime
 
 
+def patience(config: Config) -> Times:
+    """How long workers may say nothing: far longer where they compile."""
+    if config.workers.compile:
+        return Times(start_ms=limits.WORKER_COMPILE_MS, silence_ms=limits.WORKER_COMPILE_MS)
+    return Times()
+
+
 def worker_specs(config: Config, home: Home, hardware: Hardware) -> list[WorkerSpec]:
     """What each worker is granted: its share of cores and memory, and a GPU where the owner gives one."""
     work = config.workers
@@ -161,6 +170,8 @@ def worker_specs(config: Config, home: Home, hardware: Hardware) -> list[WorkerS
             threads=max(1, int(share)),
             gpu=gpus[index % len(gpus)],
             variant=Variant.NULL if work.null else Variant.WORKER,
+            dtype=work.dtype,
+            compile=work.compile,
         )
         for index in range(work.concurrent_jobs)
     ]

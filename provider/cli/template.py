@@ -52,6 +52,8 @@ concurrent_jobs = 1
 memory_mib = 4096   # for each worker
 cpus = 0.0   # cores for each worker; 0: an equal share of all but one
 gpus = {_list(choices.gpus)}   # UUIDs of the GPUs to sell (nvidia-smi -L); empty: the CPU
+dtype = "float32"   # what denoisers compute in; bfloat16 or float16: faster on a GPU, sells the precision half alone
+compile = false   # compile denoisers for this machine: slow to begin with, then faster
 
 [price]
 # A step-megapixel is a million pixels denoised for one step (twice with guidance).

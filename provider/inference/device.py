@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +15,10 @@ from gpufair.protocol.frames import FailCode, Hello, RuntimeProfile
 from gpufair.protocol.limits import NAME_MAX
 from gpufair.provider.inference.engine import RefusedError
 
-DTYPE = torch.float32
+SHAPES_MAX = 4096
+"""Shapes for which one denoiser is compiled."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What a denoiser and its text encoder may compute in. Latents, scheduler and VAE are fp32 in every case."""
 
 
 def choose(wish: str) -> torch.device:
@@ -23,6 +28,13 @@ def choose(wish: str) -> torch.device:
     if wish == "cuda" and not torch.cuda.is_available():
         raise RefusedError(FailCode.BAD_REQUEST, "a GPU was asked for and torch sees none")
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def arithmetic(wish: str) -> torch.dtype:
+    """What denoisers compute in, by its name; empty is fp32. `RefusedError` for a name that means nothing."""
+    if wish and wish not in DTYPES:
+        raise RefusedError(FailCode.BAD_REQUEST, f"no such arithmetic: {wish!r}; there are {', '.join(DTYPES)}")
+    return DTYPES[wish or "float32"]
 
 
 def fix(threads: int) -> None:
@@ -38,9 +50,30 @@ def fix(threads: int) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def can_compile() -> None:
+    """`RefusedError` unless there is what torch compiles with: a compiler, and memory to run what it makes."""
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cc")):
+        raise RefusedError(FailCode.BAD_REQUEST, "a compiled denoiser was asked for and there is no C++ compiler here")
+
+
+def compiled(denoiser: Any) -> None:
+    """Have a denoiser compiled when it is first called, once for each shape.
+
+    Never for "any shape" and never not at all after many shapes, as torch would by itself: its bits then would depend
+    on what came before.
+    """
+    from torch import _dynamo as dynamo
+    from torch import _inductor as inductor
+
+    dynamo.config.recompile_limit = dynamo.config.accumulated_recompile_limit = SHAPES_MAX
+    inductor.config.compile_threads = 1
+    denoiser.compile(dynamic=False)
+
+
 def profile(device: torch.device, hello: Hello) -> RuntimeProfile:
     """All that the bits of a result depend on, on this device."""
     flags = ["deterministic", "no-tf32", f"pillow {version('pillow')}"]
+    flags += ["compiled"] if hello.compile else []
     if device.type == "cpu":
         flags += [f"threads {hello.threads}", f"isa {torch.backends.cpu.get_cpu_capability()}"]
     else:
@@ -54,7 +87,7 @@ def profile(device: torch.device, hello: Hello) -> RuntimeProfile:
         wheel=version("gpufair"),
         device_kind=device.type,
         device_name=_name(device)[:NAME_MAX],
-        dtype="float32",
+        dtype=hello.dtype or "float32",
         flags=tuple(sorted(flags)),
     )
 

@@ -11,11 +11,21 @@ from gpufair.provider.inference.engine import RefusedError
 
 EXACT = "exact"
 """fp32 throughout, each picture computed alone: within one runtime profile its bits are always the same."""
+HALF = "half"
+"""16 bits in the denoiser and the text encoder; latents, scheduler and VAE are fp32."""
 SINGLE = "single"
 """fp32 throughout, in the company of others: the same within 1e-5, and more pictures a second."""
 
 UNGUIDED_MILLI = 1000
 """A guidance of 1.0 or less adds nothing, and the unconditional half of the work isn't done."""
+
+
+def refuse_precision(run: Run, *, is_half: bool) -> None:
+    """`RefusedError` (bad request) unless the attempt's precision is what this worker computes in."""
+    sold = (HALF,) if is_half else (EXACT, SINGLE)
+    if run.precision and run.precision not in sold:
+        names = " or ".join(map(repr, sold))
+        raise RefusedError(FailCode.BAD_REQUEST, f"the precision is {run.precision!r}, this worker computes {names}")
 
 
 def refuse_bad(run: Run) -> None:
@@ -32,7 +42,7 @@ def guided(run: Run) -> bool:
 
 def may_share(run: Run) -> bool:
     """Whether the attempt may be computed in one batch with others."""
-    return run.precision == SINGLE
+    return run.precision in (SINGLE, HALF)
 
 
 def seed_of(run: Run, picture: int) -> int:
@@ -61,7 +71,7 @@ def _problems(run: Run) -> Iterator[str]:
         yield f"the last picture is number {run.first_picture + run.count}, the limit is {limits.COUNT_MAX}"
     if run.guidance_milli > limits.GUIDANCE_MILLI_MAX:
         yield f"guidance is {run.guidance_milli} thousandths, the limit is {limits.GUIDANCE_MILLI_MAX}"
-    if run.precision not in ("", EXACT, SINGLE):
-        yield f"the precision is {printable(run.precision)!r}, this worker computes {EXACT!r} or {SINGLE!r}"
+    if run.precision not in ("", EXACT, SINGLE, HALF):
+        yield f"the precision is {printable(run.precision)!r}, there are {EXACT!r}, {SINGLE!r} and {HALF!r}"
     if run.adapters:
         yield f"{len(run.adapters)} adapters are asked for, this worker knows none"

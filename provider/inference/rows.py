@@ -77,7 +77,7 @@ def begin(pipeline: Any, run: Run, picture: int, words: torch.Tensor, device: to
     if run.width % scale or run.height % scale:
         raise RefusedError(FailCode.BAD_REQUEST, f"this model's sizes are multiples of {scale} pixels")
     shape = (1, pipeline.unet.config.in_channels, run.height // scale, run.width // scale)
-    noise = randn_tensor(shape, generator=generator, device=device, dtype=words.dtype)
+    noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
     return Row(run, picture, words, scheduler, generator, noise * scheduler.init_noise_sigma)
 
 
@@ -95,7 +95,9 @@ def ask(denoiser: Any, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Te
     else:
         times = torch.cat([row.timestep.expand(count) for row, count in zip(rows, counts, strict=True)])
         words = torch.cat([row.words for row in rows])
-    answers = denoiser(torch.cat(samples), times, encoder_hidden_states=words, return_dict=False)[0].split(counts)
+    # The words have the denoiser's own precision; what goes in and comes out is fp32, as the scheduler's steps are.
+    seen = torch.cat(samples).to(words.dtype)
+    answers = denoiser(seen, times, encoder_hidden_states=words, return_dict=False)[0].float().split(counts)
     return list(zip(samples, answers, strict=True))
 
 

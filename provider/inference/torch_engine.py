@@ -18,7 +18,7 @@ from gpufair.protocol.limits import WARM_MODELS_MAX
 from gpufair.provider.inference import device, weights
 from gpufair.provider.inference.batcher import Batcher
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
-from gpufair.provider.inference.request import refuse_bad
+from gpufair.provider.inference.request import refuse_bad, refuse_precision
 
 
 class TorchEngine:
@@ -29,7 +29,11 @@ class TorchEngine:
             library.logging.set_verbosity_error()  # their warnings quote prompts
             library.logging.disable_progress_bar()
         self._device = device.choose(hello.device)
+        self._dtype = device.arithmetic(hello.dtype)
         device.fix(hello.threads)
+        self._compiles = hello.compile
+        if self._compiles:
+            device.can_compile()
         self.profile = device.profile(self._device, hello)
         self.memory_bytes = device.memory_bytes(self._device)
         self._warm: OrderedDict[bytes, tuple[Any, int]] = OrderedDict()
@@ -41,7 +45,10 @@ class TorchEngine:
             self._warm.popitem(last=False)
         try:
             with _memory_told(), torch.no_grad():
-                self._warm[load.digest] = weights.load(Path(load.path), load.digest, self._device)
+                pipeline, size = weights.load(Path(load.path), load.digest, self._device, self._dtype)
+            if self._compiles:
+                device.compiled(pipeline.unet)
+            self._warm[load.digest] = pipeline, size
         except RefusedError as err:
             if err.code is not FailCode.OUT_OF_MEMORY or not self._warm:
                 raise
@@ -65,6 +72,7 @@ class TorchEngine:
     def admit(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
         """Take an attempt up beside those under way."""
         refuse_bad(run)
+        refuse_precision(run, is_half=self._dtype is not torch.float32)
         if run.model not in self._warm:
             raise RefusedError(FailCode.MODEL_MISSING, f"the model {run.model.hex()} is not loaded")
         self._warm.move_to_end(run.model)

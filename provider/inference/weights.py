@@ -20,14 +20,14 @@ from gpufair.protocol.content import FileDigest, model_digest
 from gpufair.protocol.errors import printable
 from gpufair.protocol.frames import FailCode
 from gpufair.protocol.limits import MODEL_DEPTH_MAX, MODEL_FILES_MAX, MODEL_TEXT_MAX
-from gpufair.provider.inference.device import DTYPE, out_of_memory
+from gpufair.provider.inference.device import out_of_memory
 from gpufair.provider.inference.engine import RefusedError
 
 FAMILY: Final = "StableDiffusionPipeline"
 
 
-def load(folder: Path, digest: bytes, device: torch.device) -> tuple[Any, int]:
-    """The pipeline in `folder` on `device`, and the bytes of its weights.
+def load(folder: Path, digest: bytes, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Any, int]:
+    """The pipeline in `folder` on `device`, and the bytes of its weights: `dtype`, but for the VAE, which is fp32.
 
     `RefusedError`: model missing, or model bad (another digest, another family, weights that don't fit).
     """
@@ -50,7 +50,8 @@ def load(folder: Path, digest: bytes, device: torch.device) -> tuple[Any, int]:
         raise RefusedError(FailCode.MODEL_BAD, f"the folder can't be loaded: {type(err).__name__}") from err
     parts: list[Any] = [pipeline.unet, pipeline.vae, pipeline.text_encoder]
     for part in parts:
-        part.to(device, DTYPE).eval().requires_grad_(False)
+        # Pictures of well-known models overflow an fp16 VAE.
+        part.to(device, torch.float32 if part is pipeline.vae else dtype).eval().requires_grad_(False)
     return pipeline, sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
 
 
@@ -59,7 +60,7 @@ def _pipeline(folder: Path) -> Any:
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False, **options)
     vae = AutoencoderKL.from_pretrained(folder / "vae", low_cpu_mem_usage=False, **options)
-    text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=DTYPE, **options)
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options)
     for name, (_part, report) in {"unet": unet, "vae": vae, "text_encoder": text}.items():
         if report["missing_keys"] or report.get("mismatched_keys"):
             # Without this check the missing weights would silently be random numbers.

@@ -31,7 +31,8 @@ class WorkerSpec:
     """What the owner grants one worker.
 
     `models` is the folder it may read; memory in bytes (swap excluded); `cpu_milli` thousandths of a core; `pids`
-    processes and threads; `threads` what the worker should compute with; `gpu` one device's UUID, or None for the CPU.
+    processes and threads; `threads` what the worker should compute with; `gpu` one device's UUID, or None for the CPU;
+    `dtype` and `compile` how its denoisers compute; `weights_bytes` the memory for weights, 0: what the worker finds.
     """
 
     models: Path
@@ -41,6 +42,9 @@ class WorkerSpec:
     threads: int = 1
     gpu: str | None = None
     variant: Variant = Variant.WORKER
+    dtype: str = "float32"
+    compile: bool = False
+    weights_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not self.models.is_absolute():

@@ -63,7 +63,8 @@ class WarmWorker:
     async def greet(self, nonce: bytes) -> None:
         """Say Hello and check Ready: the version, the nonce, and that the device asked for is the one it sees."""
         device = "cuda" if self._spec.gpu else "auto" if self._spec.variant is Variant.NULL else "cpu"
-        await self._say(Hello(VERSION, nonce, self._spec.threads, device))
+        spec = self._spec
+        await self._say(Hello(VERSION, nonce, spec.threads, device, spec.dtype, spec.compile, spec.weights_bytes))
         ready = await self._hear(self._times.start_ms, starting=True)
         if not isinstance(ready, Ready) or ready.nonce != nonce:
             raise self._lie(LieError("it did not answer Hello with its Ready"))

@@ -87,6 +87,7 @@ WRONG = [
     ("auditors = ", 'auditors = ["somebody"]'), ("image = ", 'image = "a\\u001b[31mb"'),
     ("image = ", f'image = "{"x" * 600}"'), ("image = ", 'image = "banana"'), ("image = ", 'image = "sha256:abc"'),
     ("image = ", 'image = "worker:latest"'), ("image = ", f'image = "sha256:{"0" * 64}x"'),
+    ("dtype = ", 'dtype = "int8"'), ("dtype = ", "dtype = 16"), ("compile = ", 'compile = "yes"'),
     ("[models]", "[models]\nallowed = []"),
     ("[workers]", "[workers]\nworker = 1"), ("[node]", "[node]\nport = 1"),
     ("[limits]", "[limit]"), ("[price]", "[price.fixed]"),

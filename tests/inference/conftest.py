@@ -149,7 +149,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts workers; ends them all."""
     workers: list[Worker] = []
 
-    def begin(module: str = TORCH, *, greet: bool = True) -> Worker:
+    def begin(module: str = TORCH, *, greet: bool = True, **hello: Any) -> Worker:
         log = tmp_path_factory.mktemp("worker") / "stderr"
         process = subprocess.Popen(
             [sys.executable, "-m", module],
@@ -161,7 +161,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         worker = Worker(process, log)
         workers.append(worker)
         if greet:
-            worker.send(Hello(VERSION, b"n" * 16, 1, "auto"))
+            worker.send(Hello(VERSION, b"n" * 16, 1, "auto", **hello))
             [worker.greeting] = worker.until(Ready)
         return worker
 
