@@ -63,6 +63,8 @@ ENDPOINTS_MAX = 8
 CERT_MAX = 4 * KIB
 OFFER_MODELS_MAX = 256
 OFFER_ADAPTERS_MAX = 256
+OFFER_FITS_BYTES = 48 * KIB
+"""Bytes that an offer spends on saying which models its adapters fit."""
 OFFER_GPUS_MAX = 64
 OFFER_IMAGES_MAX = 16
 OFFER_LEDGERS_MAX = 16

@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gpufair.protocol import limits
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.messages import (
+    AdapterOffer,
     Bid,
     BidClass,
     JobLimits,
     ModelOffer,
     ModelState,
     Offer,
+    Precision,
     PriceSheet,
     Reason,
     ReasonCode,
+    Scheduler,
     Spec,
+    Task,
 )
 from gpufair.protocol.pricing import Quote, frozen_sheet, quote
 
 Verdict = tuple[Reason, ...]
 """Every reason against; empty means feasible."""
+
+
+class Entry(Protocol):
+    """A model that is sold, price aside. No schedulers of its own: all of the seller's."""
+
+    @property
+    def digest(self) -> bytes: ...  # noqa: D102
+    @property
+    def state(self) -> ModelState: ...  # noqa: D102
+    @property
+    def tasks(self) -> tuple[Task, ...]: ...  # noqa: D102
+    @property
+    def schedulers(self) -> tuple[Scheduler, ...]: ...  # noqa: D102
+
+
+class Catalogue(Protocol):
+    """What a seller can run, prices aside: an offer says it to buyers, and the seller's own stock to itself."""
+
+    @property
+    def limits(self) -> JobLimits: ...  # noqa: D102
+    @property
+    def tasks(self) -> tuple[Task, ...]: ...  # noqa: D102
+    @property
+    def schedulers(self) -> tuple[Scheduler, ...]: ...  # noqa: D102
+    @property
+    def precisions(self) -> tuple[Precision, ...]: ...  # noqa: D102
+    @property
+    def models(self) -> Sequence[Entry]: ...  # noqa: D102
+    @property
+    def adapters(self) -> Sequence[AdapterOffer]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +88,48 @@ def feasible_size(spec: Spec, bounds: JobLimits) -> Verdict:
     ):
         if wanted > limit or wanted < 1:
             reasons.append(Reason(code, wanted, limit, unit))
+    if spec.task is Task.TEXT_TO_IMAGE and spec.skip:
+        detail = "a picture that begins from noise skips no step"
+        reasons.append(Reason(ReasonCode.STEPS_TOO_MANY, spec.skip, 0, "steps skipped", detail))
+    elif spec.skip and spec.skip + spec.steps > limits.STEPS_MAX:
+        whole, most = spec.skip + spec.steps, limits.STEPS_MAX
+        reasons.append(Reason(ReasonCode.STEPS_TOO_MANY, whole, most, "steps", "those that are skipped included"))
     return tuple(reasons)
 
 
-def feasible(offer: Offer, spec: Spec) -> Verdict:
-    """Whether the offer can run the job at all, price aside."""
-    reasons = list(feasible_size(spec, offer.limits))
-    model = model_offer(offer, spec.model)
-    if model is None or model.state is ModelState.ABSENT:
+def feasible(seller: Catalogue, spec: Spec) -> Verdict:
+    """Whether a seller can run the job at all, price aside. An offer is such a seller's catalogue."""
+    reasons = list(feasible_size(spec, seller.limits))
+    model = next((m for m in seller.models if m.digest == spec.model and m.state is not ModelState.ABSENT), None)
+    if model is None:
         reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail=spec.model.hex()[:16]))
-    if spec.task not in offer.tasks:
-        reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail=spec.task.name.lower()))
-    if spec.scheduler not in offer.schedulers:
-        reasons.append(Reason(ReasonCode.SCHEDULER_NOT_OFFERED, detail=spec.scheduler.name.lower()))
-    if spec.precision not in offer.precisions:
-        reasons.append(Reason(ReasonCode.PRECISION_NOT_OFFERED, detail=spec.precision.name.lower()))
-    if spec.adapters:
-        reasons.append(Reason(ReasonCode.ADAPTERS_NOT_OFFERED, len(spec.adapters), 0, "adapters"))
+    tasks = [task for task in seller.tasks if model is None or task in model.tasks]
+    schedulers = [one for one in seller.schedulers if model is None or one in (model.schedulers or seller.schedulers)]
+    for wanted, sold, code in (
+        (spec.task, tasks, ReasonCode.TASK_NOT_OFFERED),
+        (spec.scheduler, schedulers, ReasonCode.SCHEDULER_NOT_OFFERED),
+        (spec.precision, seller.precisions, ReasonCode.PRECISION_NOT_OFFERED),
+    ):
+        if wanted not in sold:
+            there_are = ", ".join(one.name.lower() for one in sold) or "none"
+            reasons.append(Reason(code, detail=f"{wanted.name.lower()}; there are: {there_are}"))
+    reasons += _adapter_reasons(seller, spec)
     return tuple(reasons)
+
+
+def _adapter_reasons(seller: Catalogue, spec: Spec) -> list[Reason]:
+    """Each adapter must be there, fit the model, and be named once."""
+    there = {adapter.digest: adapter.models for adapter in seller.adapters}
+    wanted, problems = [adapter.digest for adapter in spec.adapters], {}
+    for place, digest in enumerate(wanted):
+        if digest in wanted[:place]:
+            problems[place] = f"{digest.hex()[:16]} is named twice"
+        elif spec.model not in there.get(digest, ()):
+            problems[place] = f"{digest.hex()[:16]} {'does not fit the model' if digest in there else 'is not here'}"
+    if not problems:
+        return []
+    good, detail = len(wanted) - len(problems), "; ".join(problems.values())
+    return [Reason(ReasonCode.ADAPTERS_NOT_OFFERED, len(wanted), good, "adapters", detail)]
 
 
 def acceptable(offer: Signed[Offer], bid: Bid, *, cap_max: int) -> Verdict:

@@ -1,7 +1,9 @@
 """What a job costs. Rule: the price follows from (spec, frozen price sheet, first job or not) alone, line by line.
 
 Buyer and seller call the same function and compare; nothing else may name a price. Work is priced a picture at a time
-and rounded up there, so every delivery of a job costs the same and the deliveries add up to the quote.
+and rounded up there, so every delivery of a job costs the same and the deliveries add up to the quote. Only steps that
+are computed are work: those that a picture skips, because it begins from an input, are not. To begin from one it is
+encoded first, which is as much work as to decode a picture of its size.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from gpufair.protocol.messages import ModelOffer, ModelState, PriceSheet, Spec
+from gpufair.protocol.messages import ModelOffer, ModelState, PriceSheet, Spec, Task
 from gpufair.protocol.units import Credits, per_million, show, step_pixels
 
 
@@ -18,6 +20,7 @@ class Line(StrEnum):
 
     DENOISE = "denoise"
     DECODE = "decode"
+    ENCODE = "encode"
     ADAPTERS = "adapters"
     COLD_LOAD = "cold load"
     MINIMUM = "minimum"
@@ -60,14 +63,13 @@ def quote(spec: Spec, sheet: PriceSheet, *, first: bool) -> Quote:
     """The quote for a job; `first` says that no earlier job of the lease has been charged the cold load."""
     work = step_pixels(steps=spec.steps, width=spec.width, height=spec.height, count=1, guided=spec.guided)
     pixels = spec.width * spec.height
+    encoded = 0 if spec.task is Task.TEXT_TO_IMAGE else pixels
     count, adapters = spec.count, len(spec.adapters)
+    step_rate, pixel_rate = sheet.per_step_megapixel, sheet.per_decoded_megapixel
     per_picture = (
-        QuoteLine(
-            Line.DENOISE, work, "step-pixels", sheet.per_step_megapixel, per_million(work, sheet.per_step_megapixel)
-        ),
-        QuoteLine(
-            Line.DECODE, pixels, "pixels", sheet.per_decoded_megapixel, per_million(pixels, sheet.per_decoded_megapixel)
-        ),
+        QuoteLine(Line.DENOISE, work, "step-pixels", step_rate, per_million(work, step_rate)),
+        QuoteLine(Line.DECODE, pixels, "pixels", pixel_rate, per_million(pixels, pixel_rate)),
+        QuoteLine(Line.ENCODE, encoded, "pixels", pixel_rate, per_million(encoded, pixel_rate)),
         QuoteLine(Line.ADAPTERS, adapters, "adapters", sheet.per_adapter, Credits(adapters * sheet.per_adapter)),
     )
     increment = Credits(sum(line.amount for line in per_picture))

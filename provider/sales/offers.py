@@ -22,7 +22,7 @@ from gpufair.protocol.messages import (
 )
 from gpufair.provider.jobs.store import CounterRow
 from gpufair.provider.sales.ask import AskPolicy
-from gpufair.provider.sales.stock import PRECISIONS, SCHEDULERS, TASKS, Stock
+from gpufair.provider.sales.stock import Model, Stock
 
 RENEW_AFTER_MS = limits.BROADCAST_TTL_MS // 3
 SHOWN = 8
@@ -124,16 +124,13 @@ class Offers:
     def _now(self) -> object:
         """What a change of would make a new offer. The queue counts only as empty or not: it changes all the time."""
         stock = self._stock
-        models = tuple((m.digest, m.name, stock.state(m.digest), self._ask.sheet(m.digest)) for m in stock.models())
-        return models, stock.queue_free > 0, stock.gate.reasons(), stock.shelf.profiles
+        catalogue = stock.catalogue()
+        sheets = tuple(self._ask.sheet(model.digest) for model in catalogue.models)
+        return catalogue, sheets, stock.queue_free > 0, stock.gate.reasons(), stock.shelf.profiles
 
     def _make(self, record: bytes) -> Offer:
-        stock, config = self._stock, self._stock.config
+        stock, config, catalogue = self._stock, self._stock.config, self._stock.catalogue()
         closed = bool(stock.gate.reasons())
-        models = [
-            ModelOffer(m.digest, m.name, m.family, m.licence, stock.state(m.digest), self._ask.sheet(m.digest))
-            for m in stock.models()[: limits.OFFER_MODELS_MAX]
-        ]
         ledgers = [PeerAddress.parse(text) for text in config.ledger.accepted]
         return Offer(
             head=self._desk.broadcast_head(),
@@ -142,19 +139,26 @@ class Offers:
             gpus=stock.gpus,
             cpu_cores=stock.cpu_cores,
             memory_bytes=stock.memory_bytes,
-            tasks=TASKS,
-            schedulers=SCHEDULERS,
-            precisions=PRECISIONS,
+            tasks=catalogue.tasks,
+            schedulers=catalogue.schedulers,
+            precisions=catalogue.precisions,
             classes=(BidClass.ON_DEMAND,),
-            models=() if closed else tuple(models),
+            models=() if closed else tuple(map(self._model, catalogue.models)),
             worker_images=(WorkerImage(stock.worker_image, stock.worker_name),),
             ledgers=tuple(LedgerRef(ledger.did, str(ledger.endpoint)) for ledger in ledgers),
             isolation=stock.isolation,
             profiles=tuple(sorted(stock.shelf.profiles))[: limits.OFFER_PROFILES_MAX],
-            limits=stock.limits,
+            limits=catalogue.limits,
             window_max=config.limits.window,
             queue_free=stock.queue_free,
             region="",
+            adapters=() if closed else catalogue.adapters,
+        )
+
+    def _model(self, model: Model) -> ModelOffer:
+        sheet = self._ask.sheet(model.digest)
+        return ModelOffer(
+            model.digest, model.name, model.family, model.licence, model.state, sheet, model.tasks, model.schedulers
         )
 
 

@@ -1,13 +1,18 @@
-"""What there is to sell right now. Rule: offers are made from the stock, and jobs admitted against it."""
+"""What there is to sell right now. Rule: offers are made from the stock, and jobs admitted against it.
+
+Both look at the same catalogue, with the same function that buyers choose with: what the offer says is what is let in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gpufair.protocol.matching import feasible_size
+from gpufair.protocol import families, limits
+from gpufair.protocol.matching import feasible
 from gpufair.protocol.messages import (
+    AdapterOffer,
     Gpu,
     Isolation,
     JobHeader,
@@ -21,20 +26,42 @@ from gpufair.protocol.messages import (
 )
 from gpufair.provider.config import Config
 
-TASKS = (Task.TEXT_TO_IMAGE,)
-SCHEDULERS = tuple(s for s in Scheduler if s not in (Scheduler.UNSPECIFIED, Scheduler.LCM))
-PRECISIONS = (Precision.EXACT,)
-"""What our worker does; the offer says so, and no other job is let in."""
+_FIT_BYTES = 34
+"""What one model takes up in an adapter's line of an offer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model in the store, as a seller sees it."""
+    """A model in the store, as a seller sees it. `own` is the class of the scheduler that it brings along."""
 
     digest: bytes
     name: str
     family: str
     licence: str
+    own: str = ""
+    state: ModelState = ModelState.CACHED
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What it can be asked to make."""
+        return families.family(self.family).tasks
+
+    @property
+    def schedulers(self) -> tuple[Scheduler, ...]:
+        """The schedulers that suit it."""
+        return families.schedulers(self.family, self.own)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All that can be run here, prices aside (see `matching.Catalogue`)."""
+
+    limits: JobLimits
+    tasks: tuple[Task, ...]
+    schedulers: tuple[Scheduler, ...]
+    precisions: tuple[Precision, ...]
+    models: tuple[Model, ...]
+    adapters: tuple[AdapterOffer, ...]
 
 
 class Shelf(Protocol):
@@ -81,11 +108,12 @@ class Stock:
         worker_image: bytes,
         worker_name: str,
         waiting: Callable[[], int],
+        adapters: Callable[[], list[AdapterOffer]] = list,
     ) -> None:
         self.config, self.gate, self.shelf = config, gate, shelf
         self.gpus, self.cpu_cores, self.isolation = gpus, cpu_cores, isolation
         self.worker_image, self.worker_name = worker_image, worker_name
-        self._models, self._waiting = models, waiting
+        self._models, self._adapters, self._waiting = models, adapters, waiting
 
     @property
     def memory_bytes(self) -> int:
@@ -103,14 +131,39 @@ class Stock:
         """Jobs that could still wait."""
         return max(0, self.config.limits.queue - self._waiting())
 
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What the workers compute in: one that has its weights in 16 bits can do nothing finer."""
+        return (Precision.EXACT, Precision.SINGLE) if self.config.workers.dtype == "float32" else (Precision.HALF,)
+
     def models(self) -> list[Model]:
         """The models on sale: in the store, allowed, and not refused."""
-        return [model for model in self._models() if self.allowed(model)]
+        return [replace(model, state=self.state(model.digest)) for model in self._models() if self.allowed(model)]
 
-    def allowed(self, model: Model) -> bool:
-        """Whether the owner's lists let a model be sold."""
+    def adapters(self, models: list[Model]) -> list[AdapterOffer]:
+        """The adapters on sale that fit any of these models, as many as an offer has room for."""
+        sold, room, fitting = {model.digest for model in models}, limits.OFFER_FITS_BYTES, []
+        for adapter in filter(self.allowed, self._adapters()):
+            fits = tuple(digest for digest in adapter.models if digest in sold)
+            room -= _FIT_BYTES * len(fits)
+            if fits and room >= 0:
+                fitting.append(replace(adapter, models=fits))
+        return fitting[: limits.OFFER_ADAPTERS_MAX]
+
+    def catalogue(self) -> Catalogue:
+        """All that can be run here now."""
+        models = self.models()[: limits.OFFER_MODELS_MAX]
+        tasks = {task for model in models for task in model.tasks} or set(families.STRANGER.tasks)
+        schedulers = {one for model in models for one in model.schedulers} or set(families.STRANGER.schedulers)
+        return Catalogue(
+            self.limits, tuple(sorted(tasks)), tuple(sorted(schedulers)), self.precisions, tuple(models),
+            tuple(self.adapters(models)),
+        )  # fmt: skip
+
+    def allowed(self, one: Model | AdapterOffer) -> bool:
+        """Whether the owner's lists let a model or an adapter be sold."""
         lists = self.config.models
-        return not _named(model, lists.refuse) and (not lists.allow or _named(model, lists.allow))
+        return not _named(one, lists.refuse) and (not lists.allow or _named(one, lists.allow))
 
     def state(self, digest: bytes) -> ModelState:
         """Whether a model of the store is loaded."""
@@ -118,18 +171,7 @@ class Stock:
 
     def admit(self, header: JobHeader, waiting: int) -> tuple[Reason, ...]:
         """What the owner's limits say of a job, `waiting` being the others that are not at work yet; empty: welcome."""
-        reasons = [*self.gate.reasons(), *feasible_size(header.spec, self.limits)]
-        for wanted, sold, code in (
-            (header.spec.task, TASKS, ReasonCode.TASK_NOT_OFFERED),
-            (header.spec.scheduler, SCHEDULERS, ReasonCode.SCHEDULER_NOT_OFFERED),
-            (header.spec.precision, PRECISIONS, ReasonCode.PRECISION_NOT_OFFERED),
-        ):
-            if wanted not in sold:
-                reasons.append(Reason(code, detail=wanted.name.lower()))
-        if header.spec.model not in {model.digest for model in self.models()}:
-            reasons.append(Reason(ReasonCode.MODEL_REFUSED, detail=header.spec.model.hex()[:16]))
-        if header.spec.adapters:
-            reasons.append(Reason(ReasonCode.ADAPTERS_NOT_OFFERED, len(header.spec.adapters), 0, "adapters"))
+        reasons = [*self.gate.reasons(), *feasible(self.catalogue(), header.spec)]
         if header.memory_bytes > self.memory_bytes:
             reasons.append(Reason(ReasonCode.MEMORY_SHORT, header.memory_bytes, self.memory_bytes, "bytes"))
         if waiting >= (queue := self.config.limits.queue):
@@ -137,5 +179,5 @@ class Stock:
         return tuple(reasons)
 
 
-def _named(model: Model, entries: tuple[str, ...]) -> bool:
-    return any(entry and (model.name == entry or model.digest.hex().startswith(entry.lower())) for entry in entries)
+def _named(one: Model | AdapterOffer, entries: tuple[str, ...]) -> bool:
+    return any(entry and (one.name == entry or one.digest.hex().startswith(entry.lower())) for entry in entries)

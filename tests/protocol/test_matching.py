@@ -10,6 +10,7 @@ from gpufair.protocol import envelope, limits, matching, wire
 from gpufair.protocol.identity import KeySigner
 from gpufair.protocol.messages import (
     Adapter,
+    AdapterOffer,
     Bid,
     BidClass,
     Head,
@@ -72,6 +73,9 @@ def codes(reasons):
         ({"scheduler": Scheduler.EULER}, [C.SCHEDULER_NOT_OFFERED]),
         ({"precision": Precision.HALF}, [C.PRECISION_NOT_OFFERED]),
         ({"adapters": (Adapter(OTHER, 1000),)}, [C.ADAPTERS_NOT_OFFERED]),
+        ({"precision": Precision.SINGLE}, [C.PRECISION_NOT_OFFERED]),
+        ({"task": Task.INPAINT}, [C.TASK_NOT_OFFERED]),
+        ({"skip": 1}, [C.STEPS_TOO_MANY]),
         ({"steps": 51, "count": 5, "model": OTHER}, [C.STEPS_TOO_MANY, C.COUNT_TOO_LARGE, C.MODEL_NOT_OFFERED]),
     ],
 )
@@ -79,6 +83,53 @@ def test_every_reason_is_given_with_its_numbers(changes, expected):
     reasons = matching.feasible(offer(), replace(JOB, **changes))
     assert codes(reasons) == expected
     assert all(reason.wanted != reason.limit for reason in reasons if reason.unit)
+
+
+LORA, FOREIGN = bytes([3]) * 32, bytes([4]) * 32
+PAINTER = offer(
+    tasks=(Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT),
+    schedulers=(Scheduler.DDIM, Scheduler.EULER, Scheduler.OWN),
+    precisions=(Precision.EXACT, Precision.SINGLE),
+    models=(
+        ModelOffer(MODEL, "m", "f", "", ModelState.CACHED, SHEET, (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE),
+                   (Scheduler.DDIM, Scheduler.EULER)),
+        ModelOffer(OTHER, "o", "f", "", ModelState.CACHED, SHEET, schedulers=(Scheduler.OWN,)),
+    ),
+    adapters=(AdapterOffer(LORA, "l", "", (MODEL,)), AdapterOffer(FOREIGN, "x", "", (OTHER,))),
+)  # fmt: skip
+"""One whose models differ in what they do, with an adapter for each."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"task": Task.IMAGE_TO_IMAGE, "skip": 8, "steps": 12}, []),
+        ({"task": Task.IMAGE_TO_IMAGE}, []),
+        ({"task": Task.IMAGE_TO_IMAGE, "skip": limits.STEPS_MAX - 11, "steps": 12}, [C.STEPS_TOO_MANY]),
+        ({"task": Task.IMAGE_TO_IMAGE, "skip": limits.STEPS_MAX - 12, "steps": 12}, []),
+        ({"task": Task.INPAINT}, [C.TASK_NOT_OFFERED]),
+        ({"model": OTHER, "task": Task.IMAGE_TO_IMAGE}, [C.TASK_NOT_OFFERED, C.SCHEDULER_NOT_OFFERED]),
+        ({"model": OTHER, "scheduler": Scheduler.OWN}, []),
+        ({"scheduler": Scheduler.OWN}, [C.SCHEDULER_NOT_OFFERED]),
+        ({"precision": Precision.SINGLE}, []),
+        ({"adapters": (Adapter(LORA, -500),)}, []),
+        ({"adapters": (Adapter(FOREIGN, 1000),)}, [C.ADAPTERS_NOT_OFFERED]),
+        ({"adapters": (Adapter(LORA, 1000), Adapter(LORA, 1000))}, [C.ADAPTERS_NOT_OFFERED]),
+    ],
+)
+def test_tasks_schedulers_and_adapters_are_the_models(changes, expected):
+    reasons = matching.feasible(PAINTER, replace(JOB, **changes))
+    assert codes(reasons) == expected
+    assert all(reason.detail or reason.unit for reason in reasons)
+
+
+def test_of_several_adapters_each_that_can_not_be_had_is_named():
+    spec = replace(JOB, adapters=(Adapter(LORA, 1000), Adapter(FOREIGN, 1000), Adapter(bytes([9]) * 32, 1000)))
+    (reason,) = matching.feasible(PAINTER, spec)
+    assert (reason.wanted, reason.limit, reason.unit) == (3, 1, "adapters")
+    assert "04040404" in reason.detail
+    assert "does not fit the model" in reason.detail
+    assert "0909090909090909 is not here" in reason.detail
 
 
 def test_an_absent_model_is_not_sold():
@@ -129,8 +180,10 @@ def test_a_job_fits_the_lease_to_the_last_micro_credit():
 
 
 hostile = st.builds(
-    Spec, st.just(Task.TEXT_TO_IMAGE), st.just(MODEL), st.just(Scheduler.DDIM), st.just(Precision.EXACT),
+    Spec, st.sampled_from(Task), st.just(MODEL), st.sampled_from(Scheduler), st.sampled_from(Precision),
     st.integers(1, 2**20), st.integers(1, 2**20), st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.booleans(),
+    st.lists(st.builds(Adapter, st.binary(min_size=32, max_size=32), st.integers(-8000, 8000)), max_size=8).map(tuple),
+    st.integers(0, 2**31 - 1),
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """What a job costs: worked examples, and what must hold for every job and every sheet."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -27,9 +28,9 @@ def sheet(step=0, decoded=0, cold=0, adapter=0, minimum=0):
     return PriceSheet(MODEL, step, decoded, cold, adapter, minimum)
 
 
-def job(width=64, height=64, steps=20, count=1, guided=False, adapters=0):
+def job(width=64, height=64, steps=20, count=1, guided=False, adapters=0, task=Task.TEXT_TO_IMAGE, skip=0):
     loras = tuple(Adapter(bytes([n]) * 32, 1000) for n in range(adapters))
-    return Spec(Task.TEXT_TO_IMAGE, MODEL, Scheduler.DDIM, Precision.EXACT, width, height, steps, count, guided, loras)
+    return Spec(task, MODEL, Scheduler.DDIM, Precision.EXACT, width, height, steps, count, guided, loras, skip)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,9 @@ def job(width=64, height=64, steps=20, count=1, guided=False, adapters=0):
         (job(), sheet(step=1, minimum=50), True, 49, 1, 50),  # 0.08192 is rounded up to 1, the rest is topped up
         (job(count=60), sheet(step=1, minimum=50), True, 0, 1, 60),
         (job(adapters=2), sheet(step=10**6, adapter=9), True, 0, 81_938, 81_938),
+        # 12 steps of 20 are computed: 49,152 step-pixels; 4,096 pixels are decoded, and as many encoded
+        (job(steps=12, skip=8, task=Task.IMAGE_TO_IMAGE), sheet(step=10**6, decoded=500_000), True, 0, 53_248, 53_248),
+        (job(steps=12, task=Task.INPAINT, count=2), sheet(step=10**6, decoded=500_000), True, 0, 53_248, 106_496),
     ],
 )
 def test_worked_examples(spec, prices, first, upfront, increment, total):
@@ -69,6 +73,8 @@ jobs = st.builds(
     count=st.integers(1, limits.COUNT_MAX),
     guided=st.booleans(),
     adapters=st.integers(0, 3),
+    task=st.sampled_from([task for task in Task if task]),
+    skip=st.integers(0, limits.STEPS_MAX),
 )
 
 
@@ -93,8 +99,24 @@ def test_only_the_first_job_pays_the_cold_load(spec, prices):
 
 @given(jobs, sheets, st.integers(1, 500))
 def test_more_work_never_costs_less(spec, prices, more):
-    dearer = job(spec.width, spec.height, spec.steps + more, spec.count, spec.guided, len(spec.adapters))
+    dearer = replace(spec, steps=spec.steps + more)
     assert quote(dearer, prices, first=True).total >= quote(spec, prices, first=True).total
+
+
+@given(jobs, sheets, st.integers(0, limits.STEPS_MAX))
+def test_steps_that_are_skipped_cost_nothing(spec, prices, skip):
+    assert quote(replace(spec, skip=skip), prices, first=True) == quote(spec, prices, first=True)
+
+
+@given(jobs, sheets)
+def test_to_begin_from_a_picture_costs_as_much_as_to_decode_one(spec, prices):
+    words = quote(replace(spec, task=Task.TEXT_TO_IMAGE), prices, first=True)
+    picture = quote(replace(spec, task=Task.IMAGE_TO_IMAGE), prices, first=True)
+    assert picture == quote(replace(spec, task=Task.INPAINT), prices, first=True)
+    encode = [line for line in picture.lines if line.line is Line.ENCODE]
+    decode = [line for line in picture.lines if line.line is Line.DECODE]
+    assert [replace(line, line=Line.DECODE) for line in encode] == decode
+    assert picture.increment - words.increment == sum(line.amount for line in encode) // spec.count
 
 
 @given(st.integers(0, 10**15), st.integers(0, 10**12))

@@ -20,6 +20,7 @@ from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
 from gpufair.protocol.messages import (
+    AdapterOffer,
     Bid,
     BidClass,
     Decline,
@@ -44,7 +45,9 @@ from gpufair.provider.sales.stock import Gate, Model, Stock
 NOW = 1_800_000_000_000
 IMAGE = hashlib.sha256(b"image").digest()
 PRICE = PriceConfig(per_step_megapixel=60, per_decoded_megapixel=40, per_cold_load=30, per_adapter=20, minimum=10)
-MODELS = [Model(hashlib.sha256(name.encode()).digest(), name, "family", "cc0") for name in ("fox", "owl")]
+FAMILIES = {"fox": "StableDiffusionPipeline", "owl": "NobodysPipeline"}
+MODELS = [Model(hashlib.sha256(name.encode()).digest(), name, family, "cc0") for name, family in FAMILIES.items()]
+LORA = AdapterOffer(hashlib.sha256(b"lora").digest(), "lora", "cc0", (MODELS[0].digest,))
 
 
 @dataclass
@@ -58,6 +61,7 @@ class World:
     now: int = NOW
     waiting: int = 0
     models: list[Model] = field(default_factory=lambda: list(MODELS))
+    adapters: list[AdapterOffer] = field(default_factory=lambda: [LORA])
     warm_models: frozenset[bytes] = frozenset()
     profiles: frozenset[bytes] = frozenset()
     gate: Gate = field(default_factory=Gate)
@@ -77,6 +81,7 @@ class World:
         self.stock = Stock(
             self.config, lambda: self.models, self, self.gate, gpus=(), cpu_cores=2, isolation=Isolation.NONE,
             worker_image=IMAGE, worker_name="w", waiting=lambda: self.waiting,
+            adapters=lambda: self.adapters,
         )  # fmt: skip
         self.broadcasts = Broadcasts(
             self.desk, self.store, roles=(Role.PROVIDER,), endpoints=lambda: ("127.0.0.1:1",), certificate=b"c",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
 
-from gpufair.protocol import limits
+from gpufair.protocol import families, limits, matching
 from gpufair.protocol.messages import (
     Adapter,
+    AdapterOffer,
     JobHeader,
     ModelState,
     Precision,
@@ -18,7 +21,11 @@ from gpufair.protocol.messages import (
     Spec,
     Task,
 )
+from gpufair.provider.config import WorkersConfig
 from gpufair.provider.sales.offers import RENEW_AFTER_MS
+from gpufair.provider.sales.stock import Model
+
+LORA = hashlib.sha256(b"lora").digest()
 
 
 def header(world: Any, **changes: Any) -> JobHeader:
@@ -36,6 +43,42 @@ def header(world: Any, **changes: Any) -> JobHeader:
 def test_a_job_within_all_limits_is_welcome(world: Any) -> None:
     assert world.stock.admit(header(world), 0) == ()
     assert world.stock.admit(header(world, width=1024, height=1024, steps=100, count=16), 0) == ()
+    assert world.stock.admit(header(world, precision=Precision.SINGLE), 0) == ()
+    for task in (Task.IMAGE_TO_IMAGE, Task.INPAINT):
+        assert world.stock.admit(header(world, task=task, steps=12, skip=8), 0) == ()
+    assert world.stock.admit(header(world, adapters=(Adapter(LORA, 500),)), 0) == ()
+
+
+def test_what_a_stranger_to_us_can_do(world: Any) -> None:
+    owl = world.models[1].digest
+    assert world.stock.admit(header(world, model=owl, scheduler=Scheduler.OWN), 0) == ()
+    refused = world.stock.admit(header(world, model=owl, task=Task.INPAINT, adapters=(Adapter(LORA, 500),)), 0)
+    assert {reason.code for reason in refused} == {
+        ReasonCode.TASK_NOT_OFFERED, ReasonCode.SCHEDULER_NOT_OFFERED, ReasonCode.ADAPTERS_NOT_OFFERED,
+    }  # fmt: skip
+
+
+def test_the_offer_and_the_door_say_the_same(world: Any) -> None:
+    """Buyers look at the offer, the provider at its stock: of every job they think the same."""
+    world.models[0] = replace(world.models[0], own=families.LCM)
+    offer = world.offers.current().doc
+    for model, task, scheduler, precision, lora in product(
+        (*(m.digest for m in world.models), bytes(32)), Task, Scheduler, Precision, (LORA, bytes(32), None)
+    ):
+        adapters = (Adapter(lora, 1000),) if lora else ()
+        wanted = header(
+            world, model=model, task=task, scheduler=scheduler, precision=precision, adapters=adapters, skip=3
+        )
+        assert matching.feasible(offer, wanted.spec) == world.stock.admit(wanted, 0)
+
+
+def test_half_precision_is_all_that_weights_of_16_bits_give(world: Any) -> None:
+    assert world.offers.current().doc.precisions == (Precision.EXACT, Precision.SINGLE)
+    world.restart(workers=WorkersConfig(dtype="bfloat16"))
+    assert world.offers.current().doc.precisions == (Precision.HALF,)
+    assert world.stock.admit(header(world, precision=Precision.HALF), 0) == ()
+    (reason,) = world.stock.admit(header(world), 0)
+    assert reason.code is ReasonCode.PRECISION_NOT_OFFERED
 
 
 @pytest.mark.parametrize(
@@ -45,7 +88,10 @@ def test_a_job_within_all_limits_is_welcome(world: Any) -> None:
         ({"steps": 101}, ReasonCode.STEPS_TOO_MANY, 101, 100),
         ({"steps": 0}, ReasonCode.STEPS_TOO_MANY, 0, 100),
         ({"count": 17}, ReasonCode.COUNT_TOO_LARGE, 17, 16),
-        ({"model": bytes(32)}, ReasonCode.MODEL_REFUSED, 0, 0),
+        ({"model": bytes(32)}, ReasonCode.MODEL_NOT_OFFERED, 0, 0),
+        ({"skip": 1}, ReasonCode.STEPS_TOO_MANY, 1, 0),
+        ({"task": Task.INPAINT, "skip": 481}, ReasonCode.STEPS_TOO_MANY, 501, 500),
+        ({"scheduler": Scheduler.OWN}, ReasonCode.SCHEDULER_NOT_OFFERED, 0, 0),
         ({"scheduler": Scheduler.LCM}, ReasonCode.SCHEDULER_NOT_OFFERED, 0, 0),
         ({"scheduler": Scheduler.UNSPECIFIED}, ReasonCode.SCHEDULER_NOT_OFFERED, 0, 0),
         ({"precision": Precision.HALF}, ReasonCode.PRECISION_NOT_OFFERED, 0, 0),
@@ -86,7 +132,27 @@ def test_allowed_and_refused_models(
     assert [model.name for model in world.offers.current().doc.models] == sold
     first = world.models[0]
     refused = [r.code for r in world.stock.admit(header(world), 0)]
-    assert (ReasonCode.MODEL_REFUSED in refused) == (first.name not in sold)
+    assert (ReasonCode.MODEL_NOT_OFFERED in refused) == (first.name not in sold)
+
+
+def test_adapters_are_on_the_owners_lists_too(world: Any, lists: Any) -> None:
+    fox = world.models[0]
+    assert [one.digest for one in world.offers.current().doc.adapters] == [LORA]
+    world.restart(models=lists((), ("lora",)))
+    assert world.offers.current().doc.adapters == ()
+    world.restart(models=lists(("fox", LORA.hex()[:12]), ()))
+    assert [one.digest for one in world.offers.current().doc.adapters] == [LORA]
+    world.restart(models=lists(("owl", "lora"), ()))
+    assert world.offers.current().doc.adapters == (), f"it fits {fox.name} alone, which is not sold"
+
+
+def test_an_offer_with_many_adapters_still_fits_a_document(world: Any) -> None:
+    digests = [hashlib.sha256(bytes([n])).digest() for n in range(200)]
+    world.models = [Model(digest, "m" * 40, "StableDiffusionPipeline", "l" * 40) for digest in digests]
+    world.adapters = [AdapterOffer(digest, "a" * 128, "l" * 128, tuple(digests)) for digest in digests]
+    offer = world.offers.current()
+    assert 1 <= len(offer.doc.adapters) < 200
+    assert len(offer.envelope.payload) <= limits.PAYLOAD_MAX
 
 
 def test_models_by_digest(world: Any, lists: Any) -> None:
