@@ -155,6 +155,7 @@ MODEL_FILES_MAX = 256
 MODEL_DEPTH_MAX = 4
 """Names in the path of a file inside a model folder."""
 MODEL_BYTES_MAX = 96 * 1024 * MIB
+ADAPTER_BYTES_MAX = 4 * 1024 * MIB
 MODEL_TEXT_MAX = 32 * MIB
 """Bytes of a configuration or tokenizer file of a model."""
 MODEL_CARD_MAX = 256 * KIB

@@ -10,7 +10,8 @@ import typer
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.provider.cli.common import Exit, HomeOption, JsonOption, say, show
 from gpufair.provider.home import Home
-from gpufair.provider.models.store import ModelStore, StoredModel
+from gpufair.provider.models.about import StoredModel
+from gpufair.provider.models.store import ModelStore
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

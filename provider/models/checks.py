@@ -6,7 +6,6 @@ Everything here reads and refuses; nothing writes. Weights are safetensors; a mo
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 from collections.abc import Iterator
@@ -14,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gpufair.protocol import limits
+from gpufair.protocol import adapters, limits
 from gpufair.protocol.content import counts
 from gpufair.protocol.errors import Fault, PeerError
+from gpufair.provider.models import tensors
 
 INDEX: Final = "model_index.json"
 CARD: Final = "README.md"
@@ -42,7 +42,6 @@ CODE: Final = (
 )
 """Endings of files that carry code or pickles: their presence alone is a refusal, so that nobody relies on them."""
 CODE_KEYS: Final = ("auto_map", "custom_pipelines", "custom_pipeline", "trust_remote_code")
-DTYPES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +57,14 @@ def content(folder: Path) -> list[Found]:
     """The files of a model folder that count, each checked. `PeerError` names the first thing that must not be."""
     if folder.is_symlink() or not folder.is_dir():
         raise PeerError(Fault.WRONG_TYPE, f"{folder} is not a folder")
-    found = [file for file in _walk(folder) if counts(file.path)]
+    found = [file for file in files(folder) if counts(file.path)]
     if INDEX not in {file.path for file in found}:
         raise PeerError(Fault.WRONG_TYPE, f"{folder} has no {INDEX}", hint="give the folder of a diffusers pipeline")
     if sum(file.size for file in found) > limits.MODEL_BYTES_MAX:
         raise PeerError(Fault.TOO_LARGE, f"the model is larger than {limits.MODEL_BYTES_MAX} bytes")
     for file in found:
         if file.path.endswith(".safetensors"):
-            check_tensors(file.source)
+            tensors.read_header(file.source)
         elif file.size > limits.MODEL_TEXT_MAX:
             raise PeerError(Fault.TOO_LARGE, f"{file.path} has {file.size} bytes, the limit is {limits.MODEL_TEXT_MAX}")
         elif file.path.endswith(".json"):
@@ -89,6 +88,41 @@ def family(index: Path) -> str:
     return name
 
 
+def own_scheduler(folder: Path) -> str:
+    """The scheduler class that a model folder names, or nothing: what it means is the worker's to say."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    value = read_json(path) if path.is_file() else {}
+    name = value.get("_class_name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) and CLASS.fullmatch(name) else ""
+
+
+def adapter(path: Path) -> tensors.Header:
+    """The header of a LoRA file. `PeerError` says why it is none, or none that can be told from its header."""
+    mode = path.lstat().st_mode if path.is_symlink() or path.exists() else 0
+    if not stat.S_ISREG(mode) or path.suffix.lower() != ".safetensors":
+        raise PeerError(Fault.WRONG_TYPE, f"{path} is no safetensors file", hint="only safetensors weights are taken")
+    if (size := path.stat().st_size) > limits.ADAPTER_BYTES_MAX:
+        raise PeerError(Fault.TOO_LARGE, f"{path.name} has {size} bytes, the limit is {limits.ADAPTER_BYTES_MAX}")
+    header = tensors.read_header(path)
+    for name, dtype in header.dtypes.items():
+        if dtype not in tensors.FLOATS:
+            what = f"{path.name}: the tensor {name[:80]!r} is of type {dtype}, an adapter's are {tensors.FLOATS}"
+            raise PeerError(Fault.MALFORMED, what)
+    try:
+        adapters.changes(header.shapes)
+    except ValueError as err:
+        raise PeerError(Fault.WRONG_TYPE, f"{path.name}: {err}") from err
+    return header
+
+
+def places(folder: Path) -> dict[adapters.Place, adapters.Shape]:
+    """Every weight of a model folder that an adapter could change, from the headers of its files."""
+    found: dict[adapters.Place, adapters.Shape] = {}
+    for file in folder.glob("*/*.safetensors"):
+        found |= adapters.places(file.parent.name, tensors.read_header(file).shapes)
+    return found
+
+
 def read_json(path: Path) -> Any:
     """A JSON file, bounded in size and depth. `PeerError` if it is none."""
     try:
@@ -101,51 +135,7 @@ def read_json(path: Path) -> Any:
         raise PeerError(Fault.MALFORMED, f"{path.name} is not valid JSON") from err
 
 
-def check_tensors(path: Path) -> None:
-    """`PeerError` unless the file is safetensors whose header is small and describes exactly the bytes that follow."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        claimed = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= claimed <= min(limits.TENSORS_HEADER_MAX, size - 8):
-            raise PeerError(Fault.MALFORMED, f"{path.name} claims a header of {claimed} bytes in a file of {size}")
-        raw = file.read(claimed)
-    try:
-        header = json.loads(raw)
-    except (ValueError, RecursionError) as err:
-        raise PeerError(Fault.MALFORMED, f"{path.name}: the header is not valid JSON") from err
-    if not isinstance(header, dict) or len(header) > limits.TENSORS_MAX:
-        raise PeerError(
-            Fault.MALFORMED, f"{path.name}: the header is no object of at most {limits.TENSORS_MAX} tensors"
-        )
-    spans = sorted(_span(path.name, name, entry) for name, entry in header.items() if name != "__metadata__")
-    end = 0
-    for start, stop in spans:
-        if start != end:
-            raise PeerError(Fault.MALFORMED, f"{path.name}: tensors overlap or leave a gap at byte {end}")
-        end = stop
-    if end != size - 8 - claimed:
-        raise PeerError(
-            Fault.MALFORMED, f"{path.name}: the header describes {end} bytes, {size - 8 - claimed} follow it"
-        )
-
-
-def _span(file: str, name: str, entry: object) -> tuple[int, int]:
-    """Where a tensor lies, if its shape and type agree with that."""
-    match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(stop)]} if (
-            dtype in DTYPES
-            and len(shape) <= 8
-            and all(type(n) is int and 0 <= n < 2**40 for n in (*shape, start, stop))
-        ):
-            wanted = DTYPES[dtype]
-            for side in shape:
-                wanted *= side
-            if 0 <= start <= stop and stop - start == wanted:
-                return start, stop
-    raise PeerError(Fault.MALFORMED, f"{file}: the tensor {name[:80]!r} is badly described")
-
-
-def _walk(folder: Path) -> Iterator[Found]:
+def files(folder: Path) -> Iterator[Found]:
     """Every file of the folder, links and special files refused. `.git` and hidden caches are passed over."""
     seen = 0
     waiting = [folder]

@@ -1,7 +1,7 @@
 """The content-addressed model store. Rule: what lies under a digest has that digest, whole, or isn't there.
 
     <root>/content/<hex digest>/…   the files that count, read-only (see `gpufair.protocol.content`)
-    <root>/about/<hex digest>.json  name, family, licence, card, bytes, when added
+    <root>/about/<hex digest>.json  name, licence, card: what the content can't say of itself
     <root>/incoming/…               folders being copied; what a crash left there is swept by the next writer
     <root>/lock                     held by the one writer
 
@@ -12,45 +12,36 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from gpufair.protocol import limits
-from gpufair.protocol.content import FileDigest, model_digest
+from gpufair.protocol import adapters, limits
+from gpufair.protocol.content import FileDigest, counts, model_digest
 from gpufair.protocol.errors import Fault, LocalError, PeerError, printable
 from gpufair.provider.models import checks
+from gpufair.provider.models.about import ADAPTER, MODEL, Notes, StoredModel, card_in, licence_in
 
 HEX: Final = re.compile(r"[0-9a-f]{64}")
 COPY_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class StoredModel:
-    """A model in the store: digest, name, family (its pipeline class), licence as its card says, card, bytes."""
-
-    digest: bytes
-    name: str
-    family: str
-    licence: str
-    card: str
-    size: int
-
-
 class ModelStore:
-    """Models under one root folder. Safe for several processes: a model appears by one rename, and never changes."""
+    """Models and adapters under one root folder.
+
+    Safe for several processes: a model appears by one rename, and never changes.
+    """
 
     def __init__(self, root: Path) -> None:
         self._content, self._about, self._incoming = root / "content", root / "about", root / "incoming"
-        self._told: dict[bytes, tuple[int, StoredModel]] = {}
-        """What was read about a model, with its file's time: offers look at the models all the time."""
+        self._notes = Notes(self._content, self._about, self._incoming)
+        self._fits: dict[tuple[bytes, bytes], bool] = {}
+        """What was found of an adapter and a model: neither ever changes, and offers ask all the time."""
 
     def add(self, folder: Path, *, name: str = "", licence: str = "") -> StoredModel:
         """Take a diffusers folder in. If its content is here already, only what is told about it changes.
@@ -59,35 +50,59 @@ class ModelStore:
         """
         found = checks.content(folder)
         checks.family(folder / checks.INDEX)
-        card = _card(folder)
-        try:
-            with self._alone():
-                staging = Path(tempfile.mkdtemp(dir=self._incoming))
-                digest = model_digest([_copy(file, staging / file.path) for file in found])
-                # The source may have changed between check and copy: what counts is what was copied.
-                checks.content(staging)
-                family = checks.family(staging / checks.INDEX)
-                self._place(staging, digest)
-                _discard(staging)
-                named = printable(name or folder.resolve().name, limits.NAME_MAX)
-                said = printable(licence or _licence(card), limits.NAME_MAX)
-                model = StoredModel(digest, named, family, said, card, sum(file.size for file in found))
-                self._tell(model)
-        except OSError as err:
-            raise LocalError(Fault.UNAVAILABLE, f"the model store can't take {folder}: {err}") from err
-        return model
+        card = card_in(folder)
+        with self._taking(folder):
+            digest = self._take(found, _check_model)
+            return self._named(digest, name or folder.resolve().name, licence or licence_in(card), card)
+
+    def add_adapter(self, file: Path, *, name: str = "", licence: str = "", card: str = "") -> StoredModel:
+        """Take a LoRA in: one safetensors file. Its licence is, unless told, what the card or its own header says.
+
+        `PeerError` says what is wrong with the file, `LocalError` what is wrong with our disk.
+        """
+        header = checks.adapter(file)
+        said = licence or licence_in(card) or header.metadata.get("modelspec.license", "")
+        with self._taking(file):
+            digest = self._take([checks.Found(file, adapters.FILE, file.stat().st_size)], _check_adapter)
+            return self._named(digest, name or file.stem, said, card)
+
+    def everything(self) -> list[StoredModel]:
+        """Models and adapters, by name."""
+        here: list[StoredModel] = []
+        for path in self._content.iterdir() if self._content.is_dir() else ():
+            if HEX.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    here.append(self._notes.read(bytes.fromhex(path.name)))
+        return sorted(here, key=lambda one: (one.name, one.digest))
+
+    def adapters(self) -> list[StoredModel]:
+        """Every adapter here, by name."""
+        return [one for one in self.everything() if one.kind == ADAPTER]
 
     def list(self) -> list[StoredModel]:
         """Every model here, by name. What is told about a model is for people; its digest is what counts."""
-        if not self._content.is_dir():
-            return []
-        here = [self._describe(bytes.fromhex(p.name)) for p in self._content.iterdir() if HEX.fullmatch(p.name)]
-        return sorted(here, key=lambda model: (model.name, model.digest))
+        return [one for one in self.everything() if one.kind == MODEL]
+
+    def fits(self, adapter: bytes, model: bytes) -> bool:
+        """Whether all that this adapter changes is in this model, in the same shape; False if either isn't here.
+
+        Names and shapes in the files' headers decide: a LoRA of another family does not fit.
+        """
+        one, other = self._content / adapter.hex() / adapters.FILE, self._content / model.hex()
+        if not one.is_file() or not other.is_dir():
+            return False
+        if (adapter, model) not in self._fits:
+            try:
+                changed = adapters.changes(checks.adapter(one).shapes)
+                self._fits[adapter, model] = adapters.fits(changed, checks.places(other))
+            except (PeerError, OSError):
+                return False  # damaged, or removed meanwhile
+        return self._fits[adapter, model]
 
     def get(self, digest: bytes) -> StoredModel:
         """The model of this digest. `LocalError` if it isn't here."""
         self.path(digest)
-        return self._describe(digest)
+        return self._notes.read(digest)
 
     def path(self, digest: bytes) -> Path:
         """The folder of this model. `LocalError` if it isn't here."""
@@ -104,9 +119,9 @@ class ModelStore:
         """Whether every byte of the model is still as it was. `LocalError` if it isn't here."""
         folder = self.path(digest)
         try:
-            found = checks.content(folder)
-            return model_digest([FileDigest(f.path, f.size, _sha256(f.source)) for f in found]) == digest
-        except PeerError:
+            files = [f for f in checks.files(folder) if counts(f.path)]
+            return model_digest([FileDigest(f.path, f.size, _sha256(f.source)) for f in files]) == digest
+        except (PeerError, ValueError):
             return False
 
     def remove(self, digest: bytes) -> None:
@@ -117,10 +132,34 @@ class ModelStore:
                 grave = self._incoming / digest.hex()
                 folder.chmod(0o755)
                 folder.rename(grave)
-                (self._about / f"{digest.hex()}.json").unlink(missing_ok=True)
+                self._notes.forget(digest)
                 _discard(grave)
         except OSError as err:
             raise LocalError(Fault.UNAVAILABLE, f"the model {digest.hex()} can't be removed: {err}") from err
+
+    @contextmanager
+    def _taking(self, source: Path) -> Iterator[None]:
+        """Be the only writer; what the disk refuses is our own fault."""
+        try:
+            with self._alone():
+                yield
+        except OSError as err:
+            raise LocalError(Fault.UNAVAILABLE, f"the model store can't take {source}: {err}") from err
+
+    def _take(self, found: Sequence[checks.Found], check: Callable[[Path], object]) -> bytes:
+        """Copy these files in, as one folder, and give its digest."""
+        staging = Path(tempfile.mkdtemp(dir=self._incoming))
+        digest = model_digest([_copy(file, staging / file.path) for file in found])
+        check(staging)  # the source may have changed between check and copy: what counts is what was copied
+        self._place(staging, digest)
+        _discard(staging)
+        return digest
+
+    def _named(self, digest: bytes, name: str, licence: str, card: str) -> StoredModel:
+        name, licence = printable(name, limits.NAME_MAX), printable(licence, limits.NAME_MAX)
+        self._notes.write(digest, name=name, licence=licence, card=card)
+        _sync(self._about)
+        return self._notes.read(digest)
 
     def _place(self, staging: Path, digest: bytes) -> None:
         target = self._content / digest.hex()
@@ -134,34 +173,6 @@ class ModelStore:
         staging.rename(target)
         _sync(self._content)
 
-    def _tell(self, model: StoredModel) -> None:
-        target = self._about / f"{model.digest.hex()}.json"
-        told = asdict(replace(model, digest=b"")) | {"digest": model.digest.hex()}
-        fresh = self._incoming / f"{model.digest.hex()}.json"
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(told, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(target)
-        _sync(self._about)
-
-    def _describe(self, digest: bytes) -> StoredModel:
-        path = self._about / f"{digest.hex()}.json"
-        try:
-            written_ns = path.stat().st_mtime_ns
-            known = self._told.get(digest)
-            if known is not None and known[0] == written_ns:
-                return known[1]
-            told: Any = json.loads(path.read_text(encoding="utf-8"))
-            name, family, licence, card = (str(told[part]) for part in ("name", "family", "licence", "card"))
-            model = StoredModel(digest, name, family, licence, card, int(told["size"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            folder = self._content / digest.hex()
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            return StoredModel(digest, "", "", "", "", size)
-        self._told[digest] = written_ns, model
-        return model
-
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Be the only writer, across processes, with an empty `incoming`: what lies there is a crash's."""
@@ -172,6 +183,15 @@ class ModelStore:
             for left in self._incoming.iterdir():
                 _discard(left)
             yield
+
+
+def _check_model(folder: Path) -> None:
+    checks.content(folder)
+    checks.family(folder / checks.INDEX)
+
+
+def _check_adapter(folder: Path) -> None:
+    checks.adapter(folder / adapters.FILE)
 
 
 def _copy(file: checks.Found, target: Path) -> FileDigest:
@@ -191,22 +211,6 @@ def _copy(file: checks.Found, target: Path) -> FileDigest:
         os.fsync(writer.fileno())
     target.chmod(0o444)
     return FileDigest(file.path, file.size, digest.digest())
-
-
-def _card(folder: Path) -> str:
-    """The model's card, or nothing: a card is for people, and never a reason to refuse."""
-    path = folder / checks.CARD
-    if path.is_symlink() or not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return file.read(limits.MODEL_CARD_MAX).decode(errors="replace")
-
-
-def _licence(card: str) -> str:
-    """The `license:` line of a card's front matter, as model hubs write it."""
-    front = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    said = re.search(r"^license: *(\S.*)$", front[1], re.MULTILINE) if front else None
-    return said[1].strip() if said else ""
 
 
 def _sha256(path: Path) -> bytes:

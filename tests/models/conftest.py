@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable
 from importlib.resources import files
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from gpufair.provider.models.store import ModelStore
+from gpufair.provider.models.tensors import DTYPES
 
 
 def tensors(header: dict[str, Any] | bytes, data: bytes = b"") -> bytes:
@@ -27,6 +29,24 @@ GOOD_TENSORS = tensors({"w": {"dtype": "F32", "shape": [2, 1], "data_offsets": [
 def tensors_fixture() -> Callable[..., bytes]:
     """The maker of safetensors files."""
     return tensors
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """A maker of sound safetensors files full of zeros: file name, shapes by tensor name."""
+
+    def make(
+        name: str, shapes: dict[str, tuple[int, ...]], *, dtype: str = "F32", metadata: dict[str, str] | None = None
+    ) -> Path:
+        header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
+        end = 0
+        for tensor, shape in shapes.items():
+            start, end = end, end + math.prod(shape) * DTYPES[dtype]
+            header[tensor] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+        (tmp_path / name).write_bytes(tensors(header, bytes(end)))
+        return tmp_path / name
+
+    return make
 
 
 @pytest.fixture
