@@ -26,6 +26,7 @@ from gpufair.client.session.settling import Settling
 from gpufair.client.session.talk import Listen, Talk
 from gpufair.client.stopping import stopping, unless
 from gpufair.client.wallet import purchases
+from gpufair.client.wallet.bans import banned
 from gpufair.client.wallet.budget import check_cap
 from gpufair.client.wallet.purchases import Purchase, Standing
 from gpufair.client.wallet.store import LeaseRow, PeerRow
@@ -86,7 +87,7 @@ class Buyer:
 
     def choose(self, market: Market, wish: Wish) -> Choices:
         """Who can fulfil a wish, cheapest first. Raises NoOfferError."""
-        return choose(market, wish, default_model=self.config.model)
+        return choose(market, wish, default_model=self.config.model, bans=banned(self.store))
 
     async def plan(self, wish: Wish, *, budget: int = 0, dearest: int = 0) -> Plan:
         """What would be bought, affordable and allowed. Raises NoOfferError, FundsError, UnreachableError.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from gpufair.protocol import limits
+from gpufair.protocol import limits, profiles
 from gpufair.protocol.frame_bounds import (
     U32,
     U64,
@@ -50,13 +49,8 @@ class RuntimeProfile:
     flags: Annotated[tuple[Word, ...], Items(32)] = ()
 
     def digest(self) -> bytes:
-        """SHA-256 over every field in order, each a u32 big-endian length and its UTF-8 bytes; flags sorted, last."""
-        words = [self.python, self.torch, self.diffusers, self.transformers, self.wheel]
-        words += [self.device_kind, self.device_name, self.dtype, *sorted(self.flags)]
-        parts = [word.encode() for word in words]
-        return hashlib.sha256(
-            b"gpufair/profile/v1\x00" + b"".join(len(p).to_bytes(4, "big") + p for p in parts)
-        ).digest()
+        """Its 32 bytes in receipts."""
+        return profiles.digest(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpufair.client.cli import identity, jobs, ledger, offers, peers, run, verify
+from gpufair.client.cli import bans, identity, jobs, ledger, offers, peers, run, verify
 
 app = typer.Typer(
     name="gpufair",
@@ -39,6 +39,7 @@ def root(
 run.register(app)
 offers.register(app)
 peers.register(app)
+bans.register(app)
 jobs.register(app)
 verify.register(app)
 ledger.register(app)

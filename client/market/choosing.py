@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from gpufair.client.failures import Dropped, NoOfferError
 from gpufair.client.market.market import Market
@@ -73,8 +74,13 @@ def pick_model(models: Mapping[bytes, ModelOffer], wanted: str) -> ModelOffer:
     return fits[0]
 
 
-def choose(market: Market, wish: Wish, *, default_model: str = "") -> Choices:
-    """Who can fulfil a wish, cheapest first. Raises NoOfferError where nobody can, with every reason."""
+def choose(
+    market: Market, wish: Wish, *, default_model: str = "", bans: Mapping[str, str] = MappingProxyType({})
+) -> Choices:
+    """Who can fulfil a wish, cheapest first. Raises NoOfferError where nobody can, with every reason.
+
+    `bans` are the providers that the wallet doesn't buy from, and why.
+    """
     wish.check()
     model = pick_model(models_on_sale(market.offers), wish.model or default_model)
     good: dict[bytes, Choice] = {}
@@ -82,7 +88,7 @@ def choose(market: Market, wish: Wish, *, default_model: str = "") -> Choices:
     for spec in wish.specs(model):
         fit, unfit = matching.candidates(market.offers, spec)
         for candidate in fit:
-            record, reason = _usable(market, candidate)
+            record, reason = _usable(market, candidate, bans)
             if record is not None and candidate.offer.id not in good:
                 good[candidate.offer.id] = Choice(candidate, record, spec)
             elif reason is not None:
@@ -104,8 +110,12 @@ def summary(dropped: Iterable[Dropped]) -> str:
     return ", ".join(words) or "none of them with a reason"
 
 
-def _usable(market: Market, candidate: Candidate) -> tuple[Signed[NodeRecord] | None, Reason | None]:
+def _usable(
+    market: Market, candidate: Candidate, bans: Mapping[str, str]
+) -> tuple[Signed[NodeRecord] | None, Reason | None]:
     """The node record that a candidate's offer names, or why it can't be bought from."""
+    if (why := bans.get(candidate.offer.issuer)) is not None:
+        return None, Reason(ReasonCode.AUDIT_FAILED, detail=why)
     record = market.record(candidate.offer)
     if record is None:
         return None, Reason(ReasonCode.OFFER_UNKNOWN, detail="the node record that it names is not to be had")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from gpufair.client.session import events as ev
 from gpufair.client.session.checks import opened_faults
 from gpufair.client.session.turn import Turn
+from gpufair.client.wallet import bans
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.store import DeliveryKey, DeliveryRow, JobRow, LeaseRow
 from gpufair.protocol import limits, payment, sealing
@@ -113,6 +114,7 @@ class Purse:
             png, wrong = b"", [error.what]
         rows.change(DeliveryKey, where(delivery), key=key, png=b"" if wrong else png)
         if wrong:
+            bans.ban(rows, self.row(rows).provider, f"a paid key opened noise: {'; '.join(wrong)}", self._desk.now_ms())
             return self.distrust(rows, job, "; ".join(wrong))
         mine = rows.all(DeliveryKey, lease=self.lease, job=job.id)
         if job.state == JobState.DELIVERED and all(d.key for d in mine):

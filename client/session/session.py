@@ -16,8 +16,8 @@ from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import DeliveryKey, JobRow
-from gpufair.protocol import matching, sealing, wire
+from gpufair.client.wallet.store import DeliveryKey, JobRow, NonceRow
+from gpufair.protocol import auditing, limits, matching, sealing, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -105,11 +105,12 @@ class Session:
             job = self._desk.random.bytes(16)
             record = from_bytes(lease.record, NodeRecord).doc
             sealed = sealing.seal_body(body, record.sealing_key, lease=lease.id, job=job)
+            nonce = self._desk.random.bytes(limits.KEY_BYTES)
             header = self._desk.sign(
                 JobHeader(
                     head=self._desk.head(lease.provider, parent=lease.id), lease=lease.id, job=job, spec=spec,
                     worker_image=account.bid.worker_image, body_sha256=hashlib.sha256(sealed).digest(),
-                    audit_commitment=b"", deadline_ms=deadline_ms, memory_bytes=memory_bytes,
+                    audit_commitment=auditing.commitment(nonce), deadline_ms=deadline_ms, memory_bytes=memory_bytes,
                     preview_every=preview_every,
                 )
             )  # fmt: skip
@@ -121,6 +122,7 @@ class Session:
                     prompt=body.prompt, prepaid=False,
                 )
             )  # fmt: skip
+            rows.insert(NonceRow(lease.id, job, nonce))
         return Turn([Order(header.envelope)], [ev.JobPlaced(job, price.total)])
 
     def cancel(self, job: bytes) -> Turn:

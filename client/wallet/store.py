@@ -164,6 +164,38 @@ class EvidenceNote:
 
 
 @dataclass(frozen=True, slots=True)
+class NonceRow:
+    """What a job's header committed to: it draws the step that an audit looks at, and is nobody's before that."""
+
+    lease: bytes
+    job: bytes
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """What the newest audit of a picture came to: our signed report, and of a failed one the whole evidence."""
+
+    lease: bytes
+    job: bytes
+    picture: int
+    verdict: str
+    made_ms: int
+    report: bytes
+    file: bytes
+    """An `AuditFile`; empty unless it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BanRow:
+    """A provider that we don't buy from until told otherwise, and why."""
+
+    did: str
+    why: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerRow:
     """A node that we start looking from, as the user named it."""
 
@@ -210,6 +242,13 @@ TABLES: dict[type, Table] = {
         "evidence", METADATA,
         blob("lease", key=True), blob("job", key=True), words("what"), blob("document"), blob("cipher"),
     ),
+    NonceRow: Table("nonces", METADATA, blob("lease", key=True), blob("job", key=True), blob("nonce")),
+    AuditRow: Table(
+        "audits", METADATA,
+        blob("lease", key=True), blob("job", key=True), number("picture", key=True), words("verdict"),
+        number("made_ms"), blob("report"), blob("file"),
+    ),
+    BanRow: Table("bans", METADATA, words("did", key=True), words("why"), number("since_ms")),
     PeerRow: Table("peers", METADATA, words("address", key=True), words("did"), number("added_ms")),
     SequenceRow: Table(
         "sequences", METADATA, words("did", key=True), words("kind", key=True), number("sequence"), blob("document")

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Annotated, ClassVar
 
 from gpufair.protocol import fields as f
-from gpufair.protocol import limits
+from gpufair.protocol import limits, profiles
 from gpufair.protocol.messages.common import Document
 from gpufair.protocol.messages.stream import Picture
 
@@ -30,6 +30,16 @@ class Profile:
     device_name: f.MaybeName
     dtype: f.MaybeName
     flags: Annotated[tuple[f.MaybeName, ...], f.Size(0, limits.PROFILE_FLAGS_MAX)]
+
+    @property
+    def digest(self) -> bytes:
+        """What receipts name it by."""
+        return profiles.digest(self)
+
+    @property
+    def kind(self) -> str:
+        """The class within which results differ by rounding alone, such as `cpu/float32`."""
+        return f"{self.device_kind}/{self.dtype}"
 
 
 @dataclass(frozen=True, slots=True)

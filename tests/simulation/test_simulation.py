@@ -163,7 +163,9 @@ def test_no_capture_pays_twice_or_late() -> None:
 
 def test_a_ledger_that_lies_is_caught() -> None:
     for world in company(cheats.LyingLedger):
-        assert world.client.cheats_seen
+        [(cap, told)] = world.client.db.rows("SELECT cap, captured FROM leases")
+        # To say that the whole hold was taken is no lie where the whole of it was promised and paid.
+        assert world.client.cheats_seen or cap == told == paid(world)
 
 
 # --- the judge can see -----------------------------------------------------------------------------------------------

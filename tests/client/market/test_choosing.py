@@ -154,3 +154,12 @@ def test_what_was_left_open_suits_the_model(a_model: Any) -> None:
 
 def test_reasons_are_counted_by_offer_not_by_number() -> None:
     assert summary([]) == "none of them with a reason"
+
+
+def test_whoever_is_banned_is_left_out_with_the_reason(a_market: Any) -> None:
+    market = a_market(60, 300)
+    cheat = market.offers[0].issuer
+    choices = choose(market, WISH, bans={cheat: "step 3 was not done"})
+    assert [choice.offer for choice in choices.good] == [market.offers[1]]
+    [(who, (reason,))] = choices.dropped
+    assert (who, reason.code, reason.detail) == (cheat, ReasonCode.AUDIT_FAILED, "step 3 was not done")

@@ -16,10 +16,13 @@ from world import spec
 from gpufair.client.session import events as ev
 from gpufair.client.session.checks import largest_cipher
 from gpufair.protocol import envelope, limits, sealing
+from gpufair.protocol.auditing import commitment
+from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import (
     Chunk,
     Delivery,
+    JobHeader,
     KeyReveal,
     Preview,
     Progress,
@@ -162,6 +165,31 @@ def test_a_wrong_key_changes_nothing(deal):
     assert d.wallet_db.rows("SELECT length(key), length(png) FROM deliveries") == [(0, 0)]
     d.pump()
     assert jobs(d)[0][0] == "paid"
+
+
+def test_whose_key_opens_something_else_is_banned(deal):
+    d = deal()
+    for message in delivered(d):
+        if isinstance(message, Delivery):
+            doc = replace(envelope.read(message.receipt, Receipt).doc, plain_sha256=bytes(32))
+            message = replace(message, receipt=d.desks["provider"].sign(doc).envelope)
+        d.say(d.session.on(message))
+    assert d.wallet_db.rows("SELECT count(*) FROM bans") == [(0,)]
+    d.pump()
+    assert "digest" in d.told(ev.Cheated)[0].what
+    [(did, why)] = d.wallet_db.rows("SELECT did, why FROM bans")
+    assert did == d.desks["provider"].did
+    assert "another digest" in why
+
+
+def test_every_job_commits_to_a_nonce_of_its_own(deal):
+    d = deal(window=1000)
+    for _ in range(3):
+        d.order()
+    headers = [from_bytes(data, JobHeader).doc for (data,) in d.wallet_db.rows("SELECT header FROM jobs")]
+    nonces = dict(d.wallet_db.rows("SELECT job, nonce FROM nonces"))
+    assert len(set(nonces.values())) == len(headers) == 3
+    assert all(header.audit_commitment == commitment(nonces[header.job]) for header in headers)
 
 
 def test_a_key_for_an_unlocked_delivery_is_ignored(deal):
