@@ -16,15 +16,20 @@ LCM = "LCMScheduler"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The tasks that a family's models do, and the schedulers that suit them all."""
+    """The tasks that a family's models do, and the schedulers that suit them all.
+
+    `maker` is the file in the inference room's `families/` that draws with them.
+    """
 
     tasks: tuple[Task, ...]
     schedulers: tuple[Scheduler, ...]
+    maker: str = "stranger"
 
 
 _STABLE_DIFFUSION = Family(
     (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT),
     (Scheduler.DDIM, Scheduler.EULER, Scheduler.EULER_ANCESTRAL, Scheduler.DPMPP_2M, Scheduler.UNIPC),
+    maker="stable_diffusion",
 )
 STRANGER = Family((Task.TEXT_TO_IMAGE,), (Scheduler.OWN,))
 """A pipeline that we know nothing of: it makes pictures out of words, in its own way."""

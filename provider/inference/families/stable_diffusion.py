@@ -1,0 +1,32 @@
+"""Stable Diffusion 1.x and 2.x and their kin. Rule: our own loop draws, diffusers gives the parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from gpufair.protocol.frames import FailCode
+from gpufair.provider.inference.engine import RefusedError
+from gpufair.provider.inference.families import parts
+
+
+def load(folder: Path, dtype: torch.dtype) -> Any:
+    """The parts put together. A safety checker in the folder is not loaded: the provider doesn't judge pictures."""
+    unet = parts.model(UNet2DConditionModel, folder / "unet", dtype)
+    if unet.config.time_cond_proj_dim is not None:
+        raise RefusedError(FailCode.MODEL_BAD, "a model with built-in guidance is not supported yet")
+    return StableDiffusionPipeline(
+        unet=unet,
+        # Pictures of well-known models overflow an fp16 VAE.
+        vae=parts.model(AutoencoderKL, folder / "vae", torch.float32),
+        text_encoder=parts.model(CLIPTextModel, folder / "text_encoder", dtype),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        scheduler=parts.scheduler(folder / "scheduler"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
