@@ -156,6 +156,8 @@ MODEL_DEPTH_MAX = 4
 """Names in the path of a file inside a model folder."""
 MODEL_BYTES_MAX = 96 * 1024 * MIB
 ADAPTER_BYTES_MAX = 4 * 1024 * MIB
+SHARED_FILE_MIN = 64 * KIB
+"""Bytes from which on a file that several models have is held once."""
 MODEL_TEXT_MAX = 32 * MIB
 """Bytes of a configuration or tokenizer file of a model."""
 MODEL_CARD_MAX = 256 * KIB

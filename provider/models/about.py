@@ -77,6 +77,12 @@ class Notes:
         """Delete what is told about the model."""
         self._path(digest).unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Delete the notes of models that are gone."""
+        for path in self._about.iterdir():
+            if not (self._content / path.stem).is_dir():
+                path.unlink()
+
     def _path(self, digest: bytes) -> Path:
         return self._about / f"{digest.hex()}.json"
 

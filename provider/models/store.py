@@ -1,6 +1,7 @@
 """The content-addressed model store. Rule: what lies under a digest has that digest, whole, or isn't there.
 
     <root>/content/<hex digest>/…   the files that count, read-only (see `gpufair.protocol.content`)
+    <root>/blobs/<hex SHA-256>      large files once more, by hard links: models that have the same share one
     <root>/about/<hex digest>.json  name, licence, card: what the content can't say of itself
     <root>/incoming/…               folders being copied; what a crash left there is swept by the next writer
     <root>/lock                     held by the one writer
@@ -26,6 +27,7 @@ from gpufair.protocol.content import FileDigest, counts, model_digest
 from gpufair.protocol.errors import Fault, LocalError, PeerError, printable
 from gpufair.provider.models import checks
 from gpufair.provider.models.about import ADAPTER, MODEL, Notes, StoredModel, card_in, licence_in
+from gpufair.provider.models.blobs import Blobs, Usage, file_sha256, usage
 
 HEX: Final = re.compile(r"[0-9a-f]{64}")
 COPY_BYTES: Final = 1 << 20
@@ -39,6 +41,7 @@ class ModelStore:
 
     def __init__(self, root: Path) -> None:
         self._content, self._about, self._incoming = root / "content", root / "about", root / "incoming"
+        self._blobs = Blobs(root / "blobs", self._content)
         self._notes = Notes(self._content, self._about, self._incoming)
         self._fits: dict[tuple[bytes, bytes], bool] = {}
         """What was found of an adapter and a model: neither ever changes, and offers ask all the time."""
@@ -83,6 +86,10 @@ class ModelStore:
         """Every model here, by name. What is told about a model is for people; its digest is what counts."""
         return [one for one in self.everything() if one.kind == MODEL]
 
+    def usage(self) -> Usage:
+        """What all content takes, and what models share."""
+        return usage(self._content)
+
     def fits(self, adapter: bytes, model: bytes) -> bool:
         """Whether all that this adapter changes is in this model, in the same shape; False if either isn't here.
 
@@ -120,7 +127,7 @@ class ModelStore:
         folder = self.path(digest)
         try:
             files = [f for f in checks.files(folder) if counts(f.path)]
-            return model_digest([FileDigest(f.path, f.size, _sha256(f.source)) for f in files]) == digest
+            return model_digest([FileDigest(f.path, f.size, file_sha256(f.source)) for f in files]) == digest
         except (PeerError, ValueError):
             return False
 
@@ -134,6 +141,7 @@ class ModelStore:
                 folder.rename(grave)
                 self._notes.forget(digest)
                 _discard(grave)
+                self._blobs.sweep()
         except OSError as err:
             raise LocalError(Fault.UNAVAILABLE, f"the model {digest.hex()} can't be removed: {err}") from err
 
@@ -149,7 +157,10 @@ class ModelStore:
     def _take(self, found: Sequence[checks.Found], check: Callable[[Path], object]) -> bytes:
         """Copy these files in, as one folder, and give its digest."""
         staging = Path(tempfile.mkdtemp(dir=self._incoming))
-        digest = model_digest([_copy(file, staging / file.path) for file in found])
+        copied = [_copy(file, staging / file.path) for file in found]
+        digest = model_digest(copied)
+        for file in copied:
+            self._blobs.share(staging / file.path, file.sha256)
         check(staging)  # the source may have changed between check and copy: what counts is what was copied
         self._place(staging, digest)
         _discard(staging)
@@ -175,13 +186,15 @@ class ModelStore:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Be the only writer, across processes, with an empty `incoming`: what lies there is a crash's."""
-        for part in (self._content, self._about, self._incoming):
+        """Be the only writer, across processes, with a swept store: what has no model any more is a crash's."""
+        for part in (self._content, self._about, self._incoming, self._blobs.root):
             part.mkdir(parents=True, exist_ok=True)
         with (self._incoming.parent / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for left in self._incoming.iterdir():
                 _discard(left)
+            self._blobs.sweep()
+            self._notes.sweep()
             yield
 
 
@@ -211,11 +224,6 @@ def _copy(file: checks.Found, target: Path) -> FileDigest:
         os.fsync(writer.fileno())
     target.chmod(0o444)
     return FileDigest(file.path, file.size, digest.digest())
-
-
-def _sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _sync(folder: Path) -> None:
