@@ -147,6 +147,8 @@ STATE_MAX = 16 * MIB
 PATH_MAX = 16
 """Digests from a trace's leaf to its root."""
 PROFILE_FLAGS_MAX = 32
+AUDIT_WINDOW_MS = LEASE_MAX_MS
+"""How long after its making a paid picture may be audited, as long as its trace is kept."""
 TRACES_BYTES_MAX = 4096 * MIB
 """Bytes of traces that a provider keeps for audits; the oldest go first."""
 

@@ -108,6 +108,20 @@ def decode_part(data: bytes) -> Part:
     return found
 
 
+def encode_proof(part: Envelope | StatePiece) -> bytes:
+    """A piece of an audit's answer."""
+    return wire.encode(AuditPart(answer=part) if isinstance(part, Envelope) else AuditPart(piece=part))
+
+
+def decode_proof(data: bytes) -> Envelope | StatePiece:
+    """A piece of an audit's answer. Raises PeerError."""
+    part = wire.decode(AuditPart, data)
+    found = part.answer or part.piece
+    if found is None:
+        raise PeerError(Fault.WRONG_TYPE, "a piece of an audit's answer of a kind that this version does not know")
+    return found
+
+
 def _parse(kind: type[_M], data: bytes) -> _M:
     message = kind()
     try:

@@ -17,7 +17,7 @@ from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.edge.streams import ExecuteStream, parts
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.journal import JournalPage
-from gpufair.protocol.messages import Envelope
+from gpufair.protocol.messages import Envelope, StatePiece
 
 
 class Use:
@@ -143,7 +143,12 @@ class MarketPeer(_Service):
     def fetch_delivery(self, request: Envelope) -> AsyncIterator[Part]:
         """A finished delivery again: its receipt, its ciphertext in chunks, then its key if it is due."""
         method: _UnaryStream = self._channel.unary_stream(calls.path(self.name, "FetchDelivery"))
-        return parts(self._open(method, wire.encode(request)), self._peer)
+        return parts(self._open(method, wire.encode(request)), self._peer, calls.decode_part)
+
+    def audit_delivery(self, request: Envelope) -> AsyncIterator[Envelope | StatePiece]:
+        """The proof of one step of a paid delivery: the signed answer, not yet verified, then the states' bytes."""
+        method: _UnaryStream = self._channel.unary_stream(calls.path(self.name, "AuditDelivery"))
+        return parts(self._open(method, wire.encode(request)), self._peer, calls.decode_proof)
 
     def _open(self, method: Callable[..., grpc.aio.Call], *request: bytes) -> grpc.aio.Call:
         try:

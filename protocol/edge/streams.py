@@ -7,17 +7,18 @@ peer from a patient one. A fetched delivery has no reason to pause and is given 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc.aio
 
 from gpufair.protocol import limits
 from gpufair.protocol.edge import calls, status
-from gpufair.protocol.edge.calls import Part
 from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.messages import Down, Up
+
+P = TypeVar("P")
 
 
 class ExecuteStream:
@@ -86,19 +87,19 @@ class ExecuteStream:
         return PeerUnreachable(f"the stream with {self._peer} is over", hint="open it again: the jobs re-attach")
 
 
-async def parts(call: Any, peer: str) -> AsyncIterator[Part]:
-    """The pieces of a fetched delivery, each within `limits.FETCH_SILENCE_MS` of the one before."""
+async def parts(call: Any, peer: str, decode: Callable[[bytes], P]) -> AsyncIterator[P]:
+    """The pieces of a fetched delivery or proof, each within `limits.FETCH_SILENCE_MS` of the one before."""
     try:
         while True:
             async with asyncio.timeout(limits.FETCH_SILENCE_MS / 1000):
                 data = await call.read()
             if data is grpc.aio.EOF:
                 return
-            yield calls.decode_part(data)
+            yield decode(data)
     except grpc.aio.AioRpcError as error:
         raise status.from_status(error, peer) from error
     except TimeoutError as error:
-        raise PeerUnreachable(f"{peer} stopped in the middle of a delivery", hint="fetch it again") from error
+        raise PeerUnreachable(f"{peer} stopped in the middle of its answer", hint="ask for it again") from error
     finally:
         call.cancel()
 

@@ -33,11 +33,13 @@ from gpufair.protocol.messages import (
     Outcome,
     Reason,
     ReasonCode,
+    StatePiece,
     StreamOpen,
     Up,
     Voucher,
 )
 from gpufair.provider.jobs.attempts import Attempts
+from gpufair.provider.jobs.audits import Audits, Traces
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.collector import Collector, LedgerPort
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
@@ -72,12 +74,14 @@ class JobOffice:
         ledgers: LedgerPort,
         sealing: SealingKeys,
         certificate_sha256: bytes,
+        traces: Traces | None = None,
     ) -> None:
         self._desk, self._store, self._sealing, self._certificate = desk, store, sealing, certificate_sha256
         self.leases = Leases(desk, store, policy)
         self.attempts = Attempts(desk, store, admission)
         self.streams = Streams()
         self._fetches = Fetches(desk.clock)
+        self._audits = Audits(desk, store, traces, self._fetches)
         self.runner = Runner(self.attempts, workers, sealing, desk.clock, self.perform)
         self.collector = Collector(self.leases, ledgers, desk.clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -242,6 +246,10 @@ class JobOffice:
                 yield message.receipt if isinstance(message, Delivery) else message
             if row.revealed:
                 yield KeyReveal(row.job, row.picture, row.key)
+
+    def audit(self, request: Envelope) -> AsyncIterator[Envelope | StatePiece]:
+        """See `Audits.answer`."""
+        return self._audits.answer(request)
 
     def busy(self) -> bool:
         """Whether any attempt runs or waits."""

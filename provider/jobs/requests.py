@@ -14,11 +14,22 @@ from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import D, Signed
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.messages import Cancel, Captured, Decline, Document, Envelope, Fetch, Finish, Hold, StreamOpen
+from gpufair.protocol.messages import (
+    Audit,
+    Cancel,
+    Captured,
+    Decline,
+    Document,
+    Envelope,
+    Fetch,
+    Finish,
+    Hold,
+    StreamOpen,
+)
 from gpufair.provider.jobs.lookup import find
 from gpufair.provider.jobs.store import LeaseRow, OutboxRow, RequestRow
 
-R = TypeVar("R", Cancel, Finish, Fetch, StreamOpen)
+R = TypeVar("R", Cancel, Finish, Fetch, StreamOpen, Audit)
 A = TypeVar("A", Captured, Decline)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
-from gpufair.protocol.messages import Chunk, Down, Envelope, KeyReveal, Up
+from gpufair.protocol.messages import Chunk, Down, Envelope, KeyReveal, StatePiece, Up
 
 Send = Callable[[Down], Awaitable[None]]
 """Sends one message of an `Execute` stream; safe from several tasks."""
@@ -52,6 +52,10 @@ class MarketOffice(Protocol):
 
     def fetch(self, request: Envelope) -> AsyncIterator[Envelope | Chunk | KeyReveal]:
         """A delivery again: its receipt, its ciphertext, and its key if that is due."""
+        ...
+
+    def audit(self, request: Envelope) -> AsyncIterator[Envelope | StatePiece]:
+        """The proof of one step of a paid delivery: the signed answer, then the states that it opens."""
         ...
 
 

@@ -75,11 +75,16 @@ def market_service(office: MarketOffice, *, open_within_ms: int = limits.STREAM_
         async for part in office.fetch(wire.decode(Envelope, request)):
             await context.write(calls.encode_part(part))
 
+    async def audit(request: bytes, context: Context) -> None:
+        async for part in office.audit(wire.decode(Envelope, request)):
+            await context.write(calls.encode_proof(part))
+
     methods = {
         "Place": _unary(place),
         "Fund": _unary(fund),
         "Execute": grpc.stream_stream_rpc_method_handler(execute),
         "FetchDelivery": grpc.unary_stream_rpc_method_handler(fetch),
+        "AuditDelivery": grpc.unary_stream_rpc_method_handler(audit),
     }
     return _handler(calls.MARKET, methods)
 

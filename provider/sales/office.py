@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gpufair.protocol.messages import Chunk, Down, Envelope, KeyReveal, Up
+from gpufair.protocol.messages import Chunk, Down, Envelope, KeyReveal, StatePiece, Up
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.sales.admission import Admission
 
@@ -30,3 +30,7 @@ class MarketDesk:
     def fetch(self, request: Envelope) -> AsyncIterator[Envelope | Chunk | KeyReveal]:
         """See `JobOffice.fetch`."""
         return self._jobs.fetch(request)
+
+    def audit(self, request: Envelope) -> AsyncIterator[Envelope | StatePiece]:
+        """See `JobOffice.audit`."""
+        return self._jobs.audit(request)

@@ -110,7 +110,15 @@ class NoLedger:
 class World:
     """A provider's jobs room, and the hand that plays its client."""
 
-    def __init__(self, path: Path, *, workers: Scripted | None = None, ledgers: Any = None, unpaid_ms: int = 10_000):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        workers: Scripted | None = None,
+        ledgers: Any = None,
+        unpaid_ms: int = 10_000,
+        traces: Any = None,
+    ):
         self.now, self.dice, self.path = NOW, Dice(1), path
         self.desk, self.client = (Desk(signer(name), self, self) for name in ("provider", "client"))
         if not keys.exists(path.parent / "keys"):
@@ -121,6 +129,7 @@ class World:
         self.office = JobOffice(
             self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header, _waiting: (),
             workers=self.workers, ledgers=ledgers or NoLedger(), sealing=self.sealing, certificate_sha256=CERTIFICATE,
+            traces=traces,
         )  # fmt: skip
         self.office.attempts._unpaid_ms = unpaid_ms
 
@@ -156,7 +165,10 @@ class World:
             self.office.leases.agree(rows, signed, self.sealing.public)
         return signed
 
-    def job(self, lease: Signed[Bid], *, count: int = 1, deadline_ms: int = 60_000, sealed: bytes = b"") -> Any:
+    def job(
+        self, lease: Signed[Bid], *, count: int = 1, deadline_ms: int = 60_000, sealed: bytes = b"",
+        commitment: bytes = b"",
+    ) -> Any:  # fmt: skip
         """A job's order and body."""
         job = self.bytes(16)
         body = JobBody(bytes(16), CANARY, "", 7, 1000)
@@ -169,7 +181,7 @@ class World:
         header = self.client.sign(
             JobHeader(
                 head=self.client.head(self.desk.did, parent=lease.id), lease=lease.id, job=job, spec=spec,
-                worker_image=IMAGE, body_sha256=hashlib.sha256(sealed).digest(), audit_commitment=b"",
+                worker_image=IMAGE, body_sha256=hashlib.sha256(sealed).digest(), audit_commitment=commitment,
                 deadline_ms=deadline_ms, memory_bytes=0, preview_every=0,
             )
         )  # fmt: skip

@@ -18,7 +18,7 @@ from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
-from gpufair.protocol.messages import Challenge, Chunk, Closing, Envelope, KeyReveal, NodeRecord, Role, Up
+from gpufair.protocol.messages import Challenge, Chunk, Closing, Envelope, KeyReveal, NodeRecord, Role, StatePiece, Up
 from gpufair.provider.rpc.offices import Send
 from gpufair.provider.rpc.server import NodeServer, serve
 
@@ -105,6 +105,10 @@ class Offices:
         yield self._note("fetch", request)
         yield Chunk(bytes(16), 0, 0, bytes(limits.CHUNK))
         yield KeyReveal(bytes(16), 0, bytes(32))
+
+    async def audit(self, request: Envelope) -> AsyncIterator[Envelope | StatePiece]:
+        yield self._note("audit", request)
+        yield StatePiece(3, 0, bytes(limits.CHUNK))
 
     async def submit(self, order: Envelope) -> Envelope:
         return self._note("submit", order)

@@ -22,6 +22,7 @@ from gpufair.protocol.messages import (
     Query,
     QueryKind,
     Redeem,
+    StatePiece,
 )
 from gpufair.protocol.v1 import services_pb2
 from gpufair.provider.rpc import services
@@ -135,7 +136,9 @@ def test_market(run, a_house, a_document):
             assert await peer.fund(bid) is None
             parts = [part async for part in peer.fetch_delivery(bid)]
             assert parts == [answer, Chunk(bytes(16), 0, 0, bytes(128 * 1024)), KeyReveal(bytes(16), 0, bytes(32))]
-            assert [name for name, _ in house.offices.seen] == ["place", "fund", "fetch"]
+            proof = [part async for part in peer.audit_delivery(bid)]
+            assert proof == [answer, StatePiece(3, 0, bytes(128 * 1024))]
+            assert [name for name, _ in house.offices.seen] == ["place", "fund", "fetch", "audit"]
 
     run(work())
     assert Bid.TYPE  # the market's own documents are checked by the office, not here
