@@ -24,6 +24,13 @@ _OURS = {"ours": True}
 PINNED = re.compile(r"(?:[a-z0-9][a-z0-9._:/-]{0,200}@)?sha256:[0-9a-f]{64}")
 """How a worker image is named: by its digest. A tag could be another image tomorrow."""
 FILE_MAX = 256 * limits.KIB
+
+LICENCE = "licence:"
+"""How an entry of the models' lists begins that means a licence."""
+NO_LICENCE = "unknown"
+"""The licence of what states none."""
+DIGITS_MIN = 6
+"""Digits of a digest that are enough to mean it: fewer would often mean others too."""
 DTYPES = ("float32", "bfloat16", "float16")
 """What a denoiser may compute in. The first alone gives the precisions exact and single; the others give half."""
 
@@ -88,7 +95,10 @@ class LimitsConfig:
 
 @dataclass(frozen=True)
 class ModelsConfig:
-    """Which models may be sold: by digest (hex, or its beginning) or name. An empty allow list allows all."""
+    """Which models and adapters may be sold: by name, by digest (hex, or its beginning), or `licence:` and a licence.
+
+    An empty allow list allows all; what is refused is not sold, whatever else allows it.
+    """
 
     allow: tuple[str, ...] = ()
     refuse: tuple[str, ...] = ()
@@ -220,7 +230,17 @@ def _check(config: Config, where: str) -> None:
     ):
         if not low <= value <= high:
             raise _wrong(where, key, f"is {value}: it must be {low} to {high}")
+    _check_lists(config.models, where)
     _check_provider(config, where)
+
+
+def _check_lists(models: ModelsConfig, where: str) -> None:
+    for key, entries in (("allow", models.allow), ("refuse", models.refuse)):
+        for entry in entries:
+            if not entry.removeprefix(LICENCE).strip():
+                raise _wrong(where, key, f"{_said(entry)} means nothing: give a name, a digest, or {LICENCE}mit")
+            if entry.lower().startswith("license:"):
+                raise _wrong(where, key, f"{_said(entry)}: write it {LICENCE}{_said(entry[8:].strip())}")
 
 
 def _check_provider(config: Config, where: str) -> None:

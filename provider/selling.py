@@ -14,7 +14,7 @@ from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.errors import LocalError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.messages import Gpu
+from gpufair.protocol.messages import AdapterOffer, Gpu
 from gpufair.provider.config import Config
 from gpufair.provider.hardware.probe import Hardware, probe
 from gpufair.provider.home import Home
@@ -63,6 +63,7 @@ class Seller:
             config, self._on_sale, self.pool, self.gate,
             gpus=_gpus(self.hardware, config), cpu_cores=self.hardware.cpu_cores, isolation=runtime.isolation,
             worker_image=runtime.worker_image, worker_name=runtime.name, waiting=lambda: self.jobs.runner.waiting,
+            adapters=self._adapters_on_sale,
         )  # fmt: skip
         self.jobs = JobOffice(
             desk, store, policy=Policy(config.limits.capture_at, config.limits.unsecured),
@@ -125,7 +126,19 @@ class Seller:
         }
 
     def _on_sale(self) -> list[Model]:
-        return [Model(m.digest, m.name, m.family, m.licence) for m in self.models.list()]
+        return [Model(m.digest, m.name, m.family, m.licence, m.scheduler) for m in self.models.list()]
+
+    def _adapters_on_sale(self) -> list[AdapterOffer]:
+        models = [model.digest for model in self.models.list()][: limits.OFFER_MODELS_MAX]
+        return [
+            AdapterOffer(
+                one.digest,
+                one.name,
+                one.licence,
+                tuple(model for model in models if self.models.fits(one.digest, model)),
+            )
+            for one in self.models.adapters()
+        ]
 
 
 async def open_runtime(config: Config, home: Home, did: str) -> Runtime:

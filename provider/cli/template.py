@@ -76,8 +76,10 @@ lease_minutes = 240
 capture_at = 10000000   # collect from the ledger in between when this much waits
 
 [models]
-allow = []   # names or digests; empty: every model in the store
-refuse = []
+# For models and adapters: names, digests (six digits or more), or licences, as "licence:creativeml-openrail-m";
+# "licence:unknown" is what states none.
+allow = []   # empty: all that is in the store
+refuse = []   # never sold, whatever `allow` says
 
 [ledger]
 accepted = {_list(choices.ledgers)}   # ledgers that you trust with your earnings

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpufair.protocol import adapters, limits
-from gpufair.protocol.errors import FairError
+from gpufair.protocol.errors import FairError, printable
 from gpufair.provider.models import checks
 
 MODEL: Final = "model"
@@ -57,10 +57,12 @@ class Notes:
             if known is not None and known[0] == written_ns:
                 return known[1]
             told: Any = json.loads(path.read_text(encoding="utf-8"))
-            name, licence, card = (str(told[part]) for part in ("name", "licence", "card"))
+            name, licence = one_line(str(told["name"])), one_line(str(told["licence"]))
+            card = str(told["card"])
         except (OSError, ValueError, KeyError, TypeError):
             return _seen(digest, self._content / digest.hex())
-        model = replace(_seen(digest, self._content / digest.hex()), name=name, licence=licence, card=card)
+        seen = _seen(digest, self._content / digest.hex())
+        model = replace(seen, name=name or seen.name, licence=licence, card=card)
         self._told[digest] = written_ns, model
         return model
 
@@ -103,13 +105,20 @@ def licence_in(card: str) -> str:
     return said[1].strip() if said else ""
 
 
+def one_line(text: str) -> str:
+    """A name or a licence as offers can carry it: visible, on one line, within their bound of bytes."""
+    line = printable(" ".join(text.split()), limits.NAME_MAX)
+    return line.encode()[: limits.NAME_MAX].decode(errors="ignore")
+
+
 def _seen(digest: bytes, folder: Path) -> StoredModel:
-    """What the content alone says."""
+    """What the content alone says; its name then is how its digest begins."""
+    name = digest.hex()[:16]
     size = sum(path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file())
     if {path.name for path in folder.iterdir()} == {adapters.FILE}:
-        return StoredModel(digest, "", LORA, "", "", size, ADAPTER)
+        return StoredModel(digest, name, LORA, "", "", size, ADAPTER)
     try:
         family, scheduler = checks.family(folder / checks.INDEX), checks.own_scheduler(folder)
     except (FairError, OSError):
         family = scheduler = ""  # damaged: `verify` says so
-    return StoredModel(digest, "", family, "", "", size, MODEL, scheduler)
+    return StoredModel(digest, name, family, "", "", size, MODEL, scheduler)

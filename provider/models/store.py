@@ -22,9 +22,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from gpufair.protocol import adapters, limits
+from gpufair.protocol import adapters
 from gpufair.protocol.content import FileDigest, counts, model_digest
-from gpufair.protocol.errors import Fault, LocalError, PeerError, printable
+from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.provider.models import checks
 from gpufair.provider.models.about import ADAPTER, MODEL, Notes, StoredModel, card_in, licence_in
 from gpufair.provider.models.blobs import Blobs, Usage, file_sha256, usage
@@ -167,7 +167,6 @@ class ModelStore:
         return digest
 
     def _named(self, digest: bytes, name: str, licence: str, card: str) -> StoredModel:
-        name, licence = printable(name, limits.NAME_MAX), printable(licence, limits.NAME_MAX)
         self._notes.write(digest, name=name, licence=licence, card=card)
         _sync(self._about)
         return self._notes.read(digest)

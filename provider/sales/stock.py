@@ -25,6 +25,7 @@ from gpufair.protocol.messages import (
     Task,
 )
 from gpufair.provider.config import Config
+from gpufair.provider.sales.lists import sold
 
 _FIT_BYTES = 34
 """What one model takes up in an adapter's line of an offer."""
@@ -162,8 +163,7 @@ class Stock:
 
     def allowed(self, one: Model | AdapterOffer) -> bool:
         """Whether the owner's lists let a model or an adapter be sold."""
-        lists = self.config.models
-        return not _named(one, lists.refuse) and (not lists.allow or _named(one, lists.allow))
+        return sold(one, self.config.models)
 
     def state(self, digest: bytes) -> ModelState:
         """Whether a model of the store is loaded."""
@@ -177,7 +177,3 @@ class Stock:
         if waiting >= (queue := self.config.limits.queue):
             reasons.append(Reason(ReasonCode.QUEUE_FULL, waiting + 1, queue, "jobs waiting"))
         return tuple(reasons)
-
-
-def _named(one: Model | AdapterOffer, entries: tuple[str, ...]) -> bool:
-    return any(entry and (one.name == entry or one.digest.hex().startswith(entry.lower())) for entry in entries)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gpufair.protocol import limits
 from gpufair.protocol.content import FileDigest, model_digest
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.provider.models.store import ModelStore
@@ -50,6 +51,15 @@ def test_a_card_changes_what_is_told_and_not_the_digest(store: ModelStore, folde
     assert len(store.list()) == 1
     assert store.get(first.digest).licence == "MIT"
     assert "\x1b" not in store.get(first.digest).name
+
+
+def test_a_name_is_one_that_an_offer_can_carry(store: ModelStore, folder: Path) -> None:
+    for name, kept in (("a\nb\t c", "a b c"), (" ", None), ("é" * 200, "é" * 60)):
+        model = store.add(folder, name=name, licence=name)
+        assert model.name.isprintable()
+        assert 1 <= len(model.name.encode()) <= limits.NAME_MAX
+        assert kept is None or model.name.startswith(kept)
+    assert store.add(folder, name=" ").name == model.digest.hex()[:16]
 
 
 def test_any_changed_byte_is_noticed(store: ModelStore, folder: Path) -> None:

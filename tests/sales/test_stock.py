@@ -155,6 +155,36 @@ def test_an_offer_with_many_adapters_still_fits_a_document(world: Any) -> None:
     assert len(offer.envelope.payload) <= limits.PAYLOAD_MAX
 
 
+@pytest.mark.parametrize(
+    ("allow", "refuse", "sold"),
+    [
+        (("licence:mit",), (), ["fox"]),
+        (("licence: MIT ",), (), ["fox"]),
+        ((), ("licence:mit",), ["owl"]),
+        ((), ("licence:mi",), ["fox", "owl"]),
+        (("licence:unknown",), (), ["owl"]),
+        ((), ("licence:unknown",), ["fox"]),
+        (("licence:mit", "owl"), ("licence:unknown",), ["fox"]),
+        (("licence:mit",), ("fox",), []),
+    ],
+)
+def test_lists_by_licence(world: Any, lists: Any, allow: Any, refuse: Any, sold: list[str]) -> None:
+    world.models = [replace(one, licence=licence) for one, licence in zip(world.models, ("mit", ""), strict=True)]
+    world.restart(models=lists(allow, refuse))
+    assert [model.name for model in world.stock.models()] == sold
+
+
+def test_an_adapters_licence_is_looked_at_too(world: Any, lists: Any) -> None:
+    world.restart(models=lists((), ("licence:mit",)))
+    world.adapters = [replace(one, licence="MIT") for one in world.adapters]
+    assert world.offers.current().doc.adapters == ()
+
+
+def test_a_few_digits_mean_no_model(world: Any, lists: Any) -> None:
+    world.restart(models=lists((), (world.models[1].digest.hex()[:5],)))
+    assert [model.name for model in world.stock.models()] == ["fox", "owl"]
+
+
 def test_models_by_digest(world: Any, lists: Any) -> None:
     world.restart(models=lists((world.models[1].digest.hex()[:8].upper(),), ()))
     assert [model.name for model in world.stock.models()] == ["owl"]
