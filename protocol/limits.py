@@ -169,8 +169,6 @@ TENSORS_MAX = 100_000
 JSON_DEPTH_MAX = 32
 HELD_MODELS_MAX = 64
 """Models that one worker may say it holds."""
-WARM_MODELS_MAX = 2
-"""Models that one worker holds in memory."""
 
 # --- connections -------------------------------------------------------------------------------------------------
 CONNECT_TIMEOUT_MS = 5 * SECOND

@@ -37,6 +37,10 @@ class Engine(Protocol):
     def load(self, load: Load) -> int:
         """Hold the model in memory and return the bytes of its weights. `RefusedError` if that can't be."""
 
+    @property
+    def held(self) -> tuple[bytes, ...]:
+        """The models in memory, the one used last at the end."""
+
     def holds(self, digest: bytes) -> int | None:
         """The bytes of the model's weights if it is in memory, else None. Asked when the node wants it loaded."""
 

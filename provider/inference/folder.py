@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from gpufair.protocol.content import FileDigest, model_digest
 from gpufair.protocol.frames import FailCode
@@ -14,13 +17,15 @@ from gpufair.protocol.limits import MODEL_DEPTH_MAX, MODEL_FILES_MAX, MODEL_TEXT
 from gpufair.provider.inference.engine import RefusedError
 
 
-def verify(folder: Path, digest: bytes) -> None:
-    """`RefusedError` unless the folder is there, and every file in it together has this digest."""
+def verify(folder: Path, digest: bytes) -> list[FileDigest]:
+    """The folder's files. `RefusedError` unless it is there, and they together have this digest."""
     if not folder.is_dir():
         raise RefusedError(FailCode.MODEL_MISSING, "there is no such model folder")
-    found = model_digest(_files(folder))
+    files = list(_files(folder))
+    found = model_digest(files)
     if found != digest:
         raise RefusedError(FailCode.MODEL_BAD, f"the folder's digest is {found.hex()}, not {digest.hex()}")
+    return files
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -34,6 +39,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RefusedError(FailCode.MODEL_BAD, f"{path.name} is no JSON object")
     return value
+
+
+def weights(folder: Path) -> int:
+    """How many numbers the weights in a part's folder are; 0 where there are none that can be read."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        try:
+            with safe_open(path, "pt") as file:
+                total += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+        except (OSError, ValueError, SafetensorError):
+            continue
+    return total
 
 
 def _files(folder: Path) -> Iterator[FileDigest]:

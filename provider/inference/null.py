@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from gpufair.protocol import trace
 from gpufair.protocol.frames import FailCode, Hello, Load, OutputChunk, OutputEnd, Run, RuntimeProfile, Step
+from gpufair.protocol.limits import HELD_MODELS_MAX
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import refuse_bad
 from gpufair.provider.inference.serve import main
@@ -32,7 +33,13 @@ class NullEngine:
         if hello.device not in ("auto", "cpu", "null"):
             raise RefusedError(FailCode.BAD_REQUEST, f"the null worker has no device {hello.device}")
         self.profile = RuntimeProfile(platform.python_version(), "none", "none", "none", "null", "null", "null", "none")
+        self._asked: list[bytes] = []
         self._waiting: deque[tuple[Run, Tell, Callable[[], bool]]] = deque()
+
+    @property
+    def held(self) -> tuple[bytes, ...]:
+        """The models that were asked for, newest last."""
+        return tuple(self._asked)
 
     def load(self, load: Load) -> int:
         """Nothing to load."""
@@ -41,7 +48,7 @@ class NullEngine:
 
     def holds(self, digest: bytes) -> int | None:
         """Every model is in memory, with no weights."""
-        del digest
+        self._asked = [*(known for known in self._asked if known != digest), digest][-HELD_MODELS_MAX:]
         return 0
 
     @property

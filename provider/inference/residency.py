@@ -85,12 +85,8 @@ class Residency:
         if model is None:
             return None
         self._models.move_to_end(digest)
-        away = [self._parts[name] for name in model.parts if self._parts[name].tier is Tier.SPARE]
         with self._holding(model.parts):
-            self._make_room(sum(part.size for part in away))
-        for part in away:
-            self.move(part.module, Tier.DEVICE)
-            part.tier = Tier.DEVICE
+            self._bring([self._parts[name] for name in model.parts if self._parts[name].tier is Tier.SPARE])
         return model.pipeline
 
     def load(self, digest: bytes, make: Callable[[Keep], Any]) -> Any:
@@ -104,12 +100,12 @@ class Residency:
             names.add(name)
             self._loading.add(name)
             part = self._parts.get(name)
-            if part is None or part.tier is Tier.SPARE:
-                self._make_room(size)
             if part is None:
+                self._make_room(size)
                 part = self._parts[name] = Part(make_part(), size)
-            self.move(part.module, Tier.DEVICE)
-            part.tier = Tier.DEVICE
+                self.move(part.module, Tier.DEVICE)
+            elif part.tier is Tier.SPARE:
+                self._bring([part])
             return part.module
 
         with self._holding(()):
@@ -133,6 +129,20 @@ class Residency:
         finally:
             self._loading = set()
             self._sweep()
+
+    def _bring(self, parts: list[Part]) -> None:
+        """Bring parts from spare memory, what makes room for them taking their place there."""
+        for part in parts:
+            part.tier = Tier.DEVICE
+        try:
+            self._make_room(0)
+            for part in parts:
+                self.move(part.module, Tier.DEVICE)
+        except BaseException:
+            for part in parts:
+                self.move(part.module, Tier.SPARE)
+                part.tier = Tier.SPARE
+            raise
 
     def _make_room(self, size: int) -> None:
         """Have the device take `size` bytes more."""

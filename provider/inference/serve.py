@@ -81,7 +81,7 @@ def serve(wire: Wire, engine: Engine) -> None:
             case Stop():
                 break
             case Load():
-                wire.send(_load(frame, engine))
+                wire.send(_load(frame, wire, engine))
             case Run():
                 wire.send(Accepting(frame.attempt))
                 _admit(frame, wire, engine)
@@ -93,17 +93,22 @@ def serve(wire: Wire, engine: Engine) -> None:
         _work(wire, engine)
 
 
-def _load(load: Load, engine: Engine) -> FromWorker:
-    held = engine.holds(load.digest)
-    if held is not None:
-        return Loaded(load.digest, 0, held)
-    start = time.monotonic_ns()
-    try:
-        size = engine.load(load)
-    except Exception as err:
-        code, message = _explain(err)
-        return LoadFailed(load.digest, code, message)
-    return Loaded(load.digest, max(1, (time.monotonic_ns() - start) // 1_000_000), size)
+def _load(load: Load, wire: Wire, engine: Engine) -> FromWorker:
+    """Have a model in memory. One that finds no room beside those in use waits for them, and newcomers behind it."""
+    while True:
+        start = time.monotonic_ns()
+        try:
+            size, took = engine.holds(load.digest), 0
+            if size is None:
+                size = engine.load(load)
+                took = max(1, (time.monotonic_ns() - start) // 1_000_000)
+            return Loaded(load.digest, took, size, engine.held)
+        except Exception as err:
+            code, message = _explain(err)
+            if code is not FailCode.OUT_OF_MEMORY or not engine.is_busy:
+                return LoadFailed(load.digest, code, message)
+        while engine.is_busy:
+            _work(wire, engine)
 
 
 def _admit(run: Run, wire: Wire, engine: Engine) -> None:

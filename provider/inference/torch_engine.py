@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +13,16 @@ import torch
 import transformers
 
 from gpufair.protocol.frames import FailCode, Hello, Load, Run
-from gpufair.protocol.limits import WARM_MODELS_MAX
+from gpufair.protocol.limits import HELD_MODELS_MAX
 from gpufair.provider.inference import device, weights
 from gpufair.provider.inference.batcher import Batcher
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import refuse_bad, refuse_precision
+from gpufair.provider.inference.residency import Keep, Residency, Tier
 
 
 class TorchEngine:
-    """Diffusers pipelines, the most recently used few of them kept in memory."""
+    """Diffusers pipelines, as many of them kept in memory as their weights' budget allows."""
 
     def __init__(self, hello: Hello) -> None:
         for library in (diffusers, transformers):
@@ -36,33 +36,41 @@ class TorchEngine:
             device.can_compile()
         self.profile = device.profile(self._device, hello)
         self.memory_bytes = device.memory_bytes(self._device)
-        self._warm: OrderedDict[bytes, tuple[Any, int]] = OrderedDict()
         self._batcher = Batcher(self._device)
+        self._under_way: dict[bytes, bytes] = {}
+        """Attempts and their models."""
+        room, spare = device.weights_room(self._device, hello.weights_bytes)
+        self._models = Residency(room, spare, self._move, in_use=self._under_way.values)
+
+    @property
+    def held(self) -> tuple[bytes, ...]:
+        """The models in memory, the one used last at the end."""
+        return self._models.held[-HELD_MODELS_MAX:]
 
     def load(self, load: Load) -> int:
-        """Check and load the model, dropping the longest unused one of too many, or all if memory is short."""
-        while len(self._warm) >= WARM_MODELS_MAX:
-            self._warm.popitem(last=False)
-        try:
-            with _memory_told(), torch.no_grad():
-                pipeline, size = weights.load(Path(load.path), load.digest, self._device, self._dtype)
+        """Check and load the model; what was unused for longest makes room for it."""
+
+        def make(keep: Keep) -> Any:
+            pipeline, _ = weights.load(Path(load.path), load.digest, self._device, self._dtype, keep)
             if self._compiles:
-                device.compiled(pipeline.unet)
-            self._warm[load.digest] = pipeline, size
-        except RefusedError as err:
-            if err.code is not FailCode.OUT_OF_MEMORY or not self._warm:
-                raise
-            self._warm.clear()
+                device.compiled(getattr(pipeline, "unet", None) or pipeline.transformer)
+            return pipeline
+
+        while True:
+            try:
+                with _memory_told(), torch.no_grad():
+                    self._models.load(load.digest, make)
+                return self._models.size(load.digest)
+            except RefusedError as err:
+                # The budget had room and the device had not: what is held gives way, one by one.
+                if err.code is not FailCode.OUT_OF_MEMORY or not self._models.drop():
+                    raise
             self._free()
-            return self.load(load)
-        return self._warm[load.digest][1]
 
     def holds(self, digest: bytes) -> int | None:
         """The bytes of the model's weights if it is in memory; being asked for counts as being used."""
-        if digest not in self._warm:
-            return None
-        self._warm.move_to_end(digest)
-        return self._warm[digest][1]
+        with _memory_told():
+            return None if self._models.use(digest) is None else self._models.size(digest)
 
     @property
     def is_busy(self) -> bool:
@@ -73,19 +81,25 @@ class TorchEngine:
         """Take an attempt up beside those under way."""
         refuse_bad(run)
         refuse_precision(run, is_half=self._dtype is not torch.float32)
-        if run.model not in self._warm:
-            raise RefusedError(FailCode.MODEL_MISSING, f"the model {run.model.hex()} is not loaded")
-        self._warm.move_to_end(run.model)
         with _memory_told(), torch.no_grad():
-            self._batcher.admit(self._warm[run.model][0], run, tell, cancelled)
+            pipeline = self._models.use(run.model)
+            if pipeline is None:
+                raise RefusedError(FailCode.MODEL_MISSING, f"the model {run.model.hex()} is not loaded")
+            self._batcher.admit(pipeline, run, tell, cancelled)
+        self._under_way[run.attempt] = run.model
 
     def advance(self) -> list[Ended]:
         """One step of the oldest attempt, and of those that share its batch."""
         with torch.no_grad():
             ended = [(attempt, _told(err)) for attempt, err in self._batcher.advance()]
+        for attempt, _ in ended:
+            self._under_way.pop(attempt, None)
         if any(isinstance(err, RefusedError) and err.code is FailCode.OUT_OF_MEMORY for _, err in ended):
             self._free()
         return ended
+
+    def _move(self, module: Any, tier: Tier) -> None:
+        device.move(module, self._device if tier is Tier.DEVICE else torch.device("cpu"))
 
     def _free(self) -> None:
         gc.collect()

@@ -1,31 +1,52 @@
 """From a model folder to a pipeline in memory. Rule: what cannot be loaded whole is refused with the reason.
 
-How the parts of a kind of model are put together is its family's business (`families/`).
+How the parts of a kind of model are put together is its family's business (`families/`); whether a part is in memory
+already is for `residency` to say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gpufair.protocol.content import model_digest
 from gpufair.protocol.frames import FailCode
 from gpufair.provider.inference import families, folder
 from gpufair.provider.inference.device import out_of_memory
 from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.inference.families.parts import INDEX
+from gpufair.provider.inference.residency import Keep
 
 
-def load(path: Path, digest: bytes, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Any, int]:
+def alone(name: str, size: int, make: Callable[[], Any]) -> Any:
+    """Keeps nothing: every part is made anew."""
+    del name, size
+    return make()
+
+
+def load(
+    path: Path, digest: bytes, device: torch.device, dtype: torch.dtype = torch.float32, keep: Keep = alone
+) -> tuple[Any, int]:
     """The pipeline in the folder `path` on `device`, and the bytes of its weights: in `dtype`, where its family allows.
 
     `RefusedError`: model missing, or model bad (another digest, a family that can't be, weights that don't fit).
     """
-    folder.verify(path, digest)
+    files = folder.verify(path, digest)
     maker = families.of(str(folder.read_json(path / INDEX).get("_class_name")))
+
+    def keep_part(kind: str, where: Path, wide: torch.dtype, make: Callable[[], Any]) -> Any:
+        inside = f"{where.relative_to(path).as_posix()}/"
+        mine = [replace(f, path=f.path.removeprefix(inside)) for f in files if f.path.startswith(inside)]
+        # A part that lacks its files has nobody to share with; what it lacks is told by whoever makes it.
+        name = f"{kind} {wide} {(model_digest(mine) if mine else digest).hex()}"
+        return keep(name, folder.weights(where) * wide.itemsize, make)
+
     try:
-        pipeline = maker.load(path, dtype)
+        pipeline = maker.load(path, dtype, keep_part)
     except RefusedError:
         raise
     except Exception as err:

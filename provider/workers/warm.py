@@ -88,8 +88,8 @@ class WarmWorker:
         if isinstance(answer, LoadFailed):
             self.models = []
             raise WorkerFailedError(Failure(answer.code), answer.message, self.worker.log_tail)
-        # The worker drops what was used longest ago; Load is sent again for all but the last one used.
-        self.models = [*(known for known in self.models if known != digest), digest][-limits.WARM_MODELS_MAX :]
+        # What it holds is its own to say; Load is sent again for all but the last one used.
+        self.models = [*(held for held in answer.held if held != digest), digest]
         return answer.load_ms
 
     async def run(self, run: Run, cancel: asyncio.Event | None) -> AsyncGenerator[Event, None]:

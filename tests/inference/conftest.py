@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import subprocess
 import sys
 from collections import deque
@@ -139,6 +140,27 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     store = ModelStore(tmp_path_factory.mktemp("models"))
     digest = store.add(Path(str(files("gpufair.provider.models") / "demo"))).digest
     return Demo(digest, str(store.path(digest)))
+
+
+@pytest.fixture(scope="session")
+def siblings(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> list[Demo]:
+    """Four models that have text encoder and VAE in common, and each a denoiser of its own."""
+    from safetensors.torch import load_file, save_file
+
+    root, made = tmp_path_factory.mktemp("siblings"), []
+    store = ModelStore(root / "store")
+    for number in range(4):
+        folder = root / str(number)
+        shutil.copytree(demo.path, folder, copy_function=shutil.copyfile)
+        weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        tensors = load_file(weights)
+        tensors["conv_in.bias"] += number
+        weights.unlink()
+        save_file(tensors, weights)
+        digest = store.add(folder).digest
+        shutil.rmtree(folder)
+        made.append(Demo(digest, str(store.path(digest))))
+    return made
 
 
 Start = Callable[..., Worker]

@@ -26,7 +26,7 @@ from gpufair.protocol.frames import (
     Ready,
     Step,
 )
-from gpufair.protocol.limits import PIXELS_MAX, STEPS_MAX, WARM_MODELS_MAX
+from gpufair.protocol.limits import PIXELS_MAX, STEPS_MAX
 from gpufair.provider.models.store import ModelStore
 
 
@@ -155,24 +155,6 @@ def test_models_that_do_not_fit_together_are_refused(
     store = ModelStore(tmp_path / "store")
     digest = store.add(bad).digest
     assert refused_load(warm, digest, str(store.path(digest))).code is FailCode.MODEL_BAD
-
-
-def test_only_the_models_used_last_stay_in_memory(spare: Any, demo: Any, tmp_path: Path) -> None:
-    store, digests = ModelStore(tmp_path / "store"), []
-    for number in range(WARM_MODELS_MAX - 1):
-        copy = tmp_path / str(number)
-        shutil.copytree(demo.path, copy)
-        (copy / "note.txt").write_text(str(number))
-        digests.append(store.add(copy).digest)
-        spare.send(Load(digests[-1], str(store.path(digests[-1]))))
-        assert isinstance(spare.until(Loaded, LoadFailed)[-1], Loaded)
-    assert isinstance(spare.run(demo.run(steps=1))[-1], Done)  # now the demo model is not the one unused longest
-    (tmp_path / "0" / "note.txt").write_text("one more")
-    last = store.add(tmp_path / "0").digest
-    spare.send(Load(last, str(store.path(last))))
-    assert isinstance(spare.until(Loaded, LoadFailed)[-1], Loaded)
-    assert isinstance(spare.run(demo.run(steps=1))[-1], Done)
-    assert failure(spare, demo.run(model=digests[0])).code is FailCode.MODEL_MISSING
 
 
 def test_running_out_of_memory_costs_one_attempt(spare: Any, demo: Any) -> None:

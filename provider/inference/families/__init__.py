@@ -12,16 +12,18 @@ from typing import Any, Protocol, cast
 import torch
 
 from gpufair.protocol.families import family
+from gpufair.provider.inference.families.parts import Keep
 
 
 class Maker(Protocol):
     """What a family's file holds: how its models are loaded."""
 
-    def load(self, folder: Path, dtype: torch.dtype) -> Any:
+    def load(self, folder: Path, dtype: torch.dtype, keep: Keep) -> Any:
         """The pipeline in a folder whose digest was checked, its parts in memory, those that may be in `dtype`.
 
-        Each part is loaded by a class of diffusers or transformers, from safetensors alone. `RefusedError` says what
-        is wrong with the folder; any other exception means that it can't be loaded.
+        Each part comes from `keep`, so that models share what they have in common. It is made by a class of diffusers
+        or transformers, from safetensors alone. `RefusedError` says what is wrong with the folder; any other
+        exception means that it can't be loaded.
         """
 
 

@@ -5,6 +5,7 @@ Libraries fill in what is missing with random numbers and a warning.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,16 @@ from gpufair.provider.inference.folder import read_json
 INDEX = "model_index.json"
 
 
-def model(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """The part of class `kind` in the folder, on the CPU, for use and not for training."""
+Keep = Callable[[str, Path, torch.dtype, Callable[[], Any]], Any]
+"""Gives a part by class, folder and arithmetic: the one that another model holds too, or what the callable makes."""
+
+
+def model(kind: Any, folder: Path, dtype: torch.dtype, keep: Keep) -> Any:
+    """The part of class `kind` in the folder, for use and not for training."""
+    return keep(kind.__name__, folder, dtype, lambda: _made(kind, folder, dtype))
+
+
+def _made(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     if issubclass(kind, PreTrainedModel):
         part, report = kind.from_pretrained(folder, dtype=dtype, **options)

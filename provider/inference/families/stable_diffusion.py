@@ -12,18 +12,19 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from gpufair.protocol.frames import FailCode
 from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.inference.families import parts
+from gpufair.provider.inference.families.parts import Keep
 
 
-def load(folder: Path, dtype: torch.dtype) -> Any:
+def load(folder: Path, dtype: torch.dtype, keep: Keep) -> Any:
     """The parts put together. A safety checker in the folder is not loaded: the provider doesn't judge pictures."""
-    unet = parts.model(UNet2DConditionModel, folder / "unet", dtype)
+    unet = parts.model(UNet2DConditionModel, folder / "unet", dtype, keep)
     if unet.config.time_cond_proj_dim is not None:
         raise RefusedError(FailCode.MODEL_BAD, "a model with built-in guidance is not supported yet")
     return StableDiffusionPipeline(
         unet=unet,
         # Pictures of well-known models overflow an fp16 VAE.
-        vae=parts.model(AutoencoderKL, folder / "vae", torch.float32),
-        text_encoder=parts.model(CLIPTextModel, folder / "text_encoder", dtype),
+        vae=parts.model(AutoencoderKL, folder / "vae", torch.float32, keep),
+        text_encoder=parts.model(CLIPTextModel, folder / "text_encoder", dtype, keep),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         scheduler=parts.scheduler(folder / "scheduler"),
         safety_checker=None,

@@ -9,9 +9,10 @@ import torch
 
 from gpufair.protocol.frames import FailCode
 from gpufair.provider.inference.engine import RefusedError
+from gpufair.provider.inference.families.parts import Keep
 
 
-def load(folder: Path, dtype: torch.dtype) -> Any:
+def load(folder: Path, dtype: torch.dtype, keep: Keep) -> Any:
     """Refused so far."""
-    del folder, dtype
+    del folder, dtype, keep
     raise RefusedError(FailCode.MODEL_BAD, "a model of a family that this worker doesn't know")
