@@ -14,11 +14,11 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gpufair.protocol import frames, limits, sealing
+from gpufair.protocol import frames, limits, ordering, sealing
 from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.messages import JobBody, JobHeader, Outcome, Preview, Progress, Reason, ReasonCode
+from gpufair.protocol.messages import JobHeader, Outcome, Preview, Progress, Reason, ReasonCode
 from gpufair.protocol.ports import Clock
 from gpufair.provider.jobs.attempts import Attempts, Made
 from gpufair.provider.jobs.effects import Effect, Send
@@ -167,7 +167,7 @@ class Runner:
         for picture in range(attempt.count):
             if picture and not await self._room(attempt, running):
                 return
-            await self._picture(attempt, request(attempt.id, header, body, picture), running.cancel)
+            await self._picture(attempt, ordering.run(attempt.id, header, body, picture), running.cancel)
 
     async def _picture(self, attempt: AttemptRow, run: frames.Run, cancel: asyncio.Event) -> None:
         lease, job, steps = attempt.lease, attempt.job, run.steps
@@ -197,24 +197,3 @@ class Runner:
 
     def _end(self, attempt_id: bytes, outcome: Outcome, *reasons: Reason) -> None:
         self._perform(self._attempts.end(attempt_id, outcome, *reasons))
-
-
-def request(attempt: bytes, header: JobHeader, body: JobBody, picture: int) -> frames.Run:
-    """What a worker is asked for one picture of a job: nothing of it but these checked values comes from the client."""
-    spec = header.spec
-    return frames.Run(
-        attempt=attempt,
-        model=spec.model,
-        prompt=body.prompt,
-        negative_prompt=body.negative_prompt,
-        seed=body.seed,
-        steps=spec.steps,
-        guidance_milli=body.guidance_milli if spec.guided else 1000,
-        width=spec.width,
-        height=spec.height,
-        scheduler=spec.scheduler.name.lower(),
-        count=1,
-        preview_every=header.preview_every,
-        first_picture=picture,
-        task=spec.task.name.lower(),
-    )
