@@ -140,6 +140,12 @@ WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""
 WORKER_COMPILE_MS = 15 * MINUTE
 """The same for one that compiles its denoisers: a shape that is new to it takes minutes."""
+WORKER_ANSWER_MS = 15 * MINUTE
+"""A worker that is asked to replay or to measure may work for this long before it says anything."""
+WORKER_TRIES_MAX = 3
+"""Workers that one attempt may have, should they die under it."""
+PASSES_MAX = 4
+"""How often a waiting job is passed by jobs whose model is warm."""
 
 # --- traces -------------------------------------------------------------------------------------------------------
 STATE_MAX = 16 * MIB

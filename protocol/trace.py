@@ -18,7 +18,14 @@ def leaf(step: int, latents: bytes) -> bytes:
     """The leaf of step `step` (0 to 2**32 - 1) for latents already in wire form: fp32, little-endian, NCHW."""
     if not latents or len(latents) % 4:
         raise ValueError(f"latents are whole 32-bit floats, not {len(latents)} bytes")
-    return hashlib.sha256(b"\x00" + step.to_bytes(4, "big") + latents).digest()
+    whole = hasher(step)
+    whole.update(latents)
+    return whole.digest()
+
+
+def hasher(step: int) -> hashlib._Hash:
+    """The leaf of step `step` in the making, for who gets the latents in pieces: to be fed them all in order."""
+    return hashlib.sha256(b"\x00" + step.to_bytes(4, "big"))
 
 
 def node(left: bytes, right: bytes) -> bytes:

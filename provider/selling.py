@@ -32,7 +32,7 @@ from gpufair.provider.workers.keeper import Keeper
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.process import ProcessRuntime
 from gpufair.provider.workers.runtime import Runtime, Variant, WorkerSpec
-from gpufair.provider.workers.warm import Times
+from gpufair.provider.workers.times import Times
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,14 @@
 """Checks one attempt's frames as they come. Rule: a worker's every claim is recomputed or refused. Does no I/O.
 
-The order it holds a worker to: Accepting; then for each picture its steps from 0, a preview only where one is due, the
-picture's bytes without gap, and its end; then Done. Failed may come at any time after Accepting.
+The order it holds a worker to: Accepting; then for each picture its steps from 0, each after its state where a trace
+was asked for, a preview only where one is due, the picture's bytes without gap, and its end; then Done. Failed may come
+at any time after Accepting.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from gpufair.protocol import trace
 from gpufair.protocol.frames import (
@@ -18,6 +20,8 @@ from gpufair.protocol.frames import (
     OutputEnd,
     Preview,
     Run,
+    RuntimeProfile,
+    State,
     Step,
 )
 from gpufair.protocol.limits import KIB, OUTPUT_MAX
@@ -25,17 +29,24 @@ from gpufair.provider.workers.outcome import Event, Failure, LieError, PictureRe
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CHANNELS = 4
+STATE_PER_PIXEL = 64
+"""Bytes of a state for each pixel of its picture, at most: four tensors of four channels at full size."""
 
 
 class Attempt:
-    """The conversation about one Run. `profile` goes into the results."""
+    """The conversation about one Run. `before` are the leaves of the first picture's steps that were done elsewhere."""
 
-    def __init__(self, run: Run, profile: bytes) -> None:
-        self._run, self._profile = run, profile
+    def __init__(self, run: Run, runtime: RuntimeProfile, before: Sequence[bytes] = ()) -> None:
+        if len(before) != (run.first_step + 1 if run.first_step else 0):
+            raise ValueError(f"{len(before)} leaves for a run that goes on after step {run.first_step}")
+        self._run, self._runtime = run, runtime
         self._accepted = False
         self._picture = run.first_picture
         self._end = run.first_picture + run.count
-        self._leaves: list[bytes] = []
+        self._leaves = list(before)
+        self._begun = len(before)
+        """How many leaves of the picture at hand this worker has not told."""
+        self._state: _State | None = None
         self._previewed = 0
         self._data = bytearray()
         self._total = 0
@@ -44,14 +55,14 @@ class Attempt:
 
     def take(self, frame: FromWorker) -> Event | None:
         """Check the next frame; the event it makes, if any. `LieError` when it can't be honest."""
-        if getattr(frame, "attempt", None) != self._run.attempt:
-            raise LieError(f"a {type(frame).__name__} frame that belongs to no attempt under way")
         if isinstance(frame, Accepting):
-            _hold(not self._accepted, "it accepts an attempt twice")
+            hold(not self._accepted, "it accepts an attempt twice")
             self._accepted = True
             return frame
-        _hold(self._accepted, f"a {type(frame).__name__} frame before the attempt was accepted")
+        hold(self._accepted, f"a {type(frame).__name__} frame before the attempt was accepted")
         match frame:
+            case State():
+                return self._piece(frame)
             case Step():
                 return self._step(frame)
             case Preview():
@@ -64,53 +75,78 @@ class Attempt:
                 self.failure = WorkerFailedError(Failure(frame.code), frame.message)
                 self.finished = True
             case Done():
-                _hold(self._picture == self._end, f"it is done after {self._picture} of {self._end} pictures")
+                hold(self._picture == self._end, f"it is done after {self._picture} of {self._end} pictures")
                 self.finished = True
+            case other:
+                raise LieError(f"a {type(other).__name__} frame about an attempt")
         return None
 
+    def _piece(self, piece: State) -> State:
+        hold(self._run.trace, "a state that was not asked for")
+        self._due(piece)
+        if self._state is None:
+            most = STATE_PER_PIXEL * self._run.width * self._run.height
+            hold(piece.total <= most, f"a state of {piece.total} bytes, this picture can have {most}")
+            self._state = _State(piece)
+        self._state.add(piece)
+        return piece
+
     def _step(self, step: Step) -> Step:
-        self._current(step.picture)
-        _hold(not self._total, "a step after the picture's bytes began")
-        _hold(step.step == len(self._leaves), f"step {step.step} came where step {len(self._leaves)} was due")
-        _hold(step.step <= self._run.steps, f"step {step.step} of {self._run.steps}")
+        self._due(step)
+        if self._run.trace:
+            hold(self._state is not None and self._state.is_whole, f"step {step.step} came without its whole state")
+            hold(self._state is None or self._state.leaf == step.leaf, f"leaf {step.step} is not that of its state")
+            self._state = None
         self._leaves.append(step.leaf)
         return step
+
+    def _due(self, said: State | Step) -> None:
+        self._current(said.picture)
+        hold(not self._total, "a step after the picture's bytes began")
+        hold(said.step == len(self._leaves), f"step {said.step} came where step {len(self._leaves)} was due")
+        hold(said.step <= self._run.steps, f"step {said.step} of {self._run.steps}")
 
     def _preview(self, preview: Preview) -> Preview:
         self._current(preview.picture)
         every, last = self._run.preview_every, len(self._leaves) - 1
         due = every > 0 and preview.step > 0 and preview.step % every == 0 and 4 * preview.step <= 3 * self._run.steps
-        _hold(due and self._previewed < preview.step <= last, f"a preview of step {preview.step} was not asked for")
-        _hold(preview.png.startswith(PNG), "a preview that is no PNG")
+        hold(due and self._previewed < preview.step <= last, f"a preview of step {preview.step} was not asked for")
+        hold(preview.png.startswith(PNG), "a preview that is no PNG")
         self._previewed = preview.step
         return preview
 
     def _chunk(self, chunk: OutputChunk) -> None:
         self._current(chunk.picture)
-        _hold(len(self._leaves) == self._run.steps + 1, f"a picture after {len(self._leaves) - 1} steps")
+        hold(self._state is None, "a picture in the middle of a state")
+        hold(len(self._leaves) == self._run.steps + 1, f"a picture after {len(self._leaves) - 1} steps")
         if not self._total:
-            _hold(chunk.total <= self._largest(), f"a picture of {chunk.total} bytes, it can't have that many")
+            hold(chunk.total <= self._largest(), f"a picture of {chunk.total} bytes, it can't have that many")
             self._total = chunk.total
-        _hold(chunk.total == self._total, "the picture's length changes while it is sent")
-        _hold(chunk.offset == len(self._data), f"bytes from {chunk.offset}, {len(self._data)} are here")
-        _hold(len(self._data) + len(chunk.data) <= self._total, "more bytes than it said the picture has")
+        hold(chunk.total == self._total, "the picture's length changes while it is sent")
+        hold(chunk.offset == len(self._data), f"bytes from {chunk.offset}, {len(self._data)} are here")
+        hold(len(self._data) + len(chunk.data) <= self._total, "more bytes than it said the picture has")
         self._data += chunk.data
 
     def _whole(self, end: OutputEnd) -> PictureResult:
         self._current(end.picture)
         png, leaves = bytes(self._data), tuple(self._leaves)
-        _hold(len(png) == self._total == end.length, f"{len(png)} bytes of a picture that has {end.length}")
-        _hold(png.startswith(PNG), "a picture that is no PNG")
-        _hold(hashlib.sha256(png).digest() == end.sha256, "the picture's digest is not the one it states")
-        _hold(end.leaf_count == len(leaves), f"{end.leaf_count} leaves stated, {len(leaves)} sent")
-        _hold(trace.root(leaves) == end.trace_root, "the trace's root is not over the leaves it sent")
-        result = PictureResult(self._picture, png, end.sha256, end.trace_root, end.leaf_count, leaves, self._profile)
+        # A worker that goes on from a state knows the leaf of that one, and none before.
+        told = leaves[max(0, self._begun - 1) :]
+        hold(len(png) == self._total == end.length, f"{len(png)} bytes of a picture that has {end.length}")
+        hold(png.startswith(PNG), "a picture that is no PNG")
+        hold(hashlib.sha256(png).digest() == end.sha256, "the picture's digest is not the one it states")
+        hold(end.leaf_count == len(told), f"{end.leaf_count} leaves stated, {len(told)} sent")
+        root = trace.root(told)
+        hold(root == end.trace_root, "the trace's root is not over the leaves it sent")
+        root = trace.root(leaves) if self._begun else root
+        profile = self._runtime.digest()
+        result = PictureResult(self._picture, png, end.sha256, root, len(leaves), leaves, profile, self._runtime)
         self._picture += 1
-        self._leaves, self._data, self._total, self._previewed = [], bytearray(), 0, 0
+        self._leaves, self._begun, self._data, self._total, self._previewed = [], 0, bytearray(), 0, 0
         return result
 
     def _current(self, picture: int) -> None:
-        _hold(picture == self._picture < self._end, f"picture {picture} where picture {self._picture} was due")
+        hold(picture == self._picture < self._end, f"picture {picture} where picture {self._picture} was due")
 
     def _largest(self) -> int:
         """An upper bound for a PNG of the size asked for: raw pixels, a filter byte a row, and room for its frame."""
@@ -118,6 +154,34 @@ class Attempt:
         return min(OUTPUT_MAX, raw + raw // 1000 + 64 * KIB)
 
 
-def _hold(truth: bool, otherwise: str) -> None:  # noqa: FBT001 -- it reads as a sentence
+class _State:
+    """A state on its way in: not kept here, only hashed."""
+
+    def __init__(self, first: State) -> None:
+        self._total, self._got = first.total, 0
+        self._hash = trace.hasher(first.step)
+        hold(first.total % 4 == 0, f"a state of {first.total} bytes is no 32-bit floats")
+
+    def add(self, piece: State) -> None:
+        """The next piece."""
+        hold(piece.total == self._total, "a state's length changes while it is sent")
+        hold(piece.offset == self._got, f"a state's bytes from {piece.offset}, {self._got} are here")
+        self._got += len(piece.data)
+        hold(self._got <= self._total, "more bytes than it said the state has")
+        self._hash.update(piece.data)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has come."""
+        return self._got == self._total
+
+    @property
+    def leaf(self) -> bytes:
+        """The leaf that commits to it."""
+        return self._hash.digest()
+
+
+def hold(truth: bool, otherwise: str) -> None:  # noqa: FBT001 -- it reads as a sentence
+    """`LieError` unless it is true."""
     if not truth:
         raise LieError(otherwise)

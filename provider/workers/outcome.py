@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gpufair.protocol.errors import printable
-from gpufair.protocol.frames import Accepting, FailCode, Preview, Step
+from gpufair.protocol.frames import Accepting, FailCode, Measured, Preview, Replayed, RuntimeProfile, State, Step
 from gpufair.protocol.limits import TEXT_MAX
 from gpufair.protocol.messages.common import ReasonCode
 
@@ -15,8 +15,8 @@ from gpufair.protocol.messages.common import ReasonCode
 class PictureResult:
     """A finished picture. The digest, the length, the number of leaves and the root were recomputed here.
 
-    `index` counts over the whole job; `leaves` are those streamed before, step 0 first; `profile` is the digest of the
-    runtime profile that the worker stated at its start.
+    `index` counts over the whole job; `leaves` are those of all its steps, step 0 first; `profile` is the digest of
+    `runtime`, the profile that the worker stated at its start.
     """
 
     index: int
@@ -26,9 +26,11 @@ class PictureResult:
     leaf_count: int
     leaves: tuple[bytes, ...] = field(repr=False)
     profile: bytes
+    runtime: RuntimeProfile = field(repr=False)
 
 
-Event = Accepting | Step | Preview | PictureResult
+Event = Accepting | State | Step | Preview | PictureResult
+Answer = Replayed | Measured
 
 
 class Failure(IntEnum):
@@ -65,12 +67,16 @@ REASON = {
 
 
 class WorkerFailedError(Exception):
-    """An attempt failed. `message` may go to the buyer; `log`, the end of the worker's stderr, may not."""
+    """An attempt failed. `message` may go to the buyer; `log`, the end of the worker's stderr, may not.
 
-    def __init__(self, code: Failure, message: str, log: str = "") -> None:
+    `again`: the worker is lost, and the attempt need not be the cause: another worker may take it up.
+    """
+
+    def __init__(self, code: Failure, message: str, log: str = "", *, again: bool = False) -> None:
         self.code = code
         self.message = printable(message, TEXT_MAX)
         self.log = log
+        self.again = again
         super().__init__(f"{code.name}: {self.message}")
 
     @property

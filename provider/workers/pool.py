@@ -1,7 +1,8 @@
-"""Warm workers, handed to one attempt at a time. Rule: a place is free only when its worker is idle and sound, or gone.
+"""Warm workers, handed to attempts. Rule: a place is free only when its worker is idle and sound, or gone.
 
 One worker at most stands at each place that the owner grants. What an attempt leaves behind (a picture half made, a
-worker that lied) is cleared away before the place is given to the next, and a worker that had to die is replaced.
+worker that lied) is cleared away before the place is given to the next, and a worker that had to die is replaced: what
+was under way at it goes on at another, from its last state.
 """
 
 from __future__ import annotations
@@ -9,40 +10,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from gpufair.protocol import limits
 from gpufair.protocol.errors import LocalError, PeerError
-from gpufair.protocol.frames import Run
+from gpufair.protocol.frames import ADAPTER, Measure, Replay, Run
 from gpufair.protocol.ports import Random
-from gpufair.provider.workers.outcome import Event, Failure, WorkerFailedError
+from gpufair.provider.workers.outcome import Answer, Event, Failure, WorkerFailedError
+from gpufair.provider.workers.places import Place, Wish, best
+from gpufair.provider.workers.resume import Going
 from gpufair.provider.workers.runtime import Runtime, WorkerSpec
-from gpufair.provider.workers.warm import Times, WarmWorker
-
-
-class Place:
-    """Room for one worker."""
-
-    def __init__(self, spec: WorkerSpec) -> None:
-        self.spec = spec
-        self.free = True
-        self.warm: WarmWorker | None = None
-        self.profile = b""
-        self.timer: asyncio.TimerHandle | None = None
-
-    def rank(self, model: bytes) -> int:
-        """How soon a run of `model` could start here: higher is sooner."""
-        if self.warm is None or not self.warm.fit:
-            return 0
-        return 1 + (model in self.warm.models) + (self.warm.models[-1:] == [model])
+from gpufair.provider.workers.times import Times
+from gpufair.provider.workers.upkeep import Upkeep, closed
+from gpufair.provider.workers.warm import WarmWorker
 
 
 class Pool:
     """Starts workers when they are needed and keeps them.
 
-    `locate` gives a model's absolute folder, which lies under the spec's models folder. `idle_ms` is how long an idle
-    worker is kept; 0 means for ever.
+    `locate` gives the absolute folder of a model or adapter, which lies under the spec's models folder. `idle_ms` is
+    how long an idle worker is kept; 0 means for ever.
     """
 
     def __init__(
@@ -55,15 +42,17 @@ class Pool:
         idle_ms: int = 0,
         times: Times | None = None,
     ) -> None:
-        self._runtime, self._locate, self._random = runtime, locate, random
-        self._places = [Place(spec) for spec in specs]
-        self._idle_ms, self._times = idle_ms, times or Times()
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._chores: set[asyncio.Task[None]] = set()
-        self._starts: set[asyncio.Future[None]] = set()
-        self._closing = False
-        self.last_error = ""
+        self._runtime, self._locate = runtime, locate
+        self._upkeep = Upkeep(runtime, specs, random, idle_ms, times or Times(), self._wake)
+        self._places = self._upkeep.places
+        self._line: deque[object] = deque()
+        """Who waits for a place, in turn."""
+        self._changed = asyncio.Event()
+
+    @property
+    def last_error(self) -> str:
         """What went wrong last with a worker that nobody waited for; safe to print."""
+        return self._upkeep.last_error
 
     @property
     def size(self) -> int:
@@ -72,7 +61,7 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """Places that could take an attempt now."""
+        """Places that could take whoever comes."""
         return sum(place.free for place in self._places)
 
     @property
@@ -91,6 +80,8 @@ class Pool:
         running = [place.warm for place in self._places if place.warm is not None and place.warm.worker.alive]
         return frozenset(model for warm in running for model in warm.models)
 
+    # --- asking --------------------------------------------------------------------------------------------------
+
     async def reap(self) -> int:
         """End the workers that an earlier run left. To be called before the first attempt; returns how many."""
         left = await self._runtime.leftovers()
@@ -100,170 +91,140 @@ class Pool:
 
     async def warm(self, model: bytes) -> int:
         """Start a worker and load `model` ahead of need, where that is soonest done; the milliseconds of the load."""
-        place = await self._take(model)
-        try:
-            return await (await self._ready(place)).load(model, self._locate(model))
-        finally:
-            self._give_back(place)
+        async with self._worker(Wish(model)) as warm:
+            return await warm.load(model, self._locate(model))
 
-    async def run(self, run: Run, cancel: asyncio.Event | None = None) -> AsyncGenerator[Event, None]:
+    def prefetch(self, model: bytes) -> None:
+        """Load a model ahead of need, if a place is idle and no idle one holds it. Nobody waits for it."""
+        wish = Wish(model, shares=True)
+        idle = [place for place in self._places if place.free]
+        if self._line or not idle or any(place.rank(wish)[0] for place in idle):
+            return
+        self._upkeep.chore(self._prefetch(model))
+
+    async def run(
+        self, run: Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
+    ) -> AsyncGenerator[Event, None]:
         """One attempt: its events, pictures among them. `WorkerFailedError` when it fails, `LocalError` without engine.
 
-        Whoever stops asking stops the worker, within one window of frames. Leaving early cancels the attempt.
+        `inputs` are the bytes of the run's inputs, in their order. A run with a trace survives its worker. Whoever
+        stops asking stops the worker, within one window of frames, or loses the attempt if others wait for the same
+        worker. Leaving early cancels the attempt.
         """
-        place = await self._take(run.model, cancel)
+        going = Going(run, inputs)
+        while True:
+            try:
+                async with contextlib.aclosing(self._try(going, cancel)) as events:
+                    async for event in events:
+                        if going.take(event) is not None:
+                            yield event
+            except WorkerFailedError as err:
+                if self._upkeep.closing:
+                    raise closed() from err
+                if (cancel is not None and cancel.is_set()) or not going.again(err):
+                    raise
+                self._upkeep.last_error = str(err)
+            else:
+                return
+
+    async def ask(self, question: Replay | Measure, inputs: Sequence[bytes] = ()) -> Answer:
+        """A worker's answer to a question, which it has for itself meanwhile. Fails as `run` does."""
+        run = question.run
         try:
-            worker = await self._ready(place)
-            await worker.load(run.model, self._locate(run.model))
-            if cancel is not None and cancel.is_set():
-                raise _cancelled()
-            async with contextlib.aclosing(worker.run(run, cancel)) as events:
-                async for event in events:
-                    yield event
+            async with self._worker(Wish(run.model), run.attempt) as warm:
+                await self._load(warm, run)
+                return await warm.ask(question, inputs)
         except WorkerFailedError as err:
-            if self._closing:
-                raise _closed() from err
+            if self._upkeep.closing:
+                raise closed() from err
             raise
-        finally:
-            self._give_back(place)
 
     async def close(self) -> None:
         """End every worker and leave none. Attempts under way fail."""
-        self._closing = True
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-        for place in self._places:
-            self._quiet(place)
-            if place.warm is not None:
-                with contextlib.suppress(LocalError, PeerError):
-                    await place.warm.kill()
-        while pending := {*self._chores, *self._starts}:
-            await asyncio.wait(pending)
+        await self._upkeep.close()
 
-    async def _take(self, model: bytes, cancel: asyncio.Event | None = None) -> Place:
-        """The free place that suits best, waiting for one in turn."""
-        while True:
-            if self._closing:
-                raise _closed()
+    # --- one worker for one attempt --------------------------------------------------------------------------------
+
+    async def _try(self, going: Going, cancel: asyncio.Event | None) -> AsyncGenerator[Event, None]:
+        """An attempt at one worker, as far as it gets. One that lost its worker is alone at the next: it may be why."""
+        run, wish = going.run, Wish.of(going.run)
+        if going.tries:
+            wish = Wish(wish.model, profile=going.profile)
+        async with self._worker(wish, run.attempt, cancel) as warm:
+            going.profile = warm.ran_on.digest()
+            await self._load(warm, run)
             if cancel is not None and cancel.is_set():
                 raise _cancelled()
-            free = [place for place in self._places if place.free]
-            if free:
-                place = max(free, key=lambda candidate: candidate.rank(model))
-                place.free = False
-                self._quiet(place)
-                return place
-            await self._turn(cancel)
+            async with contextlib.aclosing(warm.run(run, going.inputs, going.before, cancel)) as events:
+                async for event in events:
+                    yield event
+
+    async def _load(self, warm: WarmWorker, run: Run) -> None:
+        """Have all in memory that a run needs."""
+        await warm.load(run.model, self._locate(run.model))
+        for adapter in run.adapters:
+            await warm.load(adapter.digest, self._locate(adapter.digest), ADAPTER)
+
+    @contextlib.asynccontextmanager
+    async def _worker(
+        self, wish: Wish, attempt: bytes = b"", cancel: asyncio.Event | None = None
+    ) -> AsyncIterator[WarmWorker]:
+        """A worker at the place that suits best, in turn; the place is given back once the attempt is over there."""
+        place = await self._take(wish, cancel)
+        warm: WarmWorker | None = None
+        try:
+            warm = await self._upkeep.ready(place)
+            yield warm
+        finally:
+            if warm is not None and warm.attends(attempt) and not self._upkeep.closing:
+                self._upkeep.chore(self._leave(place, warm, attempt))
+            else:
+                self._upkeep.give_back(place)
+
+    async def _take(self, wish: Wish, cancel: asyncio.Event | None) -> Place:
+        """A place, waiting for one in turn: nobody is passed, so that who needs one alone gets it."""
+        ticket = object()
+        self._line.append(ticket)
+        try:
+            while True:
+                if self._upkeep.closing:
+                    raise closed()
+                if cancel is not None and cancel.is_set():
+                    raise _cancelled()
+                if wish.profile and all(place.profile not in (b"", wish.profile) for place in self._places):
+                    raise WorkerFailedError(Failure.DIED, "no worker of the same runtime profile can go on")
+                if self._line[0] is ticket and (place := best(self._places, wish)) is not None:
+                    place.enter(wish)
+                    return place
+                await self._turn(cancel)
+        finally:
+            self._line.remove(ticket)
+            self._wake()
 
     async def _turn(self, cancel: asyncio.Event | None) -> None:
-        """Wait until a place may have become free, or the caller cancels."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        watcher = asyncio.create_task(cancel.wait()) if cancel is not None else None
+        """Wait until something has changed, or the caller cancels."""
+        waits = [asyncio.create_task(event.wait()) for event in (self._changed, cancel) if event is not None]
         try:
-            await asyncio.wait({waiter, watcher} if watcher else {waiter}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if watcher is not None:
-                watcher.cancel()
-            if waiter.done():
-                # Whether this turn is used or not, the next in line looks too: a free place is never forgotten.
-                asyncio.get_running_loop().call_soon(self._wake)
-            else:
-                self._waiting.remove(waiter)
+            for task in waits:
+                task.cancel()
 
     def _wake(self) -> None:
-        while self._waiting and self.free:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    async def _ready(self, place: Place) -> WarmWorker:
-        """The place's worker, started anew if there is none that is sound."""
-        if place.warm is not None and place.warm.fit:
-            return place.warm
-        await self._clear(place)
-        started = asyncio.get_running_loop().create_future()
-        self._starts.add(started)
+    async def _leave(self, place: Place, warm: WarmWorker, attempt: bytes) -> None:
+        """Hear an abandoned attempt out. Nobody waits for this."""
+        await warm.settle(attempt)
+        self._upkeep.give_back(place)
+
+    async def _prefetch(self, model: bytes) -> None:
         try:
-            worker = await self._runtime.start(place.spec, self._random.bytes(8).hex())
-            place.warm = warm = WarmWorker(worker, place.spec, self._times)
-            if self._closing:
-                await warm.kill()
-                raise _closed()
-        finally:
-            # `close` waits for this: no worker may come up behind its back.
-            self._starts.discard(started)
-            started.set_result(None)
-        await warm.greet(self._random.bytes(16))
-        place.profile = warm.profile.digest() if warm.profile else b""
-        return warm
-
-    def _give_back(self, place: Place) -> None:
-        warm = place.warm
-        if warm is not None and not warm.fit and not self._closing:
-            self._chore(self._mend(place))
-            return
-        place.free = True
-        if warm is not None and self._idle_ms:
-            delay = self._idle_ms / limits.SECOND
-            place.timer = asyncio.get_running_loop().call_later(delay, self._expire, place)
-        self._wake()
-
-    async def _mend(self, place: Place) -> None:
-        """Make a place usable again: hear an abandoned attempt out, or replace the worker. Nobody waits for this."""
-        try:
-            if place.warm is not None and place.warm.worker.alive:
-                await place.warm.settle()
-            if place.warm is None or not place.warm.fit:
-                await self._clear(place)
-                if not self._closing:
-                    await self._ready(place)
+            async with self._worker(Wish(model, shares=True)) as warm:
+                await warm.load(model, self._locate(model))
         except (WorkerFailedError, LocalError, PeerError) as err:
-            # The next attempt at this place tries again, and its caller hears why.
-            self.last_error = str(err)
-            with contextlib.suppress(LocalError):
-                await self._clear(place)
-        finally:
-            if self._closing:
-                with contextlib.suppress(LocalError):
-                    await self._clear(place)
-            place.free = True
-            self._wake()
-
-    async def _clear(self, place: Place) -> None:
-        if place.warm is not None:
-            await place.warm.kill()
-            place.warm = None
-
-    def _expire(self, place: Place) -> None:
-        if place.free and not self._closing:
-            place.free = False
-            self._chore(self._retire(place))
-
-    async def _retire(self, place: Place) -> None:
-        try:
-            await self._clear(place)
-        except LocalError as err:
-            self.last_error = str(err)
-        finally:
-            place.free = True
-            self._wake()
-
-    def _quiet(self, place: Place) -> None:
-        if place.timer is not None:
-            place.timer.cancel()
-            place.timer = None
-
-    def _chore(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
-
-
-def _closed() -> WorkerFailedError:
-    return WorkerFailedError(Failure.CLOSED, "the node takes no more work")
+            self._upkeep.last_error = str(err)
 
 
 def _cancelled() -> WorkerFailedError:

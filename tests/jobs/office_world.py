@@ -55,6 +55,7 @@ STEPS = 3
 PICTURE = 64 * STEPS
 """What a picture of 8 x 8 pixels and three steps costs at the sheet below."""
 SHEET = PriceSheet(MODEL, 1_000_000, 0, 0, 0, 0)
+PROFILE = frames.RuntimeProfile("3.11", "none", "none", "none", "scripted", "cpu", "scripted", "float32")
 CANARY = "a walrus plays the theremin under green lightning"
 
 
@@ -85,7 +86,7 @@ class Scripted:
             yield frames.Step(run.attempt, run.first_picture, step, leaves[-1])
         digest = hashlib.sha256(PNG).digest()
         yield PictureResult(
-            run.first_picture, PNG, digest, trace.root(leaves), len(leaves), tuple(leaves), bytes(32)
+            run.first_picture, PNG, digest, trace.root(leaves), len(leaves), tuple(leaves), PROFILE.digest(), PROFILE
         )  # fmt: skip
 
     async def _held(self, cancel: asyncio.Event) -> None:

@@ -25,10 +25,10 @@ from gpufair.provider.workers.pidfiles import PidFiles
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.process import ProcessWorker
 from gpufair.provider.workers.runtime import Leftover, WorkerSpec
-from gpufair.provider.workers.warm import Times
+from gpufair.provider.workers.times import Times
 
 HERE = Path(__file__).parent
-SOURCES = ("hostile.py", "hostile_acts.py", "hostile_wire.py", "hostile_words.py")
+SOURCES = ("hostile.py", "hostile_acts.py", "hostile_states.py", "hostile_wire.py", "hostile_words.py")
 MODEL = b"m" * 32
 IMPATIENT = Times(start_ms=60_000, silence_ms=3_000)
 

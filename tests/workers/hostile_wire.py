@@ -10,7 +10,8 @@ import os
 import sys
 
 KINDS = {"hello": 1, "load": 2, "run": 3, "cancel": 4, "stop": 5, "credit": 6, "ready": 16, "loaded": 17,
-         "accepting": 19, "step": 20, "preview": 21, "chunk": 22, "end": 23, "done": 24, "failed": 25}  # fmt: skip
+         "accepting": 19, "step": 20, "preview": 21, "chunk": 22, "end": 23, "done": 24, "failed": 25, "input": 7,
+         "replay": 8, "measure": 9, "state": 26, "replayed": 27, "measured": 28}  # fmt: skip
 NAMES = {number: name for name, number in KINDS.items()}
 PNG = b"\x89PNG\r\n\x1a\n" + b"not a real picture, and nobody here looks closer"
 
@@ -104,8 +105,12 @@ def tell(text):
     time.sleep(0.3)
 
 
+def state(step):
+    return b"state%3d" % step
+
+
 def leaf(step):
-    return hashlib.sha256(b"leaf %d" % step).digest()
+    return hashlib.sha256(b"\0" + step.to_bytes(4, "big") + state(step)).digest()
 
 
 def root(leaves):
@@ -116,28 +121,39 @@ def root(leaves):
 
 
 class Run:
-    """What the node asked for."""
+    """What the node asked for. `given` are the bytes of its last input."""
 
-    def __init__(self, fields):
+    def __init__(self, fields, given=b""):
         self.attempt = fields[1]
         self.prompt = fields.get(4, b"").decode()
         self.steps = fields.get(7, 0)
+        self.done_before = fields.get(19, 0)
+        self.traced = fields.get(20, 0)
+        self.given = given
 
     def accept(self):
         send("accepting", self.attempt)
 
-    def step(self, step, picture=0):
+    def state(self, step, data=None, offset=0, total=None, attempt=None):
+        data = state(step) if data is None else data
+        send("state", attempt or self.attempt, 0, step, offset, len(data) if total is None else total, data)
+
+    def step(self, step, picture=0, state=True):
+        if self.traced and state:
+            self.state(step)
         send("step", self.attempt, picture, step, leaf(step))
 
-    def all_steps(self):
-        for step in range(self.steps + 1):
+    def all_steps(self, last=None):
+        """From the first that is due, to the last."""
+        first = self.done_before + 1 if self.done_before else 0
+        for step in range(first, (self.steps if last is None else last) + 1):
             self.step(step)
 
     def chunk(self, data=PNG, offset=0, total=len(PNG), picture=0):
         send("chunk", self.attempt, picture, offset, total, data)
 
     def end(self, sha256=None, length=len(PNG), tree=None, count=None):
-        leaves = [leaf(step) for step in range(self.steps + 1)]
+        leaves = [leaf(step) for step in range(self.done_before, self.steps + 1)]
         digest = hashlib.sha256(PNG).digest() if sha256 is None else sha256
         send("end", self.attempt, 0, digest, length, root(leaves) if tree is None else tree,
              len(leaves) if count is None else count)  # fmt: skip
@@ -149,7 +165,7 @@ class Run:
         send("failed", self.attempt, 6, text)
 
 
-def greet(nonce=None, version=1, kind="cpu"):
+def greet(nonce=None, version=2, kind="cpu"):
     name, fields = receive()
     if name != "hello":
         sys.exit(9)

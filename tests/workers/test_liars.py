@@ -9,6 +9,8 @@ import asyncio
 
 import pytest
 
+from gpufair.protocol import limits
+
 LIES = {
     "oversized": "the limit is",
     "endless_prefix": "the limit is",
@@ -38,6 +40,22 @@ LIES = {
     "reloaded": "no attempt under way",
     "log_flood": "status -9",
     "truncated": "ends inside a frame",
+    "uninvited_state": "not asked for",
+}
+
+STATE_LIES = {
+    "stateless": "without its whole state",
+    "half_state": "without its whole state",
+    "wrong_state": "not that of its state",
+    "odd_state": "no 32-bit floats",
+    "endless_state": "more bytes than it said",
+    "swelling_state": "length changes",
+    "huge_state": "this picture can have",
+    "gap_in_state": "bytes from 16, 8 are here",
+    "skipped_state": "step 2 came where step 1 was due",
+    "late_state": "step 4 of 3",
+    "state_in_picture": "after the picture's bytes began",
+    "skipped_step": "step 2 came where step 1 was due",
 }
 
 
@@ -54,6 +72,34 @@ def test_a_lie_ends_the_worker_and_only_that_one(lie, script_runtime, spec, tool
         assert len(set(runtime.started)) == 2
         await pool.close()
         assert await runtime.leftovers() == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("lie", STATE_LIES)
+def test_a_lie_about_a_state_is_not_tried_again(lie, script_runtime, spec, tools):
+    async def scenario():
+        runtime = script_runtime()
+        pool = tools.pool(runtime, spec)
+        failed = await tools.failure(pool, tools.order(lie, trace=True))
+        assert failed.code is tools.Failure.LIED
+        assert STATE_LIES[lie] in failed.message
+        assert tools.is_picture(await tools.collect(pool, tools.order(trace=True)))
+        assert len(set(runtime.started)) == 2
+        await pool.close()
+        assert await runtime.leftovers() == []
+
+    asyncio.run(scenario())
+
+
+def test_states_for_strangers_end_a_worker_and_then_the_attempt(script_runtime, spec, tools):
+    async def scenario():
+        runtime = script_runtime()
+        pool = tools.pool(runtime, spec)
+        failed = await tools.failure(pool, tools.order("strange_state", trace=True))
+        assert (failed.code, len(set(runtime.started))) == (tools.Failure.LIED, limits.WORKER_TRIES_MAX)
+        assert "no attempt under way" in failed.message
+        await pool.close()
 
     asyncio.run(scenario())
 
@@ -102,7 +148,7 @@ def test_words_that_nobody_asked_for_are_a_lie(script_runtime, spec, tools):
         pool = tools.pool(script_runtime("unasked"), spec)
         failed = await tools.failure(pool, tools.order())
         assert failed.code is tools.Failure.LIED
-        assert "did not answer Load" in failed.message
+        assert "no attempt under way" in failed.message
         await pool.close()
 
     asyncio.run(scenario())

@@ -1,0 +1,89 @@
+"""An attempt that outlives its worker. Rule: what was told once is not told again, and what follows continues it.
+
+The state behind a trace's leaf is all that the next step depends on: given to another worker of the same runtime
+profile, the last whole one leads to the same picture, bit for bit. One state of an attempt is kept here, and the leaves
+so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gpufair.protocol.frames import STATE, Accepting, InputRef, Run, State, Step
+from gpufair.protocol.limits import WORKER_TRIES_MAX
+from gpufair.provider.workers.outcome import Event, Failure, PictureResult, WorkerFailedError
+
+
+class Going:
+    """One attempt, over all the workers that it needs. Without a trace it has no states, and one worker alone."""
+
+    def __init__(self, run: Run, inputs: Sequence[bytes]) -> None:
+        self._asked, self._inputs = run, tuple(inputs)
+        self._picture = run.first_picture
+        self._leaves: list[bytes] = []
+        """Of the picture at hand, as far as its caller knows them."""
+        self._coming = bytearray()
+        self._state, self._done = b"", 0
+        """What another worker would go on from, and after how many steps that is."""
+        self._accepted = False
+        self.tries = 0
+        """Workers that were lost under it."""
+        self.profile = b""
+        """The runtime profile that it began on."""
+
+    @property
+    def run(self) -> Run:
+        """What to ask a worker for now."""
+        count = self._asked.first_picture + self._asked.count - self._picture
+        run = replace(self._asked, first_picture=self._picture, count=count, first_step=self._done)
+        if not self._done:
+            return run
+        state = InputRef(STATE, hashlib.sha256(self._state).digest(), len(self._state), self._done)
+        return replace(run, inputs=(*run.inputs, state))
+
+    @property
+    def inputs(self) -> tuple[bytes, ...]:
+        """What that run begins from."""
+        return (*self._inputs, self._state) if self._done else self._inputs
+
+    @property
+    def before(self) -> tuple[bytes, ...]:
+        """The leaves of the steps that run will not tell."""
+        return tuple(self._leaves[: self._done + 1]) if self._done else ()
+
+    def take(self, event: Event) -> Event | None:
+        """What a worker told, if it is news. Pieces of a state that was cut off come again from its first."""
+        match event:
+            case Accepting():
+                news, self._accepted = not self._accepted, True
+                return event if news else None
+            case State():
+                if not event.offset:
+                    self._coming.clear()
+                self._coming += event.data
+            case Step():
+                return self._step(event)
+            case PictureResult():
+                self._picture, self._leaves, self._state, self._done = event.index + 1, [], b"", 0
+        return event
+
+    def again(self, failure: WorkerFailedError) -> bool:
+        """Whether another worker shall take it up; from its first step, if none can go on with such a model."""
+        self.tries += 1
+        refused = failure.code is Failure.BAD_REQUEST and self._done > 0
+        if refused:
+            self._state, self._done = b"", 0
+        return (failure.again or refused) and self._asked.trace and self.tries < WORKER_TRIES_MAX
+
+    def _step(self, step: Step) -> Step | None:
+        if self._asked.trace:
+            self._state, self._done = bytes(self._coming), step.step
+        self._coming.clear()
+        if step.step == len(self._leaves):
+            self._leaves.append(step.leaf)
+            return step
+        if self._leaves[step.step] != step.leaf:
+            raise WorkerFailedError(Failure.LIED, f"step {step.step} came out otherwise when it was done again")
+        return None
