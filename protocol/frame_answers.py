@@ -137,7 +137,10 @@ class OutputChunk:
 
 @dataclass(frozen=True, slots=True)
 class OutputEnd:
-    """Worker to node: the picture is whole: its digest and length, and its trace's root and number of leaves."""
+    """Worker to node: the picture is whole: its digest and length, and its trace's root and number of leaves.
+
+    Of a picture that was taken up again after step k, the leaves from k on, which are all that the worker knows.
+    """
 
     attempt: AttemptId
     picture: U32

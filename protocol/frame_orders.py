@@ -119,7 +119,7 @@ class Run:
     adapters: Annotated[tuple[Adapter, ...], Items(limits.ADAPTERS_MAX)] = ()
     precision: Word = ""
     skip: U32 = 0
-    inputs: Annotated[tuple[InputRef, ...], Items(8)] = ()
+    inputs: Annotated[tuple[InputRef, ...], Items(limits.RUN_INPUTS_MAX)] = ()
     first_step: U32 = 0
     trace: bool = False
 

@@ -150,6 +150,12 @@ PASSES_MAX = 4
 # --- traces -------------------------------------------------------------------------------------------------------
 STATE_MAX = 16 * MIB
 """Bytes of one step's state: the largest picture's latents, and three such tensors that a scheduler carries on."""
+RUN_INPUTS_MAX = 8
+"""Inputs of one attempt: pictures, states."""
+WORKER_INPUTS_BYTES = INPUTS_BYTES_MAX + 4 * STATE_MAX + OUTPUT_MAX
+"""Bytes of them all: a job's own, four states and a picture, which is what a replay needs."""
+WORKER_INPUTS_ALL_BYTES = 2 * WORKER_INPUTS_BYTES
+"""Bytes of inputs that wait in a worker for their attempts."""
 PATH_MAX = 16
 """Digests from a trace's leaf to its root."""
 PROFILE_FLAGS_MAX = 32

@@ -1,24 +1,27 @@
 """Whose turn it is. Rule: the attempt that came first goes on; who came later rides along where a batch has room.
 
 So nobody starves, however many join: each turn takes the oldest attempt a step further, and with it every other that
-may share a call of the denoiser. What goes wrong for one attempt ends that one alone.
+may share a call of the denoiser. Pictures whose steps are done come before any further step, those that are done
+together in one call of the decoder. What goes wrong for one attempt ends that one alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
+from PIL import Image
 
 from gpufair.protocol import limits, trace
-from gpufair.protocol.frames import FailCode, OutputChunk, OutputEnd, Preview, Run, Step
-from gpufair.provider.inference import device, diffusion, png, rows
+from gpufair.protocol.frames import FailCode, OutputChunk, OutputEnd, Preview, Run, State, Step
+from gpufair.provider.inference import carried, device, diffusion, png, rows
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import may_share, preview_due
-from gpufair.provider.inference.rows import Prediction, Row
+from gpufair.provider.inference.rows import Row
 from gpufair.provider.inference.words import Words
 
 
@@ -27,6 +30,7 @@ class Work:
     """An attempt under way: the picture that it is at, and what it has told of it."""
 
     run: Run
+    inputs: Sequence[bytes]
     tell: Tell
     cancelled: Callable[[], bool]
     pipeline: Any
@@ -41,14 +45,28 @@ class Work:
         return self.row.picture
 
     def begin(self, picture: int, where: torch.device) -> None:
-        """The next picture, from its noise on."""
-        self.row, self.leaves = rows.begin(self.pipeline, self.run, picture, self.words, where), []
-        self.tell_step()
+        """The next picture, from its start on."""
+        self.row = rows.begin(self.pipeline, self.run, picture, self.words, where, self.inputs)
+        self.open()
+
+    def open(self) -> None:
+        """Tell step 0 of a picture that has just begun; of one that is taken up again, nothing: it was told."""
+        rows.resume(self.row, self.inputs)
+        self.leaves = []
+        if self.row.step:
+            self.leaves.append(self.row.leaf)
+        else:
+            self.tell_step()
 
     def tell_step(self) -> None:
-        """Tell the leaf of the step that is done."""
-        self.leaves.append(self.row.leaf)
-        self.tell(Step(self.run.attempt, self.picture, self.row.step, self.leaves[-1]))
+        """Tell the leaf of the step that is done, after the state behind it where that was asked for."""
+        attempt, step, state = self.run.attempt, self.row.step, carried.state(self.row)
+        if self.run.trace:
+            for offset in range(0, len(state), limits.OUTPUT_CHUNK):
+                piece = state[offset : offset + limits.OUTPUT_CHUNK]
+                self.tell(State(attempt, self.picture, step, offset, len(state), piece))
+        self.leaves.append(trace.leaf(step, state))
+        self.tell(Step(attempt, self.picture, step, self.leaves[-1]))
 
 
 class Batcher:
@@ -65,51 +83,68 @@ class Batcher:
         """Whether attempts are under way."""
         return bool(self._works)
 
-    def admit(self, pipeline: Any, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
-        """Take an attempt up, and tell its first picture's noise as step 0. `RefusedError` for one that can't be."""
+    def admit(
+        self, pipeline: Any, run: Run, inputs: Sequence[bytes], tell: Tell, cancelled: Callable[[], bool]
+    ) -> None:
+        """Take an attempt up, and tell step 0 of its first picture. `RefusedError` for one that can't be."""
         if run.attempt in self._works:
             raise RefusedError(FailCode.BAD_REQUEST, "this attempt is under way already")
         words = self._words.of(pipeline, run)
-        row = rows.begin(pipeline, run, run.first_picture, words, self._device)
-        work = Work(run, tell, cancelled, pipeline, words, row, may_share(run))
-        work.tell_step()
+        row = rows.begin(pipeline, run, run.first_picture, words, self._device, inputs)
+        work = Work(run, inputs, tell, cancelled, pipeline, words, row, may_share(run))
+        work.open()
         self._works[run.attempt] = work
 
     def advance(self) -> list[Ended]:
-        """One step of the oldest attempt and of those that ride along; the attempts that are over by now."""
+        """The pictures that are done, or one step of the oldest attempt and its company; the attempts over by now."""
         ended = self._sweep()
         turn = self._turn()
         if not turn:
             return ended
         try:
-            answers = rows.ask(turn[0].pipeline.unet, [work.row for work in turn])
+            do = self._decoded(turn) if turn[0].row.is_done else self._stepped(turn)
         except Exception as err:
             if len(turn) == 1:
                 return [*ended, self._end(turn[0], err)]
             self._part(turn, err)
             return ended
-        for work, answer in zip(turn, answers, strict=True):
+        for work, follow in zip(turn, do, strict=True):
             try:
-                is_over = self._step(work, rows.step(work.row, *answer))
+                is_over = follow()
             except Exception as err:
                 ended.append(self._end(work, err))
             else:
                 ended += [self._end(work, None)] if is_over else []
         return ended
 
+    def _stepped(self, turn: list[Work]) -> list[Callable[[], bool]]:
+        """One call of the denoiser, and what then is left to do for each attempt by itself."""
+        answers = rows.ask(turn[0].pipeline.unet, [work.row for work in turn])
+        return [partial(_step, work, *answer) for work, answer in zip(turn, answers, strict=True)]
+
+    def _decoded(self, turn: list[Work]) -> list[Callable[[], bool]]:
+        """One call of the decoder, and what then is left to do for each attempt by itself."""
+        pictures = diffusion.finish(turn[0].pipeline, [work.row for work in turn])
+        return [partial(self._hand_over, work, picture) for work, picture in zip(turn, pictures, strict=True)]
+
     def _sweep(self) -> list[Ended]:
         """End what was cancelled, whether it is its turn or not."""
         return [self._end(work, _cancelled(work)) for work in list(self._works.values()) if work.cancelled()]
 
     def _turn(self) -> list[Work]:
-        """The oldest attempt, and whoever may share its call, oldest first."""
-        if not self._works:
+        """The oldest attempt whose steps are done, else the oldest, and whoever may share its call, oldest first."""
+        works = list(self._works.values())
+        works = [work for work in works if work.row.is_done] or works
+        if not works:
             return []
-        first, *others = self._works.values()
+        first, *others = works
         if not first.shares:
             return [first]
         fits = [w for w in others if w.shares and w.pipeline is first.pipeline and w.row.key == first.row.key]
-        return [first, *fits[: self._widest - 1]]
+        room = self._widest
+        if first.row.is_done:
+            room = min(room, max(1, limits.PIXELS_MAX // (first.run.width * first.run.height)))
+        return [first, *fits[: room - 1]]
 
     def _part(self, turn: list[Work], err: Exception) -> None:
         """A batch has failed as one: smaller ones from now on if memory was short; else each alone, to see whose."""
@@ -119,18 +154,13 @@ class Batcher:
         for work in turn:
             work.shares = False
 
-    def _step(self, work: Work, prediction: Prediction) -> bool:
-        """What a step leads to; whether the attempt is done with it."""
-        run, row = work.run, work.row
-        work.tell_step()
-        if preview_due(run, row.step):
-            shown = png.preview(diffusion.glimpse(work.pipeline, row, prediction))
-            work.tell(Preview(run.attempt, work.picture, row.step, shown))
-        if not row.is_done:
-            return False
-        _deliver(work, png.encode(diffusion.finish(work.pipeline, row)))
+    def _hand_over(self, work: Work, picture: Image.Image | None) -> bool:
+        """Deliver a picture and begin the attempt's next one; whether the attempt is done with it."""
+        if picture is None:
+            raise RefusedError(FailCode.INTERNAL, "the model gave numbers that are not finite")
+        _deliver(work, png.encode(picture))
         following = work.picture + 1
-        if following == run.first_picture + run.count:
+        if following == work.run.first_picture + work.run.count:
             return True
         work.begin(following, self._device)
         return False
@@ -138,6 +168,16 @@ class Batcher:
     def _end(self, work: Work, err: Exception | None) -> Ended:
         del self._works[work.run.attempt]
         return work.run.attempt, err
+
+
+def _step(work: Work, sample: torch.Tensor, noise: torch.Tensor) -> bool:
+    """One step on the denoiser's answer; never the attempt's end, for the picture is still to be decoded."""
+    run, prediction = work.run, rows.step(work.row, sample, noise)
+    work.tell_step()
+    if preview_due(run, work.row.step):
+        shown = png.preview(diffusion.glimpse(work.pipeline, work.row, prediction))
+        work.tell(Preview(run.attempt, work.picture, work.row.step, shown))
+    return False
 
 
 def _cancelled(work: Work) -> RefusedError:

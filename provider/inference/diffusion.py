@@ -5,26 +5,26 @@ The steps themselves are in `rows`, whose turn it is in `batcher`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 
-from gpufair.protocol.frames import FailCode
-from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.inference.rows import Prediction, Row
 
 
-def finish(pipeline: Any, row: Row) -> Image.Image:
-    """The picture of a row that is done. `RefusedError` if the model gave no numbers."""
-    if not bool(torch.isfinite(row.latents).all()):
-        raise RefusedError(FailCode.INTERNAL, "the model gave numbers that are not finite")
-    return _decode(pipeline, row.latents)
+def finish(pipeline: Any, rows: Sequence[Row]) -> list[Image.Image | None]:
+    """The pictures of rows of one size that are done, decoded in one call; None where the model gave no numbers."""
+    sound = [bool(torch.isfinite(row.latents).all()) for row in rows]
+    whole = [row.latents for row, is_sound in zip(rows, sound, strict=True) if is_sound]
+    pictures = iter(_decode(pipeline, torch.cat(whole)) if whole else ())
+    return [next(pictures) if is_sound else None for is_sound in sound]
 
 
 def glimpse(pipeline: Any, row: Row, prediction: Prediction) -> Image.Image:
     """The picture that the model has in mind at this step, full size."""
-    return _decode(pipeline, _clean_guess(row.scheduler, prediction))
+    return _decode(pipeline, _clean_guess(row.scheduler, prediction))[0]
 
 
 def _clean_guess(scheduler: Any, prediction: Prediction) -> torch.Tensor:
@@ -46,7 +46,8 @@ def _clean_guess(scheduler: Any, prediction: Prediction) -> torch.Tensor:
     return guess
 
 
-def _decode(pipeline: Any, latents: torch.Tensor) -> Image.Image:
-    image = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[0]
-    picture: Image.Image = pipeline.image_processor.postprocess(image, output_type="pil", do_denormalize=[True])[0]
-    return picture
+def _decode(pipeline: Any, latents: torch.Tensor) -> list[Image.Image]:
+    vae = pipeline.vae
+    images = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+    pictures: list[Image.Image] = pipeline.image_processor.postprocess(images, output_type="pil")
+    return pictures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gpufair.protocol.frames import FailCode, FromWorker, Load, Run, RuntimeProfile
@@ -48,8 +48,11 @@ class Engine(Protocol):
     def is_busy(self) -> bool:
         """Whether attempts are under way."""
 
-    def admit(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
-        """Take an attempt up beside those under way. `RefusedError` when it can't or mustn't be done."""
+    def admit(self, run: Run, inputs: Sequence[bytes], tell: Tell, cancelled: Callable[[], bool]) -> None:
+        """Take an attempt up beside those under way, with the bytes of what `run.inputs` names, in that order.
+
+        `RefusedError` when it can't or mustn't be done.
+        """
 
     def advance(self) -> list[Ended]:
         """Do the next piece of the work under way, telling steps and outputs; which attempts are over by now."""

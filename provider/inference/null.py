@@ -1,7 +1,7 @@
 """The null worker: all of the frames, none of the work. Rule: it starts in a blink, so it imports no torch.
 
 `python -m gpufair.provider.inference.null`. Every model counts as loaded. Each picture is the same grey 8 by 8 PNG,
-whatever was asked; its trace leaves are well formed and depend on attempt, picture and step alone.
+whatever was asked and put in; the states behind its leaves are 32 bytes that depend on its seed alone.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import base64
 import hashlib
 import platform
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gpufair.protocol import trace
-from gpufair.protocol.frames import FailCode, Hello, Load, OutputChunk, OutputEnd, Run, RuntimeProfile, Step
+from gpufair.protocol.frames import FailCode, Hello, Load, OutputChunk, OutputEnd, Run, RuntimeProfile, State, Step
 from gpufair.protocol.limits import HELD_MODELS_MAX
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
-from gpufair.provider.inference.request import refuse_bad
+from gpufair.provider.inference.request import refuse_bad, seed_of
 from gpufair.provider.inference.serve import main
 
 PICTURE = base64.b64decode(
@@ -56,8 +56,9 @@ class NullEngine:
         """Whether attempts wait."""
         return bool(self._waiting)
 
-    def admit(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
+    def admit(self, run: Run, inputs: Sequence[bytes], tell: Tell, cancelled: Callable[[], bool]) -> None:
         """Take an attempt, if the real worker would."""
+        del inputs
         refuse_bad(run)
         self._waiting.append((run, tell, cancelled))
 
@@ -71,18 +72,22 @@ class NullEngine:
         return [(run.attempt, None)]
 
     def _tell(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
-        """`steps` + 1 leaves and the picture, `count` times."""
+        """`steps` + 1 leaves and the picture, `count` times; of one that is taken up again, the leaves that follow."""
+        first_step = run.first_step
         for picture in range(run.first_picture, run.first_picture + run.count):
-            leaves = []
-            for step in range(run.steps + 1):
+            state = hashlib.sha256(seed_of(run, picture).to_bytes(8, "big")).digest()
+            leaves = [trace.leaf(first_step, state)] if first_step else []
+            for step in range(first_step + 1 if first_step else 0, run.steps + 1):
                 if cancelled():
                     raise RefusedError(FailCode.CANCELLED, f"cancelled at picture {picture}, step {step}")
-                latents = hashlib.sha256(run.attempt + picture.to_bytes(4, "big")).digest()
-                leaves.append(trace.leaf(step, latents))
+                if run.trace:
+                    tell(State(run.attempt, picture, step, 0, len(state), state))
+                leaves.append(trace.leaf(step, state))
                 tell(Step(run.attempt, picture, step, leaves[-1]))
             tell(OutputChunk(run.attempt, picture, 0, len(PICTURE), PICTURE))
             digest = hashlib.sha256(PICTURE).digest()
             tell(OutputEnd(run.attempt, picture, digest, len(PICTURE), trace.root(leaves), len(leaves)))
+            first_step = 0
 
 
 if __name__ == "__main__":

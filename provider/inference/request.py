@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from gpufair.protocol import limits
 from gpufair.protocol.errors import printable
-from gpufair.protocol.frames import TEXT_TO_IMAGE, FailCode, Run
+from gpufair.protocol.frames import IMAGE, STATE, FailCode, Run
 from gpufair.provider.inference.engine import RefusedError
+from gpufair.provider.inference.tasks import TASKS
 
 EXACT = "exact"
 """fp32 throughout, each picture computed alone: within one runtime profile its bits are always the same."""
@@ -56,8 +57,11 @@ def preview_due(run: Run, step: int) -> bool:
 
 
 def _problems(run: Run) -> Iterator[str]:
-    if run.task != TEXT_TO_IMAGE:
-        yield f"the task is {printable(run.task)!r}, this worker does {TEXT_TO_IMAGE!r}"
+    yield from _wrong_work(run)
+    yield from _wrong_inputs(run)
+
+
+def _wrong_work(run: Run) -> Iterator[str]:
     for name, side in (("width", run.width), ("height", run.height)):
         if side % limits.SIDE_MULTIPLE or not limits.SIDE_MIN <= side <= limits.SIDE_MAX:
             low, high, of = limits.SIDE_MIN, limits.SIDE_MAX, limits.SIDE_MULTIPLE
@@ -67,6 +71,9 @@ def _problems(run: Run) -> Iterator[str]:
     for name, value, high in (("steps", run.steps, limits.STEPS_MAX), ("count", run.count, limits.COUNT_MAX)):
         if not 1 <= value <= high:
             yield f"{name} is {value}, it must be 1 to {high}"
+    if run.skip + run.steps > limits.STEPS_MAX:
+        whole = f"the schedule has {run.skip} + {run.steps} steps"
+        yield f"{whole}, the limit is {limits.STEPS_MAX}"
     if run.first_picture + run.count > limits.COUNT_MAX:
         yield f"the last picture is number {run.first_picture + run.count}, the limit is {limits.COUNT_MAX}"
     if run.guidance_milli > limits.GUIDANCE_MILLI_MAX:
@@ -75,3 +82,27 @@ def _problems(run: Run) -> Iterator[str]:
         yield f"the precision is {printable(run.precision)!r}, there are {EXACT!r}, {SINGLE!r} and {HALF!r}"
     if run.adapters:
         yield f"{len(run.adapters)} adapters are asked for, this worker knows none"
+
+
+def _wrong_inputs(run: Run) -> Iterator[str]:
+    needs = TASKS.get(run.task)
+    if needs is None:
+        yield f"the task is {printable(run.task)!r}, this worker does {', '.join(TASKS)}"
+        return
+    if run.skip and IMAGE not in needs:
+        yield f"{run.skip} steps are skipped, and {run.task} has no picture to begin from instead"
+    kinds = [ref.kind for ref in run.inputs]
+    due = [*needs, STATE] if run.first_step else [*needs]
+    if sorted(kinds) != sorted(due):
+        named = ", ".join(printable(kind) for kind in kinds) or "none"
+        yield f"the inputs are {named}; {run.task} here needs {', '.join(due) or 'none'}"
+    size = sum(ref.length for ref in run.inputs if ref.kind != STATE)
+    if size > limits.INPUTS_BYTES_MAX:
+        yield f"the inputs have {size} bytes, the limit is {limits.INPUTS_BYTES_MAX}"
+    if run.first_step > run.steps:
+        yield f"{run.first_step} steps are done already, there are {run.steps}"
+    for ref in run.inputs:
+        if ref.kind == STATE and ref.step != run.first_step:
+            yield f"the state is of step {ref.step}, where {run.first_step} are done"
+        if ref.kind == STATE and ref.length > limits.STATE_MAX:
+            yield f"the state has {ref.length} bytes, the limit is {limits.STATE_MAX}"

@@ -1,8 +1,9 @@
 """Pictures in the making, and one step of any number of them. Rule: a row's company in a batch decides nothing for it.
 
-A row owns all that its bits depend on: seed, latents, scheduler state, text embedding. Rows of different jobs may share
-a call of the denoiser if their latents have the same shape and both are guided, or both not. Alone, a row goes through
-the very operations of diffusers' own pipeline in the same order, and its bits are that pipeline's.
+A row owns all that its bits depend on: seed, latents, scheduler state, text embedding. Rows of different jobs, and of
+different tasks, may share a call of the denoiser if their latents have the same shape and both are guided, or both not.
+Alone, a row goes through the very operations of diffusers' own pipeline in the same order, and its bits are that
+pipeline's. Latents and scheduler arithmetic are fp32, whatever the denoiser computes in.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 
 from gpufair.protocol import trace
-from gpufair.protocol.frames import FailCode, Run
-from gpufair.provider.inference import schedulers
+from gpufair.protocol.frames import STATE, FailCode, Run
+from gpufair.provider.inference import carried, png, schedulers, tasks
 from gpufair.provider.inference.engine import RefusedError
+from gpufair.provider.inference.inputs import given
 from gpufair.provider.inference.request import UNGUIDED_MILLI, guided, seed_of
+from gpufair.provider.inference.tasks.setting import Hold, Setting
 
 
 @dataclass
@@ -34,18 +36,20 @@ class Row:
     generator: torch.Generator
     latents: torch.Tensor
     """(1, channels, height, width), fp32."""
+    hold: Hold | None = None
+    """What keeps the latents to the task's inputs after each step."""
     step: int = 0
-    """Steps done."""
+    """Steps done, those that the order skips not counted."""
 
     @property
     def is_done(self) -> bool:
         """Whether no step is left."""
-        return self.step == len(self.scheduler.timesteps)
+        return self.step == self.run.steps
 
     @property
     def timestep(self) -> torch.Tensor:
         """Where on the noise schedule the next step begins."""
-        value: torch.Tensor = self.scheduler.timesteps[self.step]
+        value: torch.Tensor = self.scheduler.timesteps[self.run.skip + self.step]
         return value
 
     @property
@@ -55,9 +59,8 @@ class Row:
 
     @property
     def leaf(self) -> bytes:
-        """The trace leaf of the latents as they are now."""
-        plain = self.latents.to("cpu", torch.float32).contiguous().numpy().astype("<f4")
-        return trace.leaf(self.step, plain.tobytes())
+        """The trace leaf of the row's state as it is now."""
+        return trace.leaf(self.step, carried.state(self))
 
 
 @dataclass(frozen=True)
@@ -69,16 +72,30 @@ class Prediction:
     timestep: torch.Tensor
 
 
-def begin(pipeline: Any, run: Run, picture: int, words: torch.Tensor, device: torch.device) -> Row:
-    """Picture `picture` of the attempt as seeded noise. `RefusedError` for a size or scheduler that can't be."""
-    scheduler = schedulers.fresh(pipeline.scheduler, run.scheduler, run.steps, device)
+def begin(
+    pipeline: Any, run: Run, picture: int, words: torch.Tensor, device: torch.device, inputs: Sequence[bytes] = ()
+) -> Row:
+    """Picture `picture` of the attempt before its first step, as its task begins it from the inputs that `run` names.
+
+    `RefusedError` for a size, scheduler or input that can't be.
+    """
+    scheduler = schedulers.fresh(pipeline.scheduler, run.scheduler, run.steps, device, skip=run.skip)
     generator = torch.Generator("cpu").manual_seed(seed_of(run, picture))
     scale = pipeline.vae_scale_factor
     if run.width % scale or run.height % scale:
         raise RefusedError(FailCode.BAD_REQUEST, f"this model's sizes are multiples of {scale} pixels")
     shape = (1, pipeline.unet.config.in_channels, run.height // scale, run.width // scale)
-    noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-    return Row(run, picture, words, scheduler, generator, noise * scheduler.init_noise_sigma)
+    needs = tasks.TASKS[run.task]
+    pictures = {kind: png.decode(given(run, inputs, kind), kind, run.width, run.height) for kind in needs}
+    setting = Setting(pipeline, scheduler, generator, device, shape, run.skip, pictures)
+    start = tasks.begin(run.task)(setting)
+    return Row(run, picture, words, scheduler, generator, start.latents, start.hold)
+
+
+def resume(row: Row, inputs: Sequence[bytes]) -> None:
+    """Take a row that has just begun to where its order says that it stood. `RefusedError` if it can't have."""
+    if row.run.first_step and row.picture == row.run.first_picture:
+        carried.restore(row, row.run.first_step, given(row.run, inputs, STATE))
 
 
 def advance(denoiser: Any, rows: Sequence[Row]) -> list[Prediction]:
@@ -87,7 +104,7 @@ def advance(denoiser: Any, rows: Sequence[Row]) -> list[Prediction]:
 
 
 def ask(denoiser: Any, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """What the denoiser sees of each row, and its answer; the rows stay as they are."""
+    """What the denoiser sees of each row, and its answer, both fp32; the rows stay as they are."""
     samples = [_sample(row) for row in rows]
     counts = [len(sample) for sample in samples]
     if len(rows) == 1:
@@ -116,6 +133,8 @@ def step(row: Row, sample: torch.Tensor, noise: torch.Tensor) -> Prediction:
     extra = {name: value for name, value in (("eta", 0.0), ("generator", row.generator)) if name in _takes(row)}
     row.latents = row.scheduler.step(noise, timestep, row.latents, **extra, return_dict=False)[0]
     row.step += 1
+    if row.hold is not None:
+        row.latents = row.hold(row.latents, row.step)
     return Prediction(sample[:1], noise, timestep)
 
 

@@ -20,6 +20,7 @@ from gpufair.protocol.frames import (
     Failed,
     FromWorker,
     Hello,
+    Input,
     Load,
     Loaded,
     LoadFailed,
@@ -30,6 +31,7 @@ from gpufair.protocol.frames import (
 )
 from gpufair.protocol.limits import TEXT_MAX
 from gpufair.provider.inference.engine import Engine, RefusedError
+from gpufair.provider.inference.inputs import Inbox
 from gpufair.provider.inference.pipe import EXIT_BAD_FRAMES, Pipe, claim_stdio, exit_on_sigterm, leave
 
 EXIT_VERSION = 3
@@ -73,6 +75,7 @@ def main(build: Callable[[Hello], Engine]) -> None:
 
 def serve(wire: Wire, engine: Engine) -> None:
     """Take frames as they come, between two pieces of work too, until Stop and the end of what was asked before."""
+    inbox = Inbox()
     while True:
         frame = wire.poll() if engine.is_busy else wire.receive()
         match frame:
@@ -82,9 +85,11 @@ def serve(wire: Wire, engine: Engine) -> None:
                 break
             case Load():
                 wire.send(_load(frame, wire, engine))
+            case Input():
+                inbox.put(frame)
             case Run():
                 wire.send(Accepting(frame.attempt))
-                _admit(frame, wire, engine)
+                _admit(frame, inbox, wire, engine)
             case Cancel():
                 pass  # took effect when it arrived
             case Hello():
@@ -111,12 +116,13 @@ def _load(load: Load, wire: Wire, engine: Engine) -> FromWorker:
             _work(wire, engine)
 
 
-def _admit(run: Run, wire: Wire, engine: Engine) -> None:
-    if wire.cancelled(run.attempt):
-        wire.send(Failed(run.attempt, FailCode.CANCELLED, "cancelled before it began"))
-        return
+def _admit(run: Run, inbox: Inbox, wire: Wire, engine: Engine) -> None:
     try:
-        engine.admit(run, wire.send, lambda: wire.cancelled(run.attempt))
+        inputs = inbox.claim(run)
+        if wire.cancelled(run.attempt):
+            wire.send(Failed(run.attempt, FailCode.CANCELLED, "cancelled before it began"))
+            return
+        engine.admit(run, inputs, wire.send, lambda: wire.cancelled(run.attempt))
     except Exception as err:
         wire.send(Failed(run.attempt, *_explain(err)))
 

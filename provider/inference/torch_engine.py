@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class TorchEngine:
         """Whether attempts are under way."""
         return self._batcher.is_busy
 
-    def admit(self, run: Run, tell: Tell, cancelled: Callable[[], bool]) -> None:
+    def admit(self, run: Run, inputs: Sequence[bytes], tell: Tell, cancelled: Callable[[], bool]) -> None:
         """Take an attempt up beside those under way."""
         refuse_bad(run)
         refuse_precision(run, is_half=self._dtype is not torch.float32)
@@ -85,7 +85,7 @@ class TorchEngine:
             pipeline = self._models.use(run.model)
             if pipeline is None:
                 raise RefusedError(FailCode.MODEL_MISSING, f"the model {run.model.hex()} is not loaded")
-            self._batcher.admit(pipeline, run, tell, cancelled)
+            self._batcher.admit(pipeline, run, inputs, tell, cancelled)
         self._under_way[run.attempt] = run.model
 
     def advance(self) -> list[Ended]:

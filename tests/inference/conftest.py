@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import select
 import shutil
@@ -25,6 +26,8 @@ from gpufair.protocol.frames import (
     FrameLink,
     FromWorker,
     Hello,
+    Input,
+    InputRef,
     Load,
     Loaded,
     LoadFailed,
@@ -32,8 +35,10 @@ from gpufair.protocol.frames import (
     OutputEnd,
     Ready,
     Run,
+    State,
     Step,
 )
+from gpufair.protocol.limits import OUTPUT_CHUNK
 from gpufair.provider.models.store import ModelStore
 
 TORCH = "gpufair.provider.inference"
@@ -90,8 +95,12 @@ class Worker:
                 self.flush()
         return got
 
-    def run(self, run: Run) -> list[FromWorker]:
-        """One attempt to its end."""
+    def run(self, run: Run, *inputs: bytes) -> list[FromWorker]:
+        """One attempt to its end, its inputs sent before."""
+        for index, data in enumerate(inputs):
+            for offset in range(0, len(data), OUTPUT_CHUNK):
+                piece = data[offset : offset + OUTPUT_CHUNK]
+                self.send(Input(run.attempt, index, offset, len(data), piece))
         self.send(run)
         return self.until(Done, Failed)
 
@@ -114,6 +123,11 @@ class Demo:
         return Run(**(settings | changes))
 
 
+def named(kind: str, data: bytes, step: int = 0) -> InputRef:
+    """An input as a Run names it."""
+    return InputRef(kind, hashlib.sha256(data).digest(), len(data), step)
+
+
 class Pictures:
     """What a node gathers from the frames of an attempt."""
 
@@ -126,6 +140,12 @@ class Pictures:
         self.leaves = {
             end.picture: [f.leaf for f in got if isinstance(f, Step) and f.picture == end.picture] for end in self.ends
         }
+        self.states: dict[tuple[int, int], bytes] = {}
+        for frame in got:
+            if isinstance(frame, State):
+                key = frame.picture, frame.step
+                assert len(self.states.setdefault(key, b"")) == frame.offset
+                self.states[key] += frame.data
 
 
 @pytest.fixture

@@ -35,7 +35,8 @@ def test_attempts_that_share_go_on_together_and_stay_themselves(warm: Any, demo:
     got = all_of(warm, runs)
     order = [frame.attempt for frame in got if isinstance(frame, Step) and frame.step]
     turns = [order[i : i + 3] for i in range(0, 15, 3)]
-    assert all(len(set(turn)) == 3 for turn in turns[1:5]), "a step of each in turn"
+    # The first goes on alone until the worker has read of the others, and is done a step sooner then.
+    assert all(len(set(turn)) == 3 for turn in turns[1:4]), "a step of each in turn"
     for run in runs:
         mine = of(got, run)
         assert isinstance(mine[0], Accepting)

@@ -73,7 +73,7 @@ def own(demo: Any) -> Any:
     return diffusers.DDIMScheduler.from_pretrained(demo.path, subfolder="scheduler")
 
 
-@pytest.mark.parametrize("name", [name for name in schedulers.CLASSES if name != "lcm"])
+@pytest.mark.parametrize("name", [name for name in schedulers.KINDS if name != "lcm"])
 def test_a_scheduler_does_exactly_the_steps_asked_for_or_refuses(own: Any, name: str) -> None:
     refused = 0
     for steps in (1, 2, 3, 7, 20, 49, 50, 149, 333, STEPS_MAX):

@@ -34,11 +34,11 @@ def pixels(png: bytes) -> np.ndarray[Any, Any]:
 
 def by_diffusers(plain: Any, name: str, **settings: Any) -> np.ndarray[Any, Any]:
     """What the plain pipeline draws."""
-    from gpufair.provider.inference.schedulers import CLASSES
+    from gpufair.provider.inference.schedulers import KINDS
 
     own = plain.scheduler
     try:
-        plain.scheduler = CLASSES[name].from_config(own.config)
+        plain.scheduler = KINDS[name].of(own.config)
         seed = settings.pop("seed")
         return np.asarray(plain(**settings, generator=torch.Generator("cpu").manual_seed(seed)).images[0])
     finally:
