@@ -107,6 +107,8 @@ INPUTS_BYTES_MAX = 12 * MIB
 """Bytes of them all."""
 SEALED_MAX = BODY_MAX + INPUTS_BYTES_MAX + KIB
 """Bytes of a job's sealed body, whatever is in it."""
+BODIES_BYTES_MAX = 256 * MIB
+"""Bytes of bodies that have not come whole, of all the clients of a provider."""
 ADAPTERS_MAX = 8
 DEADLINE_MAX_MS = HOUR
 OUTPUT_MAX = 64 * MIB

@@ -33,13 +33,17 @@ def check_recipient(recipient: bytes) -> None:
 
 
 def seal_body(body: JobBody, recipient: bytes, *, lease: bytes, job: bytes) -> bytes:
-    """Seal a job's body to a provider's sealing key (32 raw bytes). Never twice the same bytes.
+    """Seal a job's body to a provider's sealing key (32 raw bytes); see `seal_plain`."""
+    return seal_plain(wire.encode(body), recipient, lease=lease, job=job)
+
+
+def seal_plain(plain: bytes, recipient: bytes, *, lease: bytes, job: bytes) -> bytes:
+    """Seal the wire bytes of a job's body. Never twice the same bytes.
 
     Raises PeerError for a key that nothing can be sealed to.
     """
-    plain, info = wire.encode(body), _BODY_TYPE + lease + job
     try:
-        return _SUITE.encrypt(plain, X25519PublicKey.from_public_bytes(recipient), info)
+        return _SUITE.encrypt(plain, X25519PublicKey.from_public_bytes(recipient), _BODY_TYPE + lease + job)
     except ValueError as error:
         raise _unusable() from error
 
@@ -49,16 +53,20 @@ def _unusable() -> PeerError:
 
 
 def open_body(sealed: bytes, key: X25519PrivateKey, *, lease: bytes, job: bytes) -> JobBody:
-    """Open a sealed body. Raises PeerError if it was not sealed to this key for this lease and job."""
-    if len(sealed) > limits.BODY_MAX + limits.KIB:
+    """Open a sealed body; see `open_plain`."""
+    return wire.decode(JobBody, open_plain(sealed, key, lease=lease, job=job))
+
+
+def open_plain(sealed: bytes, key: X25519PrivateKey, *, lease: bytes, job: bytes) -> bytes:
+    """A body's wire bytes. Raises PeerError if it was not sealed to this key for this lease and job."""
+    if len(sealed) > limits.SEALED_MAX:
         raise PeerError(Fault.TOO_LARGE, f"the sealed body has {len(sealed)} bytes")
     try:
-        plain = _SUITE.decrypt(sealed, key, _BODY_TYPE + lease + job)
+        return _SUITE.decrypt(sealed, key, _BODY_TYPE + lease + job)
     except (InvalidTag, ValueError) as error:
         raise PeerError(
             Fault.MALFORMED, "the body does not open: it was sealed to another key, lease or job"
         ) from error
-    return wire.decode(JobBody, plain)
 
 
 def encrypt_output(plain: bytes, key: bytes) -> bytes:

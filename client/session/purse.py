@@ -12,7 +12,7 @@ from gpufair.client.session.checks import opened_faults
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import bans
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import DeliveryKey, DeliveryRow, JobRow, LeaseRow
+from gpufair.client.wallet.store import BodyRow, DeliveryKey, DeliveryRow, JobRow, LeaseRow
 from gpufair.protocol import limits, payment, sealing
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
@@ -67,8 +67,16 @@ class Purse:
         turn = self.sign(rows, account, wanted) if wanted.unlocked > account.promise.unlocked else Turn()
         if job.id not in self._bodies_sent:
             self._bodies_sent.add(job.id)
-            turn.ups.append(Body(job.id, job.sealed))
+            turn.ups += self._body(rows, job)
         return turn
+
+    def _body(self, rows: Rows, job: JobRow) -> list[Body]:
+        """A job's sealed body, piece by piece."""
+        row = rows.get(BodyRow, lease=job.lease, job=job.id)
+        if row is None:
+            raise LocalError(Fault.INTERNAL, "a job's body is gone from the wallet")
+        pieces = range(0, len(row.sealed), limits.CHUNK)
+        return [Body(job.id, row.sealed[offset : offset + limits.CHUNK], offset) for offset in pieces]
 
     def pay_deliveries(self, rows: Rows) -> Turn:
         """Fold every key that came and lock every delivery that fits the window; sign once (7)."""

@@ -16,7 +16,7 @@ from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import DeliveryKey, JobRow, NonceRow
+from gpufair.client.wallet.store import BodyRow, DeliveryKey, JobRow, NonceRow
 from gpufair.protocol import auditing, limits, matching, sealing, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
@@ -104,25 +104,27 @@ class Session:
                 raise LocalError(Fault.INSUFFICIENT_FUNDS, f"the job costs {price.total}, the lease has {left} left")
             job = self._desk.random.bytes(16)
             record = from_bytes(lease.record, NodeRecord).doc
-            sealed = sealing.seal_body(body, record.sealing_key, lease=lease.id, job=job)
-            nonce = self._desk.random.bytes(limits.KEY_BYTES)
+            plain, nonce = wire.encode(body), self._desk.random.bytes(limits.KEY_BYTES)
+            sealed = sealing.seal_plain(plain, record.sealing_key, lease=lease.id, job=job)
             header = self._desk.sign(
                 JobHeader(
                     head=self._desk.head(lease.provider, parent=lease.id), lease=lease.id, job=job, spec=spec,
                     worker_image=account.bid.worker_image, body_sha256=hashlib.sha256(sealed).digest(),
                     audit_commitment=auditing.commitment(nonce), deadline_ms=deadline_ms, memory_bytes=memory_bytes,
-                    preview_every=preview_every,
+                    preview_every=preview_every, body_length=len(sealed),
+                    plain_sha256=hashlib.sha256(plain).digest(),
                 )
             )  # fmt: skip
             rows.insert(
                 JobRow(
                     id=job, lease=lease.id, document=header.id, state=JOB.after(JobState.DRAFT, JobEvent.PLACE),
-                    header=header.bytes, body=wire.encode(body), sealed=sealed, acceptance=b"", upfront=0,
+                    header=header.bytes, body=wire.encode(replace(body, inputs=())), acceptance=b"", upfront=0,
                     increment=price.increment, count=price.count, created_ms=self._desk.now_ms(), ended=b"", note="",
                     prompt=body.prompt, prepaid=False,
                 )
             )  # fmt: skip
             rows.insert(NonceRow(lease.id, job, nonce))
+            rows.insert(BodyRow(lease.id, job, plain, sealed))
         return Turn([Order(header.envelope)], [ev.JobPlaced(job, price.total)])
 
     def cancel(self, job: bytes) -> Turn:

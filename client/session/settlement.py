@@ -10,7 +10,7 @@ from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import DeliveryKey, JobRow, LeaseRow
+from gpufair.client.wallet.store import BodyRow, DeliveryKey, JobRow, LeaseRow
 from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import Signed, from_bytes
@@ -89,4 +89,5 @@ def _settle(rows: Rows, lease: LeaseRow) -> LeaseRow:
         if JOB.allows(JobState(job.state), JobEvent.EXPIRE):
             after = JOB.after(JobState(job.state), JobEvent.EXPIRE)
             rows.save(replace(job, state=after, note=job.note or "the lease was settled before it was done"))
+    rows.change(BodyRow, {"lease": lease.id}, sealed=b"")  # nobody is sent it any more
     return lease

@@ -45,7 +45,7 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """One job. `body` is its plain body (it never leaves this file), `sealed` what is sent."""
+    """One job. `body` is its plain body but for the pictures in it (it never leaves this file)."""
 
     id: bytes
     lease: bytes
@@ -53,7 +53,6 @@ class JobRow:
     state: str
     header: bytes
     body: bytes
-    sealed: bytes
     acceptance: bytes
     upfront: int
     """The up-front lines that were accepted, less what came back."""
@@ -66,6 +65,19 @@ class JobRow:
     prompt: str
     prepaid: bool
     """Whether its up-front lines were promised, and so its body may go out."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRow:
+    """A job's body, pictures and all: up to twelve megabytes, so in a table of their own.
+
+    `plain` are the bytes whose digest the header names, `sealed` what is sent; that is empty once the lease is settled.
+    """
+
+    lease: bytes
+    job: bytes
+    plain: bytes
+    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +237,11 @@ TABLES: dict[type, Table] = {
     JobRow: Table(
         "jobs", METADATA,
         blob("id", key=True), blob("lease", key=True), blob("document"), words("state"), blob("header"),
-        blob("body"), blob("sealed"), blob("acceptance"), number("upfront"), number("increment"), number("count"),
+        blob("body"), blob("acceptance"), number("upfront"), number("increment"), number("count"),
         number("created_ms"), blob("ended"), words("note"), words("prompt"), truth("prepaid"),
+    ),
+    BodyRow: Table(
+        "bodies", METADATA, blob("lease", key=True), blob("job", key=True), blob("plain"), blob("sealed")
     ),
     DeliveryRow: Table(
         "deliveries", METADATA,

@@ -16,6 +16,7 @@ from gpufair.protocol.lifecycle import ATTEMPT, AttemptEvent, AttemptState
 from gpufair.protocol.messages import (
     Aead,
     Answer,
+    Body,
     Cancel,
     Decline,
     Envelope,
@@ -30,13 +31,14 @@ from gpufair.protocol.messages import (
 )
 from gpufair.protocol.pricing import is_first, quote
 from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.bodies import Pieces, WrongBodyError
 from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
 from gpufair.provider.jobs.leases import settle_attempts
 from gpufair.provider.jobs.lookup import find, find_attempt, find_delivery
 from gpufair.provider.jobs.objections import Admission, lateness, objections
 from gpufair.provider.jobs.requests import is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages, reattach
-from gpufair.provider.jobs.store import AttemptRow, AttemptTime, DeliveryRow, LeaseRow, RequestRow
+from gpufair.provider.jobs.store import AttemptRow, AttemptTime, BodyRow, DeliveryRow, LeaseRow, RequestRow
 
 log = logging.getLogger(__name__)
 
@@ -120,29 +122,37 @@ class Attempts:
         rows.insert(
             AttemptRow(
                 id=attempt, lease=header.lease, job=header.job, document=signed.id, header=signed.bytes,
-                answer=acceptance.bytes, state=AttemptState.ACCEPTED, sealed=b"", upfront=price.upfront,
-                increment=price.increment, count=price.count, accepted_ms=now,
-                deadline_ms=now + header.deadline_ms, ended=b"",
+                answer=acceptance.bytes, state=AttemptState.ACCEPTED, upfront=price.upfront, increment=price.increment,
+                count=price.count, accepted_ms=now, deadline_ms=now + header.deadline_ms, ended=b"", bodied=False,
             )
         )  # fmt: skip
         remember(rows, signed, acceptance.bytes)
         rows.change(LeaseRow, {"id": header.lease}, active_ms=now)
         return acceptance.envelope
 
-    def body(self, lease_id: bytes, job: bytes, sealed: bytes) -> list[Effect]:
-        """Take the sealed body of an accepted job; it is queued once its up-front lines are paid too."""
+    def body(self, lease_id: bytes, piece: Body, pieces: Pieces) -> list[Effect]:
+        """Take a piece of an accepted job's sealed body. With the last one, and its up-front lines paid, it is queued.
+
+        `pieces` is what came before on the same stream.
+        """
+        with self._store.read() as rows:
+            attempt = find_attempt(rows, lease_id, piece.job)
+        if attempt.state != AttemptState.ACCEPTED or attempt.bodied:
+            pieces.drop(piece.job)
+            return []
+        try:
+            sealed = pieces.take(piece, from_bytes(attempt.header, JobHeader).doc)
+        except WrongBodyError as error:
+            return self.end(attempt.id, Outcome.REJECTED, error.reason)
+        if sealed is None:
+            return []
         # Nobody is told that it came. A power cut before the attempt starts leaves it accepted, and its client, which
         # attaches again, sends the body again.
         with self._store.note() as rows:
-            attempt = find_attempt(rows, lease_id, job)
-            if attempt.state != AttemptState.ACCEPTED or attempt.sealed:
-                return []
-            if hashlib.sha256(sealed).digest() == from_bytes(attempt.header, JobHeader).doc.body_sha256:
-                rows.change(AttemptRow, {"id": attempt.id}, sealed=sealed)
-                account = Account.load(rows, find(rows, lease_id))
-                return [Enqueue(queued, lease_id) for queued in settle_attempts(rows, account)]
-        reason = Reason(ReasonCode.BODY_WRONG, detail="the sealed body is not the one that the header names")
-        return self.end(attempt.id, Outcome.REJECTED, reason)
+            rows.insert(BodyRow(attempt.id, lease_id, sealed))
+            rows.change(AttemptRow, {"id": attempt.id}, bodied=True)
+            account = Account.load(rows, find(rows, lease_id))
+            return [Enqueue(queued, lease_id) for queued in settle_attempts(rows, account)]
 
     # --- doing it ------------------------------------------------------------------------------------------------
 
@@ -182,6 +192,7 @@ class Attempts:
             if picture + 1 == attempt.count:
                 done = ATTEMPT.after(AttemptState.RUNNING, AttemptEvent.DELIVER)
                 rows.change(AttemptRow, {"id": attempt_id}, state=done)
+                rows.delete(BodyRow, attempt=attempt_id)
         return [Send(delivery.lease, message) for message in delivery_messages(delivery)]
 
     def _delivery(self, account: Account, attempt: AttemptRow, picture: int, made: Made) -> DeliveryRow:
@@ -257,6 +268,7 @@ class Attempts:
         )  # fmt: skip
         after = ATTEMPT.after(AttemptState(attempt.state), _EVENTS[outcome])
         rows.save(replace(attempt, state=after, upfront=attempt.upfront - credit, ended=ended.bytes))
+        rows.delete(BodyRow, attempt=attempt.id)
         log.info("attempt %s %s: %s", attempt.id.hex()[:12], after, "; ".join(map(str, reasons)))
         return [Stop(attempt.id, outcome), Send(attempt.lease, Answer(attempt.job, ended.envelope))]
 
@@ -271,6 +283,14 @@ class Attempts:
         """Attempts in any of these states, the oldest first."""
         with self._store.read() as rows:
             return rows.all(AttemptRow, order="accepted_ms", state=states)
+
+    def sealed(self, attempt: AttemptRow) -> bytes:
+        """The sealed body of an attempt. Raises PeerError if it has ended meanwhile."""
+        with self._store.read() as rows:
+            row = rows.get(BodyRow, attempt=attempt.id)
+        if row is None:
+            raise PeerError(Fault.UNKNOWN, "the body is gone, as its attempt has ended")
+        return row.sealed
 
     def sealing_key(self, attempt: AttemptRow) -> bytes:
         """The public key that an attempt's body is sealed to."""

@@ -20,7 +20,7 @@ from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.effects import Effect, Post
 from gpufair.provider.jobs.lookup import after, find
 from gpufair.provider.jobs.requests import receive_answer
-from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow, OutboxRow
+from gpufair.provider.jobs.store import DeliveryRow, LeaseRow, OutboxRow
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +110,8 @@ def _compare(order: OutboxRow, lease: LeaseRow, captured: int) -> None:
 
 
 def _settled(rows: Rows, lease: LeaseRow) -> LeaseRow:
-    """The lease once its hold is closed: ciphertexts have done their work (rule 8), and so have the jobs' bodies."""
+    """The lease once its hold is closed: ciphertexts have done their work (rule 8)."""
     if lease.state != LeaseState.CLOSING:
         return lease
     rows.change(DeliveryRow, {"lease": lease.id}, cipher=b"", leaves=b"")
-    rows.change(AttemptRow, {"lease": lease.id}, sealed=b"")
     return after(lease, LeaseEvent.SETTLE)

@@ -33,7 +33,7 @@ from gpufair.provider.jobs.captures import Captures, Policy
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
 from gpufair.provider.jobs.lookup import after, find
 from gpufair.provider.jobs.requests import is_known, receive, receive_hold, remember
-from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, LeaseRow, LeaseSealing
+from gpufair.provider.jobs.store import AttemptDue, AttemptRow, BodyRow, DeliveryDue, LeaseRow, LeaseSealing
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +192,7 @@ class Leases:
             # What was never queued was never charged.
             upfront = 0 if attempt.state == AttemptState.ACCEPTED else attempt.upfront
             rows.change(AttemptRow, {"id": attempt.id}, state=_ended(attempt, account, outcome), upfront=upfront)
+        rows.delete(BodyRow, lease=lease_id)
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
         return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in account.attempts), Post()]
 
@@ -272,7 +273,7 @@ def settle_attempts(rows: Rows, account: Account) -> list[bytes]:
             if all(d.revealed for d in account.deliveries if d.attempt == attempt.id):
                 _move(rows, attempt, AttemptEvent.PAY)
         elif attempt.state == AttemptState.ACCEPTED and account.prepaid(attempt.upfront):
-            if rows.get(AttemptRow, id=attempt.id, sealed=b"") is not None:
+            if rows.get(AttemptRow, id=attempt.id, bodied=False) is not None:
                 continue  # its body is still to come
             _move(rows, attempt, AttemptEvent.QUEUE)
             queued.append(attempt.id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gpufair.protocol import limits, matching
+from gpufair.protocol import inputs, limits, matching
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.lifecycle import LIVE, AttemptState
 from gpufair.protocol.messages import Bid, JobHeader, Reason, ReasonCode
@@ -61,6 +61,8 @@ def _of_its_terms(header: JobHeader, bid: Bid) -> list[Reason]:
         reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail="the lease is for another model"))
     if header.worker_image != bid.worker_image:
         reasons.append(Reason(ReasonCode.IMAGE_NOT_OFFERED, detail="the lease is for another worker image"))
+    if header.body_length > (most := inputs.body_max(header.spec)):
+        reasons.append(Reason(ReasonCode.LIMIT, header.body_length, most, "bytes of the sealed body"))
     if header.checkpoint:
         reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail="going on from a checkpoint"))
     return reasons

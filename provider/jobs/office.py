@@ -40,6 +40,7 @@ from gpufair.protocol.messages import (
 )
 from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.audits import Audits, Traces
+from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.collector import Collector, LedgerPort
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
@@ -82,6 +83,7 @@ class JobOffice:
         self.streams = Streams()
         self._fetches = Fetches(desk.clock)
         self._audits = Audits(desk, store, traces, self._fetches)
+        self._room = Room()
         self.runner = Runner(self.attempts, workers, sealing, desk.clock, self.perform)
         self.collector = Collector(self.leases, ledgers, desk.clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -206,14 +208,15 @@ class JobOffice:
                 remember(rows, signed)
 
     async def _read(self, lease: bytes, up: AsyncIterator[Up]) -> None:
-        async for message in up:
-            match message:
-                case Body(job, sealed):
-                    self.perform(self.attempts.body(lease, job, sealed))
-                case Order(envelope):
-                    self.perform(self.order(lease, envelope))
-                case Open():
-                    raise PeerError(Fault.CONFLICT, "the stream is open already")
+        with contextlib.closing(Pieces(self._room)) as pieces:
+            async for message in up:
+                match message:
+                    case Body():
+                        self.perform(self.attempts.body(lease, message, pieces))
+                    case Order(envelope):
+                        self.perform(self.order(lease, envelope))
+                    case Open():
+                        raise PeerError(Fault.CONFLICT, "the stream is open already")
 
     def order(self, lease: bytes, document: Envelope) -> list[Effect]:
         """Take a signed order for the lease of a stream."""

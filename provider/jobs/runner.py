@@ -14,13 +14,15 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gpufair.protocol import frames, limits, ordering, sealing
+from gpufair.protocol import frames, limits, ordering
 from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import JobHeader, Outcome, Preview, Progress, Reason, ReasonCode
 from gpufair.protocol.ports import Clock
+from gpufair.provider.jobs import bodies
 from gpufair.provider.jobs.attempts import Attempts, Made
+from gpufair.provider.jobs.bodies import WrongBodyError
 from gpufair.provider.jobs.effects import Effect, Send
 from gpufair.provider.jobs.store import AttemptRow
 from gpufair.provider.workers.outcome import Event, Failure, PictureResult, WorkerFailedError
@@ -149,6 +151,8 @@ class Runner:
             if failure.code not in STOPS:
                 log.warning("attempt %s: %s %s", attempt_id.hex()[:12], failure, failure.log)
             self._end(attempt_id, Outcome.FAILED, Reason(failure.reason, detail=failure.message))
+        except WrongBodyError as error:
+            self._end(attempt_id, Outcome.FAILED, error.reason)
         except PeerError as error:
             self._end(attempt_id, Outcome.FAILED, Reason(ReasonCode.BODY_WRONG, detail=error.what[: limits.TEXT_MAX]))
         except Exception:  # the engine is gone, or a bug: whatever it is, the client is told that nothing will come
@@ -163,7 +167,7 @@ class Runner:
         key = self._sealing.find(self._attempts.sealing_key(attempt))
         if key is None:  # a backup was put back that is older than the key
             raise PeerError(Fault.UNKNOWN, "the key that the body is sealed to is gone")
-        body = sealing.open_body(attempt.sealed, key, lease=attempt.lease, job=attempt.job)
+        body = bodies.opened(self._attempts.sealed(attempt), key, header)
         for picture in range(attempt.count):
             if picture and not await self._room(attempt, running):
                 return

@@ -53,13 +53,23 @@ class AttemptRow:
     header: bytes
     answer: bytes
     state: str
-    sealed: bytes
     upfront: int
     increment: int
     count: int
     accepted_ms: int
     deadline_ms: int
     ended: bytes
+    bodied: bool
+    """Whether its body has come whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRow:
+    """The sealed body of an attempt that has not ended: up to twelve megabytes, so in a table of their own."""
+
+    attempt: bytes
+    lease: bytes
+    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +169,10 @@ TABLES: dict[type, Table] = {
     AttemptRow: Table(
         "attempts", METADATA,
         blob("id", key=True), blob("lease"), blob("job"), blob("document"), blob("header"), blob("answer"),
-        words("state"), blob("sealed"), number("upfront"), number("increment"), number("count"), number("accepted_ms"),
-        number("deadline_ms"), blob("ended"),
+        words("state"), number("upfront"), number("increment"), number("count"), number("accepted_ms"),
+        number("deadline_ms"), blob("ended"), truth("bodied"),
     ),
+    BodyRow: Table("bodies", METADATA, blob("attempt", key=True), blob("lease"), blob("sealed")),
     DeliveryRow: Table(
         "deliveries", METADATA,
         blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("attempt"), blob("receipt"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random as Dice
 from typing import Any
 
-from gpufair.protocol import frames, limits, sealing, trace
+from gpufair.protocol import frames, limits, sealing, trace, wire
 from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.sealing_keys import SealingKeys
@@ -29,6 +29,7 @@ from gpufair.protocol.messages import (
     Challenge,
     Envelope,
     Hold,
+    Input,
     JobBody,
     JobHeader,
     Lock,
@@ -42,6 +43,7 @@ from gpufair.protocol.messages import (
     Task,
     Voucher,
 )
+from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.leases import Policy
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.jobs.store import TABLES, AttemptRow, LeaseRow
@@ -167,23 +169,32 @@ class World:
         return signed
 
     def job(
-        self, lease: Signed[Bid], *, count: int = 1, deadline_ms: int = 60_000, sealed: bytes = b"",
-        commitment: bytes = b"",
-    ) -> Any:  # fmt: skip
-        """A job's order and body."""
+        self,
+        lease: Signed[Bid],
+        *,
+        count: int = 1,
+        deadline_ms: int = 60_000,
+        sealed: bytes = b"",
+        task: Task = Task.TEXT_TO_IMAGE,
+        inputs: tuple[Input, ...] = (),
+        **claims: Any,
+    ) -> Any:
+        """A job's order and body, whole; `claims` are what the header says otherwise than it should."""
         job = self.bytes(16)
-        body = JobBody(bytes(16), CANARY, "", 7, 1000)
+        plain = wire.encode(JobBody(bytes(16), CANARY, "", 7, 1000, inputs))
         if not sealed:
             with self.store.read() as rows:
                 named = rows.get(LeaseRow, id=lease.id)
             assert named is not None
-            sealed = sealing.seal_body(body, named.sealing_key, lease=lease.id, job=job)
-        spec = Spec(Task.TEXT_TO_IMAGE, MODEL, Scheduler.DDIM, Precision.EXACT, 8, 8, STEPS, count, guided=False)
+            sealed = sealing.seal_plain(plain, named.sealing_key, lease=lease.id, job=job)
+        spec = Spec(task, MODEL, Scheduler.DDIM, Precision.EXACT, 8, 8, STEPS, count, guided=False)
+        digest = hashlib.sha256(plain).digest()
+        claims = {"body_length": len(sealed), "audit_commitment": b"", "plain_sha256": digest, **claims}
         header = self.client.sign(
             JobHeader(
                 head=self.client.head(self.desk.did, parent=lease.id), lease=lease.id, job=job, spec=spec,
-                worker_image=IMAGE, body_sha256=hashlib.sha256(sealed).digest(), audit_commitment=commitment,
-                deadline_ms=deadline_ms, memory_bytes=0, preview_every=0,
+                worker_image=IMAGE, body_sha256=hashlib.sha256(sealed).digest(),
+                deadline_ms=deadline_ms, memory_bytes=0, preview_every=0, **claims,
             )
         )  # fmt: skip
         return job, Order(header.envelope), Body(job, sealed)
@@ -192,8 +203,12 @@ class World:
         """Have a job taken and queued; its attempt."""
         job, order, body = self.job(lease, **terms)
         self.office.perform(self.office.order(lease.id, order.envelope))
-        self.office.perform(self.office.attempts.body(lease.id, body.job, body.sealed))
+        self.send(lease, body)
         return self.attempt(job).id
+
+    def send(self, lease: Signed[Bid], body: Body) -> None:
+        """Bring a whole body in."""
+        self.office.perform(self.office.attempts.body(lease.id, body, Pieces(Room())))
 
     def pay(self, lease: Signed[Bid], unlocked: int, *locks: Lock) -> None:
         """Send a voucher."""

@@ -35,7 +35,7 @@ def sold(d, dice: Random) -> tuple[list[AttemptRow], list[DeliveryRow]]:
         state, count = dice.choice(list(AttemptState)), dice.randint(1, 4)
         attempt = AttemptRow(
             id=dice.randbytes(16), lease=d.lease, job=dice.randbytes(16), document=dice.randbytes(32), header=b"h",
-            answer=b"a", state=state, sealed=b"", upfront=dice.choice((0, 0, 7, 50)), increment=dice.randint(1, 99),
+            answer=b"a", state=state, bodied=False, upfront=dice.choice((0, 0, 7, 50)), increment=dice.randint(1, 99),
             count=count, accepted_ms=number, deadline_ms=9, ended=b"",
         )  # fmt: skip
         attempts.append(attempt)
@@ -96,7 +96,7 @@ def bought(d, dice: Random) -> tuple[list[JobRow], list[Bought]]:
         accepted = state in WITH_PICTURES or dice.random() < 0.7
         job = JobRow(
             id=dice.randbytes(16), lease=d.lease, document=dice.randbytes(32), state=state, header=b"h", body=b"b",
-            sealed=b"s", acceptance=b"a" * accepted, upfront=dice.choice((0, 0, 7, 50)) * accepted,
+            acceptance=b"a" * accepted, upfront=dice.choice((0, 0, 7, 50)) * accepted,
             increment=dice.randint(1, 99), count=count, created_ms=number, ended=b"", note="", prompt="",
             prepaid=accepted and (state in WITH_PICTURES or dice.random() < 0.7),
         )  # fmt: skip

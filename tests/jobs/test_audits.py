@@ -64,7 +64,7 @@ async def bought(world: World, *, pay: bool = True) -> tuple[Signed[Bid], bytes]
     """A delivered picture, and its key out if it is paid for; its lease and job."""
     world.workers.gate.set()
     lease = world.lease()
-    attempt = world.begin(lease, commitment=auditing.commitment(NONCE))
+    attempt = world.begin(lease, audit_commitment=auditing.commitment(NONCE))
     await world.until(lambda: world.state(attempt) == AttemptState.DELIVERED)
     with world.store.read() as rows:
         [delivery] = rows.all(DeliveryDue, lease=lease.id)

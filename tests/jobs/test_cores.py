@@ -134,8 +134,9 @@ def test_a_declined_job_is_declined_again(deal):
 def test_a_body_that_the_header_does_not_name_is_rejected(deal):
     d = deal(cold_load=50)
     job = d.order()
-    d.up(d.ups.pop(0))
-    d.up(Body(job, b"something else"))
+    order = d.ups.pop(0)
+    d.up(order)
+    d.up(Body(job, bytes(envelope.read(order.envelope, JobHeader).doc.body_length)))
     ended = envelope.read(d.downs[-1].envelope, JobEnded).doc
     assert (ended.outcome, ended.upfront_credit) == (Outcome.REJECTED, 50)
     assert [r.code for r in ended.reasons] == [ReasonCode.BODY_WRONG]

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from office_world import PICTURE, World
 
-from gpufair.provider.jobs.store import LeaseRow
+from gpufair.provider.jobs.store import AttemptRow, BodyRow, LeaseRow
 
 MIGRATIONS = Path(__file__).parents[2] / "provider" / "jobs" / "migrations"
 
@@ -51,3 +51,25 @@ def test_leases_that_were_made_before_are_kept_with_their_windows(tmp_path: Path
         found = rows.all(LeaseRow)
     assert {row.id: row.window for row in found} == leases
     assert {row.sealing_key for row in found} == {b""}, "the node says which key it was, when it starts"
+
+
+def test_bodies_move_to_their_own_table_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    world = World(path)
+    lease = world.lease()
+    (job, order, body), (other, later, _) = world.job(lease), world.job(lease)
+    for one in (order, later):
+        world.office.perform(world.office.order(lease.id, one.envelope))
+    with world.store.begin() as rows:
+        rows.insert(BodyRow(world.attempt(job).id, lease.id, body.sealed))
+        rows.change(AttemptRow, {"job": job}, bodied=True)
+    world.store.close()
+    today = schema(path)
+    back_to(path, "0004")
+    with closing(sqlite3.connect(path)) as raw:
+        assert dict(raw.execute("SELECT job, sealed FROM attempts")) == {job: body.sealed, other: b""}
+    world = World(path)
+    assert schema(path) == today
+    assert (world.attempt(job).bodied, world.attempt(other).bodied) == (True, False)
+    with world.store.read() as rows:
+        assert [row.sealed for row in rows.all(BodyRow)] == [body.sealed]

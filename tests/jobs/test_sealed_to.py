@@ -51,7 +51,7 @@ def test_a_lease_keeps_its_key_over_a_change_and_a_restart(world: World, tmp_pat
         again = World(world.path)
         again.workers.gate.set()
         assert again.office.leases.sealing_keys() == {before}
-        again.office.perform(again.office.attempts.body(lease.id, job, body.sealed))
+        again.send(lease, body)
         await again.until(lambda: again.attempt(job).state == AttemptState.DELIVERED)
         assert [run.prompt for run in again.workers.runs] == [CANARY]
         after = again.lease()
@@ -82,7 +82,7 @@ def test_a_body_whose_key_is_gone_fails_its_job_and_says_why(world: World) -> No
             rows.change(LeaseRow, {"id": lease.id}, sealing_key=bytes(32))
         job, order, body = world.job(lease, sealed=b"to a key that is gone")
         world.office.perform(world.office.order(lease.id, order.envelope))
-        world.office.perform(world.office.attempts.body(lease.id, job, body.sealed))
+        world.send(lease, body)
         await world.until(lambda: world.attempt(job).state == AttemptState.FAILED)
         assert b"is gone" in world.attempt(job).ended
 

@@ -38,6 +38,7 @@ from gpufair.protocol.messages import (
     Voucher,
 )
 from gpufair.provider.jobs.attempts import Attempts
+from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
 from gpufair.provider.jobs.leases import Leases
@@ -66,6 +67,8 @@ class ProviderActor(WorkingActor):
         self.running: dict[bytes, Work] = {}
         self.streams: dict[bytes, Stream] = {}
         self.nonces: dict[int, bytes] = {}
+        self.pieces: dict[int, Pieces] = {}
+        self.room = Room()
         self.captures = {}
         self.tick_at, self.up_since = 0, self.now_ms()
         for attempt in self.attempts.in_state(AttemptState.RUNNING):
@@ -145,6 +148,7 @@ class ProviderActor(WorkingActor):
     def _connect(self, stream: Stream) -> None:
         nonce = self.bytes(32)
         self.nonces[id(stream)] = nonce
+        self.pieces[id(stream)] = Pieces(self.room)
         stream.send_down(Challenge(nonce))
 
     def on_up(self, stream: Stream, message: Any) -> None:
@@ -177,7 +181,7 @@ class ProviderActor(WorkingActor):
         elif lease is None:
             raise PeerError(Fault.NOT_ALLOWED, "nothing counts before the challenge is answered")
         elif isinstance(message, Body):
-            self.perform(self.attempts.body(lease, message.job, message.sealed))
+            self.perform(self.attempts.body(lease, message, self.pieces[id(stream)]))
         elif isinstance(message, Order):
             self.perform(self.order(lease, message.envelope))
             if message.envelope.payload_type == JobHeader.TYPE:
@@ -198,6 +202,8 @@ class ProviderActor(WorkingActor):
 
     def on_cut(self, stream: Stream) -> None:
         """A stream is gone."""
+        if (pieces := self.pieces.pop(id(stream), None)) is not None:
+            pieces.close()
         for lease in [key for key, value in self.streams.items() if value is stream]:
             del self.streams[lease]
 

@@ -152,7 +152,7 @@ class OtherBytes(CheatingClient):
     def other(self, up: Any) -> list[Any]:
         if isinstance(up, Body) and self.sim.rng.random() < 0.5:
             self.lies += 1
-            return [Body(up.job, up.sealed[:-1] + bytes([up.sealed[-1] ^ 1])), up]
+            return [replace(up, sealed=up.sealed[:-1] + bytes([up.sealed[-1] ^ 1])), up]
         if isinstance(up, Order) and up.envelope.payload_type == JobHeader.TYPE and self.sim.rng.random() < 0.5:
             self.lies += 1
             header = dsse.read(up.envelope, JobHeader).doc

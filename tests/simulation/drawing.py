@@ -9,9 +9,10 @@ from actor import Actor
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gpufair.protocol import sealing, trace
+from gpufair.protocol import trace
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.messages import JobHeader, Outcome, Progress, Reason, ReasonCode
+from gpufair.provider.jobs import bodies
 from gpufair.provider.jobs.attempts import Made
 from gpufair.provider.jobs.effects import Send
 from gpufair.provider.jobs.store import AttemptRow
@@ -53,7 +54,7 @@ class WorkingActor(Actor):
             self.queue.remove(attempt)
             work = self.running[row.id] = Work(row)
             header = from_bytes(row.header, JobHeader).doc
-            sealing.open_body(row.sealed, SEALING, lease=row.lease, job=row.job)
+            bodies.opened(self.attempts.sealed(row), SEALING, header)
             self.later(row.deadline_ms - self.now_ms(), lambda w=work: self.expire(w))
             self.sim.note("  worker begins job {} ({} pictures)", row.job, header.spec.count)
             self.begin_picture(work)

@@ -20,7 +20,7 @@ from gpufair.client.market.leases import Terms
 from gpufair.client.session.session import Session
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet.store import TABLES as WALLET
-from gpufair.protocol import envelope, sealing, trace, wire
+from gpufair.protocol import envelope, trace, wire
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import (
@@ -41,7 +41,9 @@ from gpufair.protocol.messages import (
     Spec,
     Voucher,
 )
+from gpufair.provider.jobs import bodies
 from gpufair.provider.jobs.attempts import Attempts, Made
+from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.effects import Effect, Enqueue, Send
 from gpufair.provider.jobs.leases import Leases, Policy
 from gpufair.provider.jobs.store import TABLES
@@ -84,6 +86,7 @@ class Deal:
         self.attempts = Attempts(self.desks["provider"], self.shop, lambda _header, _waiting: ())
         self.wallet = RowStore(self.wallet_db, WALLET)
         self.buying = Buying(buyer, self.wallet)
+        self.pieces = Pieces(Room())
         self.queue: list[bytes] = []
         self.downs: list[Any] = []
         self.ups: list[Any] = []
@@ -129,7 +132,7 @@ class Deal:
     def up(self, message: Any) -> None:
         """One message to the provider."""
         if isinstance(message, Body):
-            self.perform(self.attempts.body(self.lease, message.job, message.sealed))
+            self.perform(self.attempts.body(self.lease, message, self.pieces))
             return
         assert isinstance(message, Order)
         handlers: dict[str, Any] = {
@@ -163,7 +166,7 @@ class Deal:
         """Make one picture of a queued attempt."""
         row = self.attempts.start(attempt) if begin else next(iter(self.attempts.in_state("running")))  # type: ignore[arg-type]
         assert row is not None
-        sealing.open_body(row.sealed, SEALING, lease=row.lease, job=row.job)
+        bodies.opened(self.attempts.sealed(row), SEALING, envelope.from_bytes(row.header, JobHeader).doc)
         assert self.attempts.has_room(row)
         steps = envelope.from_bytes(row.header, JobHeader).doc.spec.steps
         leaves = tuple(trace.leaf(n, row.job[:4]) for n in range(steps + 1))

@@ -25,7 +25,7 @@ from world import World, play, scenario, smooth, spec
 
 from gpufair.client.session.purse import Purse
 from gpufair.client.wallet import account as buying
-from gpufair.protocol import envelope, payment, sealing
+from gpufair.protocol import envelope, limits, payment, sealing
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.messages import Receipt
 from gpufair.provider.jobs.account import Account
@@ -67,6 +67,17 @@ def test_whatever_happens_nobody_loses_more_than_agreed() -> None:
 @pytest.mark.parametrize("block", range(20))
 def test_many_more_seeds(block: int) -> None:
     assert many(range(10_000 + 500 * block, 10_500 + 500 * block))["opened"] > 300
+
+
+@pytest.mark.timeout(120)
+def test_bodies_in_many_pieces_come_through_whatever_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With small pieces every body has several: streams break, and machines crash, between them."""
+    monkeypatch.setattr(limits, "CHUNK", 64)
+    assert many(range(2_000, 2_060))["opened"] > 20
+    broken = Weather(break_stream=0.05, crash=0.01)
+    for seed in range(3_000, 3_020):
+        world = play(scenario(seed, **{**CALM, "weather": broken, "heal_ms": 60_000}))
+        assert "rejected" not in {state for (state,) in world.provider.db.rows("SELECT state FROM attempts")}
 
 
 def test_a_run_is_a_function_of_its_seed() -> None:

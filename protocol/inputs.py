@@ -1,0 +1,60 @@
+"""What a task begins from. Rule: just the inputs that it needs, each a PNG of exactly the job's size; both sides ask.
+
+Nothing is decoded here: the first chunk of a PNG says its size and colours, and whoever decodes it finds any lie.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from gpufair.protocol import limits
+from gpufair.protocol.messages import Input, InputKind, Reason, ReasonCode, Spec, Task
+
+NEEDED: dict[Task, tuple[InputKind, ...]] = {
+    Task.TEXT_TO_IMAGE: (),
+    Task.IMAGE_TO_IMAGE: (InputKind.IMAGE,),
+    Task.INPAINT: (InputKind.IMAGE, InputKind.MASK),
+}
+"""The inputs of each task, in this order."""
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER = struct.Struct(">8sI4sIIBBBBB")
+"""A PNG's first bytes: signature, the first chunk's length and name, width, height, bits, colours, three methods."""
+_COLOURS = {InputKind.IMAGE: 2, InputKind.MASK: 0}
+"""PNG's own numbers for RGB and for one grey channel."""
+_NAMES = {InputKind.IMAGE: "an image in RGB", InputKind.MASK: "a mask in one grey channel"}
+
+
+def body_max(spec: Spec) -> int:
+    """The most bytes that the sealed body of a job can have."""
+    return limits.SEALED_MAX if NEEDED.get(spec.task) else limits.BODY_MAX + limits.KIB
+
+
+def objection(spec: Spec, inputs: Sequence[Input]) -> Reason | None:
+    """What is wrong with a job's inputs, as far as their headers tell; None if nothing is."""
+    needed = NEEDED.get(spec.task, ())
+    if tuple(one.kind for one in inputs) != needed:
+        words = " and ".join(_NAMES[kind] for kind in needed) or "nothing but words"
+        detail = f"{spec.task.name.lower()} begins from {words}"
+        return Reason(ReasonCode.INPUT_WRONG, len(inputs), len(needed), "inputs", detail)
+    size = sum(len(one.png) for one in inputs)
+    if size > limits.INPUTS_BYTES_MAX:
+        return Reason(ReasonCode.INPUT_WRONG, size, limits.INPUTS_BYTES_MAX, "bytes", "of all inputs together")
+    return next((wrong for one in inputs if (wrong := _png_objection(spec, one)) is not None), None)
+
+
+def _png_objection(spec: Spec, one: Input) -> Reason | None:
+    name = one.kind.name.lower()
+    if len(one.png) < _HEADER.size:
+        return Reason(ReasonCode.INPUT_WRONG, detail=f"the {name} is no PNG")
+    signature, length, chunk, width, height, bits, colours, *_ = _HEADER.unpack_from(one.png)
+    if (signature, length, chunk) != (_SIGNATURE, 13, b"IHDR"):
+        return Reason(ReasonCode.INPUT_WRONG, detail=f"the {name} is no PNG")
+    for side, has, wanted in (("wide", width, spec.width), ("high", height, spec.height)):
+        if has != wanted:
+            return Reason(ReasonCode.INPUT_WRONG, has, wanted, "pixels", f"how {side} the {name} is")
+    if (bits, colours) != (8, _COLOURS[one.kind]):
+        detail = f"the {name} must be {_NAMES[one.kind]}, 8 bits each"
+        return Reason(ReasonCode.INPUT_WRONG, detail=detail)
+    return None
