@@ -137,6 +137,10 @@ WORKER_BATCH_MAX = 8
 """Pictures that one call of a worker's denoiser takes a step further."""
 WORKER_WORDS_BYTES = 64 * MIB
 """Embeddings of prompts that a worker remembers."""
+WORKER_ADAPTERS_BYTES = 1024 * MIB
+"""LoRA files that a worker keeps in memory."""
+WORKER_PATCHES_BYTES = 4096 * MIB
+"""Weights under adapters that a worker keeps beside its models' own."""
 WORKER_START_MS = 2 * MINUTE
 WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""

@@ -19,6 +19,7 @@ from PIL import Image
 from gpufair.protocol import limits, trace
 from gpufair.protocol.frames import FailCode, OutputChunk, OutputEnd, Preview, Run, State, Step
 from gpufair.provider.inference import carried, device, diffusion, png, rows
+from gpufair.provider.inference.adapters import Patch
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import may_share, preview_due
 from gpufair.provider.inference.rows import Row
@@ -37,6 +38,7 @@ class Work:
     words: torch.Tensor
     row: Row
     shares: bool
+    patch: Patch
     leaves: list[bytes] = field(default_factory=list)
 
     @property
@@ -84,14 +86,15 @@ class Batcher:
         return bool(self._works)
 
     def admit(
-        self, pipeline: Any, run: Run, inputs: Sequence[bytes], tell: Tell, cancelled: Callable[[], bool]
+        self, pipeline: Any, patch: Patch, run: Run, inputs: Sequence[bytes], tell: Tell, cancelled: Callable[[], bool]
     ) -> None:
         """Take an attempt up, and tell step 0 of its first picture. `RefusedError` for one that can't be."""
         if run.attempt in self._works:
             raise RefusedError(FailCode.BAD_REQUEST, "this attempt is under way already")
-        words = self._words.of(pipeline, run)
+        with patch:
+            words = self._words.of(pipeline, run, patch.reading)
         row = rows.begin(pipeline, run, run.first_picture, words, self._device, inputs)
-        work = Work(run, inputs, tell, cancelled, pipeline, words, row, may_share(run))
+        work = Work(run, inputs, tell, cancelled, pipeline, words, row, may_share(run), patch)
         work.open()
         self._works[run.attempt] = work
 
@@ -119,7 +122,8 @@ class Batcher:
 
     def _stepped(self, turn: list[Work]) -> list[Callable[[], bool]]:
         """One call of the denoiser, and what then is left to do for each attempt by itself."""
-        answers = rows.ask(turn[0].pipeline.unet, [work.row for work in turn])
+        with turn[0].patch:
+            answers = rows.ask(turn[0].pipeline.unet, [work.row for work in turn])
         return [partial(_step, work, *answer) for work, answer in zip(turn, answers, strict=True)]
 
     def _decoded(self, turn: list[Work]) -> list[Callable[[], bool]]:

@@ -20,6 +20,9 @@ SINGLE = "single"
 UNGUIDED_MILLI = 1000
 """A guidance of 1.0 or less adds nothing, and the unconditional half of the work isn't done."""
 
+Wanted = tuple[tuple[bytes, int], ...]
+"""A set of adapters by digest, each with its weight in thousandths."""
+
 
 def refuse_precision(run: Run, *, is_half: bool) -> None:
     """`RefusedError` (bad request) unless the attempt's precision is what this worker computes in."""
@@ -44,6 +47,14 @@ def guided(run: Run) -> bool:
 def may_share(run: Run) -> bool:
     """Whether the attempt may be computed in one batch with others."""
     return run.precision in (SINGLE, HALF)
+
+
+def wanted(run: Run) -> Wanted:
+    """The adapters that change something. Of one that is named twice the weights add up; the order means nothing."""
+    weights: dict[bytes, int] = {}
+    for adapter in run.adapters:
+        weights[adapter.digest] = weights.get(adapter.digest, 0) + adapter.weight_milli
+    return tuple(sorted((digest, milli) for digest, milli in weights.items() if milli))
 
 
 def seed_of(run: Run, picture: int) -> int:
@@ -80,8 +91,6 @@ def _wrong_work(run: Run) -> Iterator[str]:
         yield f"guidance is {run.guidance_milli} thousandths, the limit is {limits.GUIDANCE_MILLI_MAX}"
     if run.precision not in ("", EXACT, SINGLE, HALF):
         yield f"the precision is {printable(run.precision)!r}, there are {EXACT!r}, {SINGLE!r} and {HALF!r}"
-    if run.adapters:
-        yield f"{len(run.adapters)} adapters are asked for, this worker knows none"
 
 
 def _wrong_inputs(run: Run) -> Iterator[str]:

@@ -20,7 +20,7 @@ from gpufair.protocol.frames import STATE, FailCode, Run
 from gpufair.provider.inference import carried, png, schedulers, tasks
 from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.inference.inputs import given
-from gpufair.provider.inference.request import UNGUIDED_MILLI, guided, seed_of
+from gpufair.provider.inference.request import UNGUIDED_MILLI, guided, seed_of, wanted
 from gpufair.provider.inference.tasks.setting import Hold, Setting
 
 
@@ -55,7 +55,7 @@ class Row:
     @property
     def key(self) -> Hashable:
         """Rows of one model with equal keys may share a call of the denoiser."""
-        return tuple(self.latents.shape), tuple(self.words.shape)
+        return tuple(self.latents.shape), tuple(self.words.shape), wanted(self.run)
 
     @property
     def leaf(self) -> bytes:

@@ -12,9 +12,10 @@ import diffusers
 import torch
 import transformers
 
-from gpufair.protocol.frames import FailCode, Hello, Load, Run
+from gpufair.protocol.frames import ADAPTER, FailCode, Hello, Load, Run
 from gpufair.protocol.limits import HELD_MODELS_MAX
 from gpufair.provider.inference import device, weights
+from gpufair.provider.inference.adapters import Adapters
 from gpufair.provider.inference.batcher import Batcher
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import refuse_bad, refuse_precision
@@ -36,6 +37,7 @@ class TorchEngine:
             device.can_compile()
         self.profile = device.profile(self._device, hello)
         self.memory_bytes = device.memory_bytes(self._device)
+        self._adapters = Adapters()
         self._batcher = Batcher(self._device)
         self._under_way: dict[bytes, bytes] = {}
         """Attempts and their models."""
@@ -48,7 +50,9 @@ class TorchEngine:
         return self._models.held[-HELD_MODELS_MAX:]
 
     def load(self, load: Load) -> int:
-        """Check and load the model; what was unused for longest makes room for it."""
+        """Check and load a model or an adapter; what was unused for longest makes room for a model."""
+        if load.kind == ADAPTER:
+            return self._adapters.load(Path(load.path), load.digest)
 
         def make(keep: Keep) -> Any:
             pipeline, _ = weights.load(Path(load.path), load.digest, self._device, self._dtype, keep)
@@ -68,9 +72,10 @@ class TorchEngine:
             self._free()
 
     def holds(self, digest: bytes) -> int | None:
-        """The bytes of the model's weights if it is in memory; being asked for counts as being used."""
+        """The bytes of the model or adapter if it is in memory; being asked for counts as being used."""
         with _memory_told():
-            return None if self._models.use(digest) is None else self._models.size(digest)
+            used = self._models.use(digest)
+        return self._adapters.holds(digest) if used is None else self._models.size(digest)
 
     @property
     def is_busy(self) -> bool:
@@ -85,7 +90,7 @@ class TorchEngine:
             pipeline = self._models.use(run.model)
             if pipeline is None:
                 raise RefusedError(FailCode.MODEL_MISSING, f"the model {run.model.hex()} is not loaded")
-            self._batcher.admit(pipeline, run, inputs, tell, cancelled)
+            self._batcher.admit(pipeline, self._adapters.patch(pipeline, run), run, inputs, tell, cancelled)
         self._under_way[run.attempt] = run.model
 
     def advance(self) -> list[Ended]:
@@ -102,6 +107,7 @@ class TorchEngine:
         device.move(module, self._device if tier is Tier.DEVICE else torch.device("cpu"))
 
     def _free(self) -> None:
+        self._adapters.forget()
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

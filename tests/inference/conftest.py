@@ -41,6 +41,8 @@ from gpufair.protocol.frames import (
 from gpufair.protocol.limits import OUTPUT_CHUNK
 from gpufair.provider.models.store import ModelStore
 
+sys.path.insert(0, str(Path(__file__).parent))  # for what several test files share
+
 TORCH = "gpufair.provider.inference"
 NULL = "gpufair.provider.inference.null"
 PATIENCE_S = 60.0

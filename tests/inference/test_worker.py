@@ -56,7 +56,6 @@ def failure(warm: Any, run: frames.Run) -> Failed:
         ({"scheduler": "lcm"}, "lcm"),
         ({"task": "text_to_video"}, "text_to_video"),
         ({"precision": "half"}, "half"),
-        ({"adapters": (frames.Adapter(b"x" * 32, 1000),)}, "adapters"),
     ],
 )
 def test_a_bad_request_is_refused_with_its_number(warm: Any, demo: Any, changes: dict[str, Any], said: str) -> None:
