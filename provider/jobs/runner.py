@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,8 +40,10 @@ class Workers(Protocol):
         """Workers that may run at once."""
         ...
 
-    def run(self, run: frames.Run, cancel: asyncio.Event | None = None) -> AsyncGenerator[Event, None]:
-        """Make pictures; raises WorkerFailedError."""
+    def run(
+        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
+    ) -> AsyncGenerator[Event, None]:
+        """Make pictures, `inputs` being those that the run names; raises WorkerFailedError."""
         ...
 
 
@@ -168,14 +170,17 @@ class Runner:
         if key is None:  # a backup was put back that is older than the key
             raise PeerError(Fault.UNKNOWN, "the key that the body is sealed to is gone")
         body = bodies.opened(self._attempts.sealed(attempt), key, header)
+        inputs = [one.png for one in body.inputs]
         for picture in range(attempt.count):
             if picture and not await self._room(attempt, running):
                 return
-            await self._picture(attempt, ordering.run(attempt.id, header, body, picture), running.cancel)
+            await self._picture(attempt, ordering.run(attempt.id, header, body, picture), inputs, running.cancel)
 
-    async def _picture(self, attempt: AttemptRow, run: frames.Run, cancel: asyncio.Event) -> None:
+    async def _picture(
+        self, attempt: AttemptRow, run: frames.Run, inputs: Sequence[bytes], cancel: asyncio.Event
+    ) -> None:
         lease, job, steps = attempt.lease, attempt.job, run.steps
-        async with contextlib.aclosing(self._workers.run(run, cancel)) as events:
+        async with contextlib.aclosing(self._workers.run(run, cancel, inputs=inputs)) as events:
             async for event in events:
                 match event:
                     case frames.Step(_, picture, step, leaf):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,8 +75,11 @@ class Scripted:
     started: list[bytes] = field(default_factory=list)
     runs: list[frames.Run] = field(default_factory=list)
 
-    async def run(self, run: frames.Run, cancel: asyncio.Event | None = None) -> AsyncGenerator[Any, None]:
+    async def run(
+        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
+    ) -> AsyncGenerator[Any, None]:
         """As the pool: leaves, then the picture; ends early when it is cancelled."""
+        assert [hashlib.sha256(data).digest() for data in inputs] == [one.sha256 for one in run.inputs]
         self.started.append(run.attempt)
         self.runs.append(run)
         assert cancel is not None
