@@ -15,7 +15,8 @@ from gpufair.provider.inference.tasks.setting import Setting, Start
 
 def begin(setting: Setting) -> Start:
     """Pure noise if no step is skipped, else the given picture with noise; and what holds it to the picture."""
-    given, noise = setting.encoded(setting.pictures[IMAGE]), setting.noise()
+    given = setting.encoded(setting.pictures[IMAGE]).contiguous()  # in memory as in diffusers, where it is copied
+    noise = setting.noise()
     setting.noise()  # diffusers encodes the masked picture too, for denoisers that read it: ours don't, the dice must
     anew = _mask(setting)
     last = len(setting.scheduler.timesteps) - setting.skip
