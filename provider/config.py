@@ -62,6 +62,11 @@ class WorkersConfig:
     null: bool = field(default=False, metadata=_OURS)
 
     @property
+    def workers(self) -> int:
+        """How many there are: one for each GPU, else as many as are wanted on the CPU."""
+        return len(self.gpus) or self.concurrent_jobs
+
+    @property
     def needs_engine(self) -> bool:
         """Whether the owner wants containers and nothing less: an image of theirs is never run any other way."""
         return self.runtime == "docker" or self.gvisor or (bool(self.image) and self.runtime != "process")

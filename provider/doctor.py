@@ -120,7 +120,7 @@ async def _machine(home: Home, config: Config) -> Check:
     found = f"{hardware.cpu_cores} cores, {hardware.memory_bytes // limits.MIB:,} MiB, {names}"
     if missing:
         return Check("machine", ok=False, found=f"{found}; missing {', '.join(missing)}", fix="correct `gpus`")
-    wanted = config.workers.memory_mib * config.workers.concurrent_jobs * limits.MIB
+    wanted = config.workers.memory_mib * config.workers.workers * limits.MIB
     if wanted > hardware.memory_bytes:
         fix = "lower `memory_mib` or `concurrent_jobs`"
         return Check("machine", ok=False, found=f"{found}; the workers may take {wanted // limits.MIB:,} MiB", fix=fix)

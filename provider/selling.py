@@ -168,25 +168,28 @@ def patience(config: Config) -> Times:
 
 
 def worker_specs(config: Config, home: Home, hardware: Hardware) -> list[WorkerSpec]:
-    """What each worker is granted: its share of cores and memory, and a GPU where the owner gives one."""
+    """What each worker is granted: one for each GPU, else as many as the owner wants, each with its share of the cores.
+
+    One core is the node's own. Threads that wait for a busy core take several times as long as fewer would: together
+    the workers have no more threads than there are cores, unless there are more workers than that.
+    """
     work = config.workers
-    # One core is the node's own: threads that wait for a busy core take several times as long as fewer would.
-    share = work.cpus or max(1.0, (hardware.cpu_cores - 1) / work.concurrent_jobs)
+    gpus: list[str | None] = [*work.gpus] or [None] * work.workers
+    share = work.cpus or max(1.0, (hardware.cpu_cores - 1) / work.workers)
     content = home.models / "content"
     content.mkdir(parents=True, exist_ok=True)
-    gpus: list[str | None] = [*work.gpus] or [None]
     return [
         WorkerSpec(
             models=content,
             memory_bytes=work.memory_mib * 1024 * 1024,
             cpu_milli=round(share * 1000),
-            threads=max(1, int(share)),
-            gpu=gpus[index % len(gpus)],
+            threads=max(1, int(min(share, hardware.cpu_cores / work.workers))),
+            gpu=gpu,
             variant=Variant.NULL if work.null else Variant.WORKER,
             dtype=work.dtype,
             compile=work.compile,
         )
-        for index in range(work.concurrent_jobs)
+        for gpu in gpus
     ]
 
 
