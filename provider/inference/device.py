@@ -130,6 +130,25 @@ def free_bytes(device: torch.device) -> int:
     return max(0, free)
 
 
+def forget_peak(device: torch.device) -> None:
+    """From now on `peak_bytes` means what is used from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # then it is the peak since the worker's start
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that was used at once: of the card by torch, or by this whole process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    here = _number(Path("/proc/self/status"), "VmHWM:") * 1024
+    return here or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def weights_room(device: torch.device, wish: int) -> tuple[int, int]:
     """What weights may take of the device, and of the machine's memory beside a GPU, in bytes.
 
