@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gpufair.protocol.frames import FailCode, FromWorker, Load, Run, RuntimeProfile
+from gpufair.protocol.frames import FailCode, FromWorker, Load, Measure, Measured, Run, RuntimeProfile
 
 Tell = Callable[[FromWorker], None]
 """Sends a frame to the node; may block until the node has read enough."""
@@ -53,6 +53,9 @@ class Engine(Protocol):
 
         `RefusedError` when it can't or mustn't be done.
         """
+
+    def measure(self, order: Measure, inputs: Sequence[bytes]) -> Measured:
+        """How fast an attempt is made; asked while none is under way. `RefusedError` when it can't be made."""
 
     def advance(self) -> list[Ended]:
         """Do the next piece of the work under way, telling steps and outputs; which attempts are over by now."""

@@ -16,7 +16,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpufair.protocol.frames import FailCode, FromWorker, Measure, Measured, OutputEnd, Run, Step
-from gpufair.provider.inference import device
+from gpufair.provider.inference import memory
+from gpufair.provider.inference.adapters import Patch
 from gpufair.provider.inference.batcher import Batcher
 from gpufair.provider.inference.engine import RefusedError
 
@@ -46,7 +47,7 @@ class Marks:
 
 
 def measure(
-    order: Measure, pipeline: Any, inputs: Sequence[bytes], where: torch.device, dtype: torch.dtype
+    order: Measure, pipeline: Any, patch: Patch, inputs: Sequence[bytes], where: torch.device, dtype: torch.dtype
 ) -> Measured:
     """The figures of an attempt that is made `order.rounds` times, and twice more: to warm up, and to count.
 
@@ -60,13 +61,13 @@ def measure(
 
     def make(clock: Callable[[], float]) -> tuple[Marks, float]:
         marks, start = Marks(clock), clock()
-        _make(order.run, pipeline, inputs, where, marks)
+        _make(order.run, pipeline, patch, inputs, where, marks)
         return marks, clock() - start
 
     make(now)
-    device.forget_peak(where)
+    memory.forget_peak(where)
     timed = [make(now) for _ in range(order.rounds)]
-    peak = device.peak_bytes(where)
+    peak = memory.peak_bytes(where)
     with FlopCounterMode(display=False) as counter:
         counted, _ = make(lambda: float(counter.get_total_flops()))
     return Measured(
@@ -93,10 +94,10 @@ def matmul_flops(where: torch.device, dtype: torch.dtype, now: Callable[[], floa
     return int(2 * side**3 / min(times[1:]))
 
 
-def _make(run: Run, pipeline: Any, inputs: Sequence[bytes], where: torch.device, marks: Marks) -> None:
+def _make(run: Run, pipeline: Any, patch: Patch, inputs: Sequence[bytes], where: torch.device, marks: Marks) -> None:
     # A batcher of its own remembers no prompt: the text encoder's time is part of the whole, as for a new buyer.
     batcher = Batcher(where)
-    batcher.admit(pipeline, run, inputs, marks.tell, lambda: False)
+    batcher.admit(pipeline, patch, run, inputs, marks.tell, lambda: False)
     while batcher.is_busy:
         for _, err in batcher.advance():
             if err is not None:

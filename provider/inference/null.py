@@ -13,7 +13,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from gpufair.protocol import trace
-from gpufair.protocol.frames import FailCode, Hello, Load, OutputChunk, OutputEnd, Run, RuntimeProfile, State, Step
+from gpufair.protocol.frames import (
+    FailCode,
+    Hello,
+    Load,
+    Measure,
+    Measured,
+    OutputChunk,
+    OutputEnd,
+    Run,
+    RuntimeProfile,
+    State,
+    Step,
+)
 from gpufair.protocol.limits import HELD_MODELS_MAX
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import refuse_bad, seed_of
@@ -61,6 +73,12 @@ class NullEngine:
         del inputs
         refuse_bad(run)
         self._waiting.append((run, tell, cancelled))
+
+    def measure(self, order: Measure, inputs: Sequence[bytes]) -> Measured:
+        """No work takes no time, and none is told."""
+        del inputs
+        refuse_bad(order.run)
+        return Measured(order.run.attempt, 0, 0, 0, 0, 0, 0, 0)
 
     def advance(self) -> list[Ended]:
         """All of the attempt that came first."""

@@ -24,6 +24,7 @@ from gpufair.protocol.frames import (
     Load,
     Loaded,
     LoadFailed,
+    Measure,
     Ready,
     Run,
     Stop,
@@ -90,6 +91,8 @@ def serve(wire: Wire, engine: Engine) -> None:
             case Run():
                 wire.send(Accepting(frame.attempt))
                 _admit(frame, inbox, wire, engine)
+            case Measure():
+                wire.send(_measure(frame, inbox, wire, engine))
             case Cancel():
                 pass  # took effect when it arrived
             case Hello():
@@ -125,6 +128,16 @@ def _admit(run: Run, inbox: Inbox, wire: Wire, engine: Engine) -> None:
         engine.admit(run, inputs, wire.send, lambda: wire.cancelled(run.attempt))
     except Exception as err:
         wire.send(Failed(run.attempt, *_explain(err)))
+
+
+def _measure(order: Measure, inbox: Inbox, wire: Wire, engine: Engine) -> FromWorker:
+    """Measure, once what came before is over: company would be measured too."""
+    while engine.is_busy:
+        _work(wire, engine)
+    try:
+        return engine.measure(order, inbox.claim(order.run))
+    except Exception as err:
+        return Failed(order.run.attempt, *_explain(err))
 
 
 def _work(wire: Wire, engine: Engine) -> None:

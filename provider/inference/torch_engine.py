@@ -12,9 +12,9 @@ import diffusers
 import torch
 import transformers
 
-from gpufair.protocol.frames import ADAPTER, FailCode, Hello, Load, Run
+from gpufair.protocol.frames import ADAPTER, FailCode, Hello, Load, Measure, Measured, Run
 from gpufair.protocol.limits import HELD_MODELS_MAX
-from gpufair.provider.inference import device, weights
+from gpufair.provider.inference import device, measuring, memory, weights
 from gpufair.provider.inference.adapters import Adapters
 from gpufair.provider.inference.batcher import Batcher
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
@@ -36,12 +36,12 @@ class TorchEngine:
         if self._compiles:
             device.can_compile()
         self.profile = device.profile(self._device, hello)
-        self.memory_bytes = device.memory_bytes(self._device)
+        self.memory_bytes = memory.memory_bytes(self._device)
         self._adapters = Adapters()
         self._batcher = Batcher(self._device)
         self._under_way: dict[bytes, bytes] = {}
         """Attempts and their models."""
-        room, spare = device.weights_room(self._device, hello.weights_bytes)
+        room, spare = memory.weights_room(self._device, hello.weights_bytes)
         self._models = Residency(room, spare, self._move, in_use=self._under_way.values)
 
     @property
@@ -84,14 +84,19 @@ class TorchEngine:
 
     def admit(self, run: Run, inputs: Sequence[bytes], tell: Tell, cancelled: Callable[[], bool]) -> None:
         """Take an attempt up beside those under way."""
-        refuse_bad(run)
-        refuse_precision(run, is_half=self._dtype is not torch.float32)
+        self._refuse(run)
         with _memory_told(), torch.no_grad():
-            pipeline = self._models.use(run.model)
-            if pipeline is None:
-                raise RefusedError(FailCode.MODEL_MISSING, f"the model {run.model.hex()} is not loaded")
+            pipeline = self._pipeline(run.model)
             self._batcher.admit(pipeline, self._adapters.patch(pipeline, run), run, inputs, tell, cancelled)
         self._under_way[run.attempt] = run.model
+
+    def measure(self, order: Measure, inputs: Sequence[bytes]) -> Measured:
+        """How fast an attempt is made here, nothing else being under way."""
+        self._refuse(order.run)
+        with _memory_told(), torch.no_grad():
+            pipeline = self._pipeline(order.run.model)
+            with_adapters = self._adapters.patch(pipeline, order.run)
+            return measuring.measure(order, pipeline, with_adapters, inputs, self._device, self._dtype)
 
     def advance(self) -> list[Ended]:
         """One step of the oldest attempt, and of those that share its batch."""
@@ -103,8 +108,19 @@ class TorchEngine:
             self._free()
         return ended
 
+    def _refuse(self, run: Run) -> None:
+        """`RefusedError` for what no model could serve in this arithmetic."""
+        refuse_bad(run)
+        refuse_precision(run, is_half=self._dtype is not torch.float32)
+
+    def _pipeline(self, model: bytes) -> Any:
+        pipeline = self._models.use(model)
+        if pipeline is None:
+            raise RefusedError(FailCode.MODEL_MISSING, f"the model {model.hex()} is not loaded")
+        return pipeline
+
     def _move(self, module: Any, tier: Tier) -> None:
-        device.move(module, self._device if tier is Tier.DEVICE else torch.device("cpu"))
+        memory.move(module, self._device if tier is Tier.DEVICE else torch.device("cpu"))
 
     def _free(self) -> None:
         self._adapters.forget()

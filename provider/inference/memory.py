@@ -1,0 +1,94 @@
+"""The memory of what computes. Rule: free, used and allowed bytes are measured when asked for, never remembered."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CGROUP = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+"""Where a container's memory limit and use are told, in the new and the old way."""
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The whole memory of the device; of a CPU, what the machine has or its container may use."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit, _used in CGROUP:
+        try:
+            return min(machine, int(limit.read_text()))
+        except (OSError, ValueError):
+            continue
+    return machine
+
+
+def free_bytes(device: torch.device) -> int:
+    """The memory that is still to be had now, of the card (what torch keeps there included) or for this process."""
+    if device.type == "cuda":
+        free = int(torch.cuda.mem_get_info(device)[0])
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = _number(Path("/proc/meminfo"), "MemAvailable:") * 1024
+    for limit, used in CGROUP:
+        try:
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+        except (OSError, ValueError):
+            continue
+    for what, key in ((resource.RLIMIT_DATA, "VmData:"), (resource.RLIMIT_AS, "VmSize:")):
+        most = resource.getrlimit(what)[0]
+        if most != resource.RLIM_INFINITY:
+            free = min(free, most - _number(Path("/proc/self/status"), key) * 1024)
+    return max(0, free)
+
+
+def forget_peak(device: torch.device) -> None:
+    """From now on `peak_bytes` means what is used from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # then it is the peak since the worker's start
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that was used at once: of the card by torch, or by this whole process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    here = _number(Path("/proc/self/status"), "VmHWM:") * 1024
+    return here or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def weights_room(device: torch.device, wish: int) -> tuple[int, int]:
+    """What weights may take of the device, and of the machine's memory beside a GPU, in bytes.
+
+    `wish` is the node's word for the first; 0 leaves three quarters of what is free now to them, the rest to pictures.
+    """
+    spare = free_bytes(torch.device("cpu")) // 2 if device.type == "cuda" else 0
+    return wish or free_bytes(device) * 3 // 4, spare
+
+
+def move(module: Any, device: torch.device) -> None:
+    """Bring a part to the device; away from a GPU, to memory that the GPU can read back at full speed."""
+    module.to(device)
+    if device.type == "cuda":
+        module.to(memory_format=torch.channels_last)
+    elif torch.cuda.is_available():
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data = tensor.data.pin_memory()
+
+
+def _number(path: Path, key: str) -> int:
+    """The number behind a key in one of the kernel's tables; 0 if it isn't there."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(key)), 0)
