@@ -176,6 +176,8 @@ MODEL_DEPTH_MAX = 4
 """Names in the path of a file inside a model folder."""
 MODEL_BYTES_MAX = 96 * 1024 * MIB
 ADAPTER_BYTES_MAX = 4 * 1024 * MIB
+CONVERT_MAX_MS = HOUR
+"""How long a single-file checkpoint may take to become a folder."""
 SHARED_FILE_MIN = 64 * KIB
 """Bytes from which on a file that several models have is held once."""
 MODEL_TEXT_MAX = 32 * MIB

@@ -122,6 +122,10 @@ class Seller:
                 {"digest": m.digest.hex(), "name": m.name, "state": self.stock.state(m.digest).name.lower()}
                 for m in self.stock.models()
             ],
+            "adapters": [
+                {"digest": one.digest.hex(), "name": one.name, "fits": [model.hex() for model in one.models]}
+                for one in self.stock.adapters(self.stock.models())
+            ],
             "last_error": self.jobs.collector.last_error or self.pool.last_error,
         }
 

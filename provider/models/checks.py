@@ -98,9 +98,7 @@ def own_scheduler(folder: Path) -> str:
 
 def adapter(path: Path) -> tensors.Header:
     """The header of a LoRA file. `PeerError` says why it is none, or none that can be told from its header."""
-    mode = path.lstat().st_mode if path.is_symlink() or path.exists() else 0
-    if not stat.S_ISREG(mode) or path.suffix.lower() != ".safetensors":
-        raise PeerError(Fault.WRONG_TYPE, f"{path} is no safetensors file", hint="only safetensors weights are taken")
+    regular(path)
     if (size := path.stat().st_size) > limits.ADAPTER_BYTES_MAX:
         raise PeerError(Fault.TOO_LARGE, f"{path.name} has {size} bytes, the limit is {limits.ADAPTER_BYTES_MAX}")
     header = tensors.read_header(path)
@@ -113,6 +111,13 @@ def adapter(path: Path) -> tensors.Header:
     except ValueError as err:
         raise PeerError(Fault.WRONG_TYPE, f"{path.name}: {err}") from err
     return header
+
+
+def regular(path: Path) -> None:
+    """`PeerError` unless this is a file, no link, that calls itself safetensors."""
+    mode = path.lstat().st_mode if path.is_symlink() or path.exists() else 0
+    if not stat.S_ISREG(mode) or path.suffix.lower() != ".safetensors":
+        raise PeerError(Fault.WRONG_TYPE, f"{path} is no safetensors file", hint="only safetensors weights are taken")
 
 
 def places(folder: Path) -> dict[adapters.Place, adapters.Shape]:

@@ -46,14 +46,14 @@ class ModelStore:
         self._fits: dict[tuple[bytes, bytes], bool] = {}
         """What was found of an adapter and a model: neither ever changes, and offers ask all the time."""
 
-    def add(self, folder: Path, *, name: str = "", licence: str = "") -> StoredModel:
+    def add(self, folder: Path, *, name: str = "", licence: str = "", card: str = "") -> StoredModel:
         """Take a diffusers folder in. If its content is here already, only what is told about it changes.
 
         `PeerError` says what is wrong with the folder, `LocalError` what is wrong with our disk.
         """
         found = checks.content(folder)
         checks.family(folder / checks.INDEX)
-        card = card_in(folder)
+        card = card or card_in(folder)
         with self._taking(folder):
             digest = self._take(found, _check_model)
             return self._named(digest, name or folder.resolve().name, licence or licence_in(card), card)
@@ -77,6 +77,17 @@ class ModelStore:
                 with suppress(FileNotFoundError):  # removed meanwhile
                     here.append(self._notes.read(bytes.fromhex(path.name)))
         return sorted(here, key=lambda one: (one.name, one.digest))
+
+    def add_made(self, make: Callable[[Path], None], *, name: str, licence: str = "", card: str = "") -> StoredModel:
+        """Take in the diffusers folder that `make` writes into an empty one, while nobody else writes to the store.
+
+        `PeerError` and `LocalError` as for `add`, and whatever `make` raises.
+        """
+        with self._taking(Path(name)):
+            made = Path(tempfile.mkdtemp(dir=self._incoming))
+            make(made)
+            digest = self._take(checks.content(made), _check_model)
+            return self._named(digest, name, licence or licence_in(card), card)
 
     def adapters(self) -> list[StoredModel]:
         """Every adapter here, by name."""

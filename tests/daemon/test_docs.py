@@ -134,6 +134,8 @@ def test_every_answer_is_as_documented(home: Path, tmp_path: Path) -> None:
         "resume": gpufaird(home, "resume"),
         "models list": gpufaird(home, "models", "list"),
         "models verify": gpufaird(home, "models", "verify", "demo"),
+        "models show": gpufaird(home, "models", "show", "demo"),
+        "models export": gpufaird(home, "models", "export", "demo", str(tmp_path / "demo.tar")),
         "models remove": gpufaird(tmp_path / "other", "models", "remove", "demo"),
         "models add": gpufaird(tmp_path / "other", "models", "add", str(ROOT / "provider" / "models" / "demo")),
         "ledger issue": gpufaird(home, "ledger", "issue", DID, "1", "--reference", "a"),
@@ -145,6 +147,8 @@ def test_every_answer_is_as_documented(home: Path, tmp_path: Path) -> None:
         "restore": gpufaird(tmp_path / "other", "restore", str(tmp_path / "copies")),
     }
     assert answers["ledger audit"].pop("findings") == documented["ledger audit"].pop("findings")[:0]
+    assert answers["models show"].pop("fits") == documented["models show"].pop("fits")[:0]
+    assert answers["status"]["provider"].pop("adapters") == documented["status"]["provider"].pop("adapters")[:0]
     assert answers["status"].pop("peers") == documented["status"].pop("peers")[:0]
     assert {name: shape(one) for name, one in answers.items()} == {name: shape(documented[name]) for name in answers}
     every = {re.sub(r" [A-Z\[].*", "", name) for name in commands()}

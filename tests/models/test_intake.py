@@ -1,0 +1,106 @@
+"""What an owner hands in is known by its content, and comes out again as it went in."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.provider.models.exporting import export
+from gpufair.provider.models.intake import Told, take
+from gpufair.provider.models.store import ModelStore
+
+Write = Callable[..., Path]
+Q = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+PAIR = {f"{Q}.lora_A.weight": (2, 4), f"{Q}.lora_B.weight": (4, 2)}
+
+
+def test_a_folder_is_a_model_and_a_file_what_its_tensors_say(
+    store: ModelStore, folder: Path, write: Write, tmp_path: Path
+) -> None:
+    assert take(store, folder, Told("fox", "mit", "a card")).card == "a card"
+    assert store.list()[0].licence == "mit"
+    assert take(store, write("lora.safetensors", PAIR), Told()).kind == "adapter"
+    whole = write("sd.safetensors", {"model.diffusion_model.out.2.weight": (4, 4)})
+    with pytest.raises(LocalError, match="single file") as caught:
+        take(store, whole, Told())
+    assert "--like" in caught.value.hint
+    with pytest.raises(PeerError, match="neither a LoRA nor"):
+        take(store, write("vae.safetensors", {"decoder.conv_in.weight": (4, 4)}), Told())
+    with pytest.raises(PeerError, match=r"decoder.* is no part of a LoRA"):
+        take(store, tmp_path / "vae.safetensors", Told(adapter=True))
+    for source, like in ((folder, folder), (tmp_path / "lora.safetensors", folder)):
+        with pytest.raises(LocalError, match="--like is for"):
+            take(store, source, Told(), like)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PeerError, match="has no model_index"):
+        take(store, whole, Told(), (tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "pytorch_lora.bin", "model.pt", "model.safetensors.zip", "none"])
+def test_pickles_and_archives_are_refused_unread(store: ModelStore, tmp_path: Path, name: str) -> None:
+    if name != "none":
+        (tmp_path / name).write_bytes(b"\x80\x02csystem")
+    with pytest.raises(PeerError, match="no safetensors file"):
+        take(store, tmp_path / name, Told())
+
+
+def test_a_model_goes_out_and_comes_in_again(store: ModelStore, folder: Path, tmp_path: Path) -> None:
+    model = store.add(folder, name="tiny", licence="mine alone")
+    export(store, model, tmp_path / "out")
+    assert "# Tiny" in (tmp_path / "out" / "README.md").read_text()
+    again = ModelStore(tmp_path / "second").add(tmp_path / "out")
+    assert (again.digest, again.licence) == (model.digest, "mine alone")
+    assert "license: apache-2.0" not in again.card
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("", ""),
+        ("", "mit"),
+        ("# only words\n", "mit"),
+        ("---\ntags: [a]\n---\nwords\n", "mit"),
+        ("---\nlicense: x\n---\n", "mit \\1"),
+    ],
+)
+def test_an_adapter_goes_out_with_what_is_told_of_it(
+    store: ModelStore, write: Write, tmp_path: Path, card: str, licence: str
+) -> None:
+    adapter = store.add_adapter(write("lora.safetensors", PAIR), card=card, licence=licence)
+    export(store, adapter, tmp_path / "out")
+    again = take(ModelStore(tmp_path / "second"), tmp_path / "out", Told())
+    assert (again.digest, again.kind, again.licence) == (adapter.digest, "adapter", licence)
+    assert again.card.endswith(card.removeprefix("---\n").split("---\n")[-1])
+
+
+def test_a_tar_holds_the_same_and_is_always_the_same(store: ModelStore, folder: Path, tmp_path: Path) -> None:
+    model = store.add(folder)
+    export(store, model, tmp_path / "one.tar")
+    (tmp_path / "elsewhere").mkdir()
+    export(store, model, tmp_path / "elsewhere" / "one.tar")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "elsewhere" / "one.tar").read_bytes()
+    with tarfile.open(tmp_path / "one.tar") as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    assert ModelStore(tmp_path / "second").add(tmp_path / "unpacked" / "one").digest == model.digest
+
+
+def test_nothing_is_overwritten_and_nothing_damaged_goes_out(store: ModelStore, folder: Path, tmp_path: Path) -> None:
+    model = store.add(folder)
+    for there in (tmp_path / "file", tmp_path / "link"):
+        there.symlink_to("nowhere") if there.name == "link" else there.write_text("mine")
+        with pytest.raises(LocalError) as caught:
+            export(store, model, there)
+        assert caught.value.fault is Fault.CONFLICT
+    with pytest.raises(LocalError, match="can't be written"):
+        export(store, model, tmp_path / "no" / "such" / "place")
+    config = store.path(model.digest) / "unet" / "config.json"
+    config.chmod(0o644)
+    config.write_text("{}")
+    with pytest.raises(LocalError, match="damaged"):
+        export(store, model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
