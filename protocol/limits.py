@@ -168,7 +168,7 @@ PROFILE_FLAGS_MAX = 32
 AUDIT_WINDOW_MS = LEASE_MAX_MS
 """How long after its making a paid picture may be audited, as long as its trace is kept."""
 TRACES_BYTES_MAX = 4096 * MIB
-"""Bytes of traces that a provider keeps for audits; the oldest go first."""
+"""Bytes of traces that a provider keeps for audits unless its owner says otherwise; the oldest go first."""
 
 # --- models -------------------------------------------------------------------------------------------------------
 MODEL_FILES_MAX = 256

@@ -96,6 +96,7 @@ class LimitsConfig:
     cap: int = 1_000_000_000
     lease_minutes: int = 240
     capture_at: int = 10_000_000
+    traces_mib: int = limits.TRACES_BYTES_MAX // limits.MIB
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,7 @@ def _check(config: Config, where: str) -> None:
         ("cap", size.cap, 1, limits.AMOUNT_MAX),
         ("lease_minutes", size.lease_minutes, 1, limits.LEASE_MAX_MS // limits.MINUTE),
         ("capture_at", size.capture_at, 1, limits.AMOUNT_MAX),
+        ("traces_mib", size.traces_mib, 0, 16 * 1024 * 1024),
     ):
         if not low <= value <= high:
             raise _wrong(where, key, f"is {value}: it must be {low} to {high}")

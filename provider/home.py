@@ -83,6 +83,11 @@ class Home:
         return self.root / "workers"
 
     @property
+    def traces(self) -> Path:
+        """How delivered pictures came about, for their buyers' audits."""
+        return self.root / "traces"
+
+    @property
     def socket(self) -> Path:
         """Where the running node takes its owner's commands."""
         return self.root / "control.sock"

@@ -20,6 +20,7 @@ from gpufair.provider.hardware.probe import Hardware, probe
 from gpufair.provider.home import Home
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.office import JobOffice
+from gpufair.provider.jobs.traces import Traces
 from gpufair.provider.models.store import ModelStore
 from gpufair.provider.rpc.ledgers import Ledgers
 from gpufair.provider.sales.admission import Admission
@@ -70,6 +71,7 @@ class Seller:
             admission=self.stock.admit,
             workers=self.pool, ledgers=Ledgers(peers, config.ledger.accepted), sealing=sealing,
             certificate_sha256=keys.tls.certificate_sha256,
+            traces=Traces(home.traces, config.limits.traces_mib * limits.MIB),
         )  # fmt: skip
         self.offers = Offers(desk, broadcasts, self.stock, FixedAsk(config.price))
         self.market = MarketDesk(Admission(desk, store, self.jobs.leases, self.offers, self.stock), self.jobs)

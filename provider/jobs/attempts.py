@@ -116,9 +116,8 @@ class Attempts:
         price = quote(header.spec, account.bid.sheet, first=first)
         attempt = self._desk.random.bytes(16)
         head = self._desk.head(signed.issuer, parent=signed.id, expires_at_ms=account.lease.expires_ms)
-        acceptance = self._desk.sign(
-            JobAcceptance(head, header.lease, header.job, attempt, price.upfront, price.total)
-        )  # fmt: skip
+        terms = JobAcceptance(head, header.lease, header.job, attempt, price.upfront, price.total)
+        acceptance = self._desk.sign(terms)
         rows.insert(
             AttemptRow(
                 id=attempt, lease=header.lease, job=header.job, document=signed.id, header=signed.bytes,
@@ -263,9 +262,8 @@ class Attempts:
         is_credited = waited or outcome in _CREDITED or attempt.state == AttemptState.ACCEPTED
         credit = attempt.upfront if is_credited else 0
         head = self._desk.head(from_bytes(attempt.header, JobHeader).issuer, parent=attempt.document)
-        ended = self._desk.sign(
-            JobEnded(head, attempt.lease, attempt.job, attempt.id, outcome, credit, reasons[: limits.REASONS_MAX])
-        )  # fmt: skip
+        told = reasons[: limits.REASONS_MAX]
+        ended = self._desk.sign(JobEnded(head, attempt.lease, attempt.job, attempt.id, outcome, credit, told))
         after = ATTEMPT.after(AttemptState(attempt.state), _EVENTS[outcome])
         rows.save(replace(attempt, state=after, upfront=attempt.upfront - credit, ended=ended.bytes))
         rows.delete(BodyRow, attempt=attempt.id)

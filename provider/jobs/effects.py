@@ -43,4 +43,11 @@ class Wake:
     lease: bytes
 
 
-Effect = Send | Enqueue | Stop | Post | Wake
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A lease is paid for: jobs on its model will come."""
+
+    model: bytes
+
+
+Effect = Send | Enqueue | Stop | Post | Wake | Expect

@@ -30,7 +30,7 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.captures import Captures, Policy
-from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
+from gpufair.provider.jobs.effects import Effect, Enqueue, Expect, Post, Send, Stop, Wake
 from gpufair.provider.jobs.lookup import after, find
 from gpufair.provider.jobs.requests import is_known, receive, receive_hold, remember
 from gpufair.provider.jobs.store import AttemptDue, AttemptRow, BodyRow, DeliveryDue, LeaseRow, LeaseSealing
@@ -87,7 +87,7 @@ class Leases:
                     active_ms=self._desk.now_ms(),
                 )
             )  # fmt: skip
-        return []
+        return [Expect(from_bytes(lease.envelope, Bid).doc.sheet.model)]
 
     def _has_room(self, rows: Rows, lease: LeaseRow) -> bool:
         """Whether a lease's window fits beside those of all others; until it was funded it reserved nothing (22)."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gpufair.protocol.edge.rows import Rows
+from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.lifecycle import LEASE, LeaseEvent, LeaseState
+from gpufair.protocol.messages import JobHeader, Precision
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow
+from gpufair.provider.workers.places import Wish
 
 
 def find(rows: Rows, lease: bytes) -> LeaseRow:
@@ -37,3 +40,12 @@ def find_delivery(rows: Rows, lease: bytes, job: bytes, picture: int) -> Deliver
     if row is None or not row.cipher:
         raise PeerError(Fault.UNKNOWN, "no such delivery is kept", hint="it goes when its lease's hold closes")
     return row
+
+
+def wish(rows: Rows, attempt: bytes) -> Wish:
+    """What an attempt needs of a worker. Raises PeerError where there is none."""
+    row = rows.get(AttemptRow, id=attempt)
+    if row is None:
+        raise PeerError(Fault.UNKNOWN, f"no attempt {attempt.hex()[:12]}")
+    spec = from_bytes(row.header, JobHeader).doc.spec
+    return Wish(spec.model, shares=spec.precision is Precision.SINGLE)

@@ -39,19 +39,21 @@ from gpufair.protocol.messages import (
     Voucher,
 )
 from gpufair.provider.jobs.attempts import Attempts
-from gpufair.provider.jobs.audits import Audits, Traces
+from gpufair.provider.jobs.audits import Audits
 from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.collector import Collector, LedgerPort
-from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
+from gpufair.provider.jobs.effects import Effect, Enqueue, Expect, Post, Send, Stop, Wake
 from gpufair.provider.jobs.fetches import Fetches
 from gpufair.provider.jobs.leases import Leases
+from gpufair.provider.jobs.lookup import wish
 from gpufair.provider.jobs.objections import Admission
 from gpufair.provider.jobs.requests import check_stream, is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages
 from gpufair.provider.jobs.runner import Runner, Workers
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
 from gpufair.provider.jobs.streams import Streams
+from gpufair.provider.jobs.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -75,16 +77,17 @@ class JobOffice:
         ledgers: LedgerPort,
         sealing: SealingKeys,
         certificate_sha256: bytes,
-        traces: Traces | None = None,
+        traces: Traces,
     ) -> None:
         self._desk, self._store, self._sealing, self._certificate = desk, store, sealing, certificate_sha256
         self.leases = Leases(desk, store, policy)
         self.attempts = Attempts(desk, store, admission)
         self.streams = Streams()
+        self._workers, self._traces = workers, traces
         self._fetches = Fetches(desk.clock)
         self._audits = Audits(desk, store, traces, self._fetches)
         self._room = Room()
-        self.runner = Runner(self.attempts, workers, sealing, desk.clock, self.perform)
+        self.runner = Runner(self.attempts, workers, sealing, desk.clock, self.perform, traces)
         self.collector = Collector(self.leases, ledgers, desk.clock)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -98,13 +101,20 @@ class JobOffice:
                 case Send(lease, message):
                     self.streams.send(lease, message)
                 case Enqueue(attempt, lease):
-                    self.runner.enqueue(attempt, lease)
+                    self._enqueue(attempt, lease)
                 case Stop(attempt):
                     self.runner.stop(attempt)
                 case Wake(lease):
                     self.runner.wake(lease)
                 case Post():
                     self.collector.post()
+                case Expect(model):
+                    self._workers.prefetch(model)
+
+    def _enqueue(self, attempt: bytes, lease: bytes) -> None:
+        with self._store.read() as rows:
+            wanted = wish(rows, attempt)
+        self.runner.enqueue(attempt, lease, wanted)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -116,7 +126,7 @@ class JobOffice:
             reason = Reason(ReasonCode.RESTARTED, detail="the provider was restarted while it ran")
             self.perform(self.attempts.end(attempt.id, Outcome.FAILED, reason))
         for attempt in self.attempts.in_state(AttemptState.QUEUED):
-            self.runner.enqueue(attempt.id, attempt.lease)
+            self._enqueue(attempt.id, attempt.lease)
         self.perform([*self.leases.tick(), Post()])
         self._tasks = [asyncio.create_task(self.collector.run()), asyncio.create_task(self._tick())]
 
@@ -133,9 +143,10 @@ class JobOffice:
                     log.exception("not everything could be looked after")
 
     def forget(self) -> list[Effect]:
-        """Drop the answers to requests that have expired: nobody can ask for them any more (rule 19)."""
+        """Drop answers to requests that have expired, and old traces: nobody can ask for them any more (rule 19)."""
         with self._store.note() as rows:
             rows.delete_below(RequestRow, "forget_ms", self._desk.now_ms())
+        self._traces.forget(self._desk.now_ms())
         return []
 
     def turn_keys(self) -> list[Effect]:

@@ -1,8 +1,8 @@
 """Attempts on their way through the workers. Rule: no picture is begun that the credit window does not cover.
 
-As many attempts at once as there are workers, in the order of acceptance, but one at most of each lease: its window is
-one picture. Who has not paid for a picture waits in the queue, at no worker's cost, until it pays or its time is over
-(`Attempts.tick`).
+As many attempts at once as the workers have places for, whose turn it is (`turns`), but one at most of each lease: its
+window is one picture. Who has not paid for a picture waits in the queue, at no worker's cost, until it pays or its time
+is over (`Attempts.tick`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gpufair.protocol import frames, limits, ordering
@@ -25,7 +25,10 @@ from gpufair.provider.jobs.attempts import Attempts, Made
 from gpufair.provider.jobs.bodies import WrongBodyError
 from gpufair.provider.jobs.effects import Effect, Send
 from gpufair.provider.jobs.store import AttemptRow
+from gpufair.provider.jobs.traces import Traces, Writing
+from gpufair.provider.jobs.turns import Turn, Turns, choose, went
 from gpufair.provider.workers.outcome import Event, Failure, PictureResult, WorkerFailedError
+from gpufair.provider.workers.places import Wish
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,15 @@ class Workers(Protocol):
         """Workers that may run at once."""
         ...
 
+    @property
+    def warm_models(self) -> frozenset[bytes]:
+        """Models in some worker's memory."""
+        ...
+
+    def prefetch(self, model: bytes) -> None:
+        """Load a model ahead of need, if a worker has nothing else to do."""
+        ...
+
     def run(
         self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
     ) -> AsyncGenerator[Event, None]:
@@ -50,6 +62,7 @@ class Workers(Protocol):
 @dataclass
 class _Running:
     attempt: bytes
+    wish: Wish
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     money: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when money has come under its lease, or when it need not wait for any."""
@@ -65,11 +78,11 @@ class Runner:
         sealing: SealingKeys,
         clock: Clock,
         perform: Callable[[list[Effect]], None],
+        traces: Traces,
     ) -> None:
         self._attempts, self._workers, self._sealing, self._clock = attempts, workers, sealing, clock
-        self._perform = perform
-        self._queue: dict[bytes, bytes] = {}
-        """Attempts that wait, each with its lease, in the order in which they came."""
+        self._perform, self._traces = perform, traces
+        self._queue = Turns()
         self._running: dict[bytes, _Running] = {}
         """By lease."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,16 +103,16 @@ class Runner:
         """Whether nothing waits and nothing is under way, an attempt between the queue and its worker included."""
         return not self._queue and not self._tasks
 
-    def enqueue(self, attempt: bytes, lease: bytes) -> None:
+    def enqueue(self, attempt: bytes, lease: bytes, wish: Wish) -> None:
         """An attempt is ready: it starts now or waits its turn."""
         running = self._running.get(lease)
         if running is None or running.attempt != attempt:
-            self._queue.setdefault(attempt, lease)
+            self._queue.add(Turn(attempt, lease, wish))
         self._start_more()
 
     def stop(self, attempt: bytes) -> None:
         """End an attempt at its next step boundary; its row has been ended by whoever asks."""
-        self._queue.pop(attempt, None)
+        self._queue.remove(attempt)
         for running in self._running.values():
             if running.attempt == attempt:
                 running.cancel.set()
@@ -123,16 +136,20 @@ class Runner:
             await asyncio.wait(self._tasks)
 
     def _start_more(self) -> None:
-        for attempt_id, lease in list(self._queue.items()):
-            if not self._open or len(self._tasks) >= self._workers.size:
+        busy = {*self._running}
+        while self._open:
+            ready = self._queue.ready(busy)
+            wishes = [running.wish for running in self._running.values()]
+            turn = choose(ready, wishes, self._workers.size, self._workers.warm_models)
+            if turn is None:
                 return
-            if lease in self._running:
+            busy.add(turn.lease)
+            attempt = self._attempts.start(turn.attempt)
+            if attempt is None:  # its lease owes something
                 continue
-            attempt = self._attempts.start(attempt_id)
-            if attempt is None:
-                continue
-            del self._queue[attempt_id]
-            running = self._running[lease] = _Running(attempt_id)
+            went(turn, ready)
+            self._queue.remove(turn.attempt)
+            running = self._running[turn.lease] = _Running(turn.attempt, turn.wish)
             task = asyncio.create_task(self._run(attempt, running))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
@@ -170,27 +187,41 @@ class Runner:
         if key is None:  # a backup was put back that is older than the key
             raise PeerError(Fault.UNKNOWN, "the key that the body is sealed to is gone")
         body = bodies.opened(self._attempts.sealed(attempt), key, header)
-        inputs = [one.png for one in body.inputs]
+        inputs = tuple(one.png for one in body.inputs)
         for picture in range(attempt.count):
             if picture and not await self._room(attempt, running):
                 return
-            await self._picture(attempt, ordering.run(attempt.id, header, body, picture), inputs, running.cancel)
+            # The states behind its leaves are for audits, and for another worker should this one be lost.
+            run = replace(ordering.run(attempt.id, header, body, picture), trace=True)
+            with self._traces.begin(attempt.id, picture) as writing:
+                await self._picture(attempt, run, inputs, running.cancel, writing)
 
     async def _picture(
-        self, attempt: AttemptRow, run: frames.Run, inputs: Sequence[bytes], cancel: asyncio.Event
+        self, attempt: AttemptRow, run: frames.Run, inputs: tuple[bytes, ...], cancel: asyncio.Event, writing: Writing
     ) -> None:
         lease, job, steps = attempt.lease, attempt.job, run.steps
         async with contextlib.aclosing(self._workers.run(run, cancel, inputs=inputs)) as events:
             async for event in events:
                 match event:
+                    case frames.State():
+                        writing.write(event)
                     case frames.Step(_, picture, step, leaf):
                         self._perform([Send(lease, Progress(job, picture, step, steps, leaf))])
                         await asyncio.sleep(0)  # it goes out now, whatever the worker's pipe holds already
                     case frames.Preview(_, picture, step, png):
                         self._perform([Send(lease, Preview(job, picture, step, png))])
                     case PictureResult():
-                        made = Made(event.png, event.leaves, event.trace_root, event.profile)
-                        self._perform(self._attempts.delivered(attempt.id, event.index, made))
+                        self._deliver(attempt, event, writing)
+
+    def _deliver(self, attempt: AttemptRow, result: PictureResult, writing: Writing) -> None:
+        """Its trace is kept before anybody hears of the picture; none is of one that came too late."""
+        key = attempt.lease, attempt.job, result.index
+        writing.keep(key, result, self._clock.now_ms() + limits.AUDIT_WINDOW_MS)
+        made = Made(result.png, result.leaves, result.trace_root, result.profile)
+        effects = self._attempts.delivered(attempt.id, result.index, made)
+        if not effects:
+            self._traces.drop(key)
+        self._perform(effects)
 
     async def _room(self, attempt: AttemptRow, running: _Running) -> bool:
         """Wait until the last picture is paid for; False if the attempt is stopped before."""

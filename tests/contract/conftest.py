@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+from gpufair.provider.models.store import ModelStore
 from gpufair.provider.workers.docker import DockerRuntime
 from gpufair.provider.workers.process import ProcessRuntime
 from gpufair.provider.workers.runtime import Runtime
@@ -49,3 +51,14 @@ def opened(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Open:
             assert failed or left == [], "the test left workers behind"
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The demo model in a store of its own: the folder and the digest."""
+    root = tmp_path_factory.mktemp("store")
+    # The worker has no rights of the owner's: the store's folders must be open to it, and pytest's own are not.
+    for folder in (root, *root.parents[:2]):
+        folder.chmod(0o755)
+    store = ModelStore(root)
+    return store, store.add(Path(str(files("gpufair.provider.models") / "demo"))).digest, root

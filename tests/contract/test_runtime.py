@@ -7,7 +7,6 @@ import io
 import os
 import struct
 import zlib
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ from gpufair.protocol.frames import (
     Stop,
 )
 from gpufair.protocol.messages.market import Isolation
-from gpufair.provider.models.store import ModelStore
 from gpufair.provider.workers.outcome import Failure, PictureResult, WorkerFailedError
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.runtime import Variant, WorkerSpec
@@ -189,17 +187,6 @@ def test_a_cancelled_attempt_ends_and_the_worker_goes_on(opened, null):
             await pool.close()
 
     asyncio.run(scenario())
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """The demo model in a store of its own: the folder and the digest."""
-    root = tmp_path_factory.mktemp("store")
-    # The worker has no rights of the owner's: the store's folders must be open to it, and pytest's own are not.
-    for folder in (root, *root.parents[:2]):
-        folder.chmod(0o755)
-    store = ModelStore(root)
-    return store, store.add(Path(str(files("gpufair.provider.models") / "demo"))).digest, root
 
 
 @pytest.mark.timeout(180)

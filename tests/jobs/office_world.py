@@ -47,6 +47,7 @@ from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.leases import Policy
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.jobs.store import TABLES, AttemptRow, LeaseRow
+from gpufair.provider.jobs.traces import Traces
 from gpufair.provider.workers.outcome import Failure, PictureResult, WorkerFailedError
 
 NOW = 1_800_000_000_000
@@ -75,6 +76,12 @@ class Scripted:
     started: list[bytes] = field(default_factory=list)
     runs: list[frames.Run] = field(default_factory=list)
 
+    warm_models: frozenset[bytes] = frozenset()
+    prefetched: list[bytes] = field(default_factory=list)
+
+    def prefetch(self, model: bytes) -> None:
+        self.prefetched.append(model)
+
     async def run(
         self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
     ) -> AsyncGenerator[Any, None]:
@@ -88,6 +95,9 @@ class Scripted:
             if step == 2:
                 await self._held(cancel)
             leaves.append(trace.leaf(step, bytes(64)))
+            assert run.trace
+            yield frames.State(run.attempt, run.first_picture, step, 0, 64, bytes(40))
+            yield frames.State(run.attempt, run.first_picture, step, 40, 64, bytes(24))
             yield frames.Step(run.attempt, run.first_picture, step, leaves[-1])
         digest = hashlib.sha256(PNG).digest()
         yield PictureResult(
@@ -135,8 +145,10 @@ class World:
         self.office = JobOffice(
             self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header, _waiting: (),
             workers=self.workers, ledgers=ledgers or NoLedger(), sealing=self.sealing, certificate_sha256=CERTIFICATE,
-            traces=traces,
+            traces=Traces(path.parent / "traces"),
         )  # fmt: skip
+        if traces is not None:
+            self.office._audits._traces = traces
         self.office.attempts._unpaid_ms = unpaid_ms
 
     def now_ms(self) -> int:
@@ -145,24 +157,32 @@ class World:
     def bytes(self, count: int) -> bytes:
         return self.dice.randbytes(count)
 
-    def lease(self, *, window: int = PICTURE, cap: int = 100 * PICTURE, client: Desk | None = None) -> Signed[Bid]:
+    def lease(self, *, cap: int = 100 * PICTURE, client: Desk | None = None, **terms: Any) -> Signed[Bid]:
         """A funded lease."""
         client = client or self.client
-        bid = self.agreed(window=window, cap=cap, client=client)
+        bid = self.agreed(cap=cap, client=client, **terms)
         book = Desk(signer("ledger"), self, self)
         until = bid.doc.lease_expires_at_ms + bid.doc.margin_ms
         head = book.head(client.did, self.desk.did, expires_at_ms=limits.TIME_MAX_MS)
-        self.office.leases.fund(book.sign(Hold(head, bid.id, client.did, self.desk.did, cap, until, 1)).envelope)
+        hold = book.sign(Hold(head, bid.id, client.did, self.desk.did, cap, until, 1))
+        self.office.perform(self.office.leases.fund(hold.envelope))
         return bid
 
-    def agreed(self, *, window: int = PICTURE, cap: int = 100 * PICTURE, client: Desk | None = None) -> Signed[Bid]:
+    def agreed(
+        self,
+        *,
+        window: int = PICTURE,
+        cap: int = 100 * PICTURE,
+        client: Desk | None = None,
+        model: bytes = MODEL,
+    ) -> Signed[Bid]:
         """A lease that nobody has funded."""
         client = client or self.client
         bid = client.sign(
             Bid(
-                head=client.head(self.desk.did, parent=bytes(32)), sheet=SHEET, bid_class=BidClass.ON_DEMAND, cap=cap,
-                window=window, notice_ms=0, idle_limit_ms=60_000, ledger=signer("ledger").did,
-                accept_by_ms=self.now + 30_000, lease_expires_at_ms=self.now + limits.HOUR,
+                head=client.head(self.desk.did, parent=bytes(32)), sheet=replace(SHEET, model=model),
+                bid_class=BidClass.ON_DEMAND, cap=cap, window=window, notice_ms=0, idle_limit_ms=60_000,
+                ledger=signer("ledger").did, accept_by_ms=self.now + 30_000, lease_expires_at_ms=self.now + limits.HOUR,
                 margin_ms=limits.MARGIN_MIN_MS, worker_image=IMAGE, record=bytes(32),
             )
         )  # fmt: skip
@@ -179,6 +199,8 @@ class World:
         deadline_ms: int = 60_000,
         sealed: bytes = b"",
         task: Task = Task.TEXT_TO_IMAGE,
+        model: bytes = MODEL,
+        precision: Precision = Precision.EXACT,
         inputs: tuple[Input, ...] = (),
         **claims: Any,
     ) -> Any:
@@ -190,7 +212,7 @@ class World:
                 named = rows.get(LeaseRow, id=lease.id)
             assert named is not None
             sealed = sealing.seal_plain(plain, named.sealing_key, lease=lease.id, job=job)
-        spec = Spec(task, MODEL, Scheduler.DDIM, Precision.EXACT, 8, 8, STEPS, count, guided=False)
+        spec = Spec(task, model, Scheduler.DDIM, precision, 8, 8, STEPS, count, guided=False)
         digest = hashlib.sha256(plain).digest()
         claims = {"body_length": len(sealed), "audit_commitment": b"", "plain_sha256": digest, **claims}
         header = self.client.sign(

@@ -12,13 +12,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from office_world import CANARY, PICTURE, Scripted, World
+from office_world import CANARY, MODEL, PICTURE, PROFILE, Scripted, World
 
+from gpufair.protocol import limits
 from gpufair.protocol.envelope import from_bytes, read
 from gpufair.protocol.lifecycle import AttemptState
-from gpufair.protocol.messages import Cancel, Decline, JobEnded, Lock, Outcome, ReasonCode
+from gpufair.protocol.messages import Cancel, Decline, JobEnded, Lock, Outcome, Precision, ReasonCode
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow
 from gpufair.provider.workers.outcome import Failure
+
+COLD = b"c" * 32
 
 
 def play(story: Coroutine[Any, Any, None]) -> None:
@@ -61,6 +64,73 @@ def test_as_many_at_once_as_there_are_workers(tmp_path: Path) -> None:
         await world.until(lambda: world.office.runner.running == 2)
         assert world.office.runner.waiting == 1
         await world.office.stop(settle=False)
+
+    play(story())
+
+
+def test_jobs_of_several_leases_share_a_worker_if_their_precision_lets_them(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        shared = [world.begin(world.lease(), precision=Precision.SINGLE) for _ in range(3)]
+        alone = world.begin(world.lease())
+        runner = world.office.runner
+        await world.until(lambda: world.workers.started == shared)
+        late = world.begin(world.lease(), precision=Precision.SINGLE)
+        await world.until(lambda: world.workers.started == [*shared, late])
+        assert (runner.running, runner.waiting) == (4, 1)
+        world.workers.gate.set()
+        await world.until(lambda: not world.office.busy())
+        assert world.workers.started == [*shared, late, alone]
+        assert [run.precision for run in world.workers.runs] == ["single"] * 4 + ["exact"]
+        assert {world.state(a) for a in (*shared, late, alone)} == {AttemptState.DELIVERED}
+
+    play(story())
+
+
+def test_a_warm_model_goes_before_a_cold_one(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        world.workers.warm_models = frozenset({MODEL})
+        first = world.begin(world.lease())
+        cold = world.begin(world.lease(model=COLD), model=COLD)
+        warm = [world.begin(world.lease()) for _ in range(limits.PASSES_MAX + 1)]
+        world.workers.gate.set()
+        await world.until(lambda: not world.office.busy())
+        assert world.workers.started == [first, *warm[:-1], cold, warm[-1]]
+
+    play(story())
+
+
+def test_a_delivered_picture_has_its_trace_and_a_failed_one_none(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        lease = world.lease()
+        world.workers.fail = Failure.DIED
+        world.workers.gate.set()
+        failed, made = world.begin(world.lease()), world.begin(lease)
+        await world.until(lambda: not world.office.busy())
+        assert (world.state(failed), world.state(made)) == (AttemptState.FAILED, AttemptState.DELIVERED)
+        (delivery,) = deliveries(world)
+        kept = world.office._traces.open(lease.id, delivery.job, 0)
+        assert kept is not None
+        assert b"".join(kept.leaves) == delivery.leaves
+        assert [kept.state(step) for step in range(len(kept.leaves))] == [bytes(64)] * len(kept.leaves)
+        assert kept.profile == PROFILE
+        assert len(list((tmp_path / "traces").iterdir())) == 1
+        world.now += limits.AUDIT_WINDOW_MS + 1
+        world.office.forget()
+        assert list((tmp_path / "traces").iterdir()) == []
+
+    play(story())
+
+
+def test_a_model_is_expected_once_its_lease_is_paid_for(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        world.agreed()
+        assert world.workers.prefetched == [], "a bid costs nothing: it moves no model"
+        world.lease()
+        assert world.workers.prefetched == [MODEL]
 
     play(story())
 
