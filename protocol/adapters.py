@@ -7,6 +7,7 @@ their own way; a module is called here by its path with `_` between the names, w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -54,6 +55,10 @@ _BARE: Final = (
     ("transformer_blocks.", "transformer"),
 )
 """How names begin that say no part: the module itself tells it."""
+METADATA: Final = "lora_adapter_metadata"
+"""Where newer diffusers say how peft was set, as JSON in the file's header."""
+_OTHER_MEANINGS: Final = ("use_dora", "use_rslora", "alpha_pattern", "lora_bias")
+_ALPHA_MAX: Final = 1_000_000
 _WRAPPED: Final = "base_model.model."
 
 
@@ -105,6 +110,27 @@ def changes(shapes: Mapping[str, Shape]) -> dict[Place, Change]:
     if not found:
         raise ValueError("there is no tensor in it")
     return {place: _change(parts.names, shapes) for place, parts in found.items()}
+
+
+def alphas(metadata: Mapping[str, str]) -> dict[str, float]:
+    """Peft's alpha for each part, where the texts in the file's header tell one.
+
+    `ValueError` for settings that give the tensors another meaning.
+    """
+    try:
+        told = json.loads(metadata.get(METADATA, "{}"))
+    except (ValueError, RecursionError) as err:
+        raise ValueError(f"its {METADATA} is no JSON") from err
+    found = {}
+    for name, value in told.items() if isinstance(told, dict) else ():
+        part, _, key = name.partition(".")
+        if value and key in _OTHER_MEANINGS:
+            raise ValueError(f"it was made with {key}, which is not known here")
+        if key == "lora_alpha":
+            if type(value) not in (int, float) or not 0 < value < _ALPHA_MAX:
+                raise ValueError(f"its {name} is no number from 0 to {_ALPHA_MAX}")
+            found[part] = float(value)
+    return found
 
 
 def places(part: str, shapes: Mapping[str, Shape]) -> dict[Place, Shape]:

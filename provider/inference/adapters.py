@@ -7,7 +7,6 @@ the place of the model's own by a change of pointers, so that who comes before a
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,17 +18,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from gpufair.protocol import limits
-from gpufair.protocol.adapters import FILE, Change, Place, changes, places
+from gpufair.protocol.adapters import FILE, Change, Place, alphas, changes, places
 from gpufair.protocol.errors import printable
 from gpufair.protocol.frames import FailCode, Run
 from gpufair.provider.inference import folder
 from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.inference.request import Wanted, wanted
 
-METADATA = "lora_adapter_metadata"
-"""Where newer diffusers say how peft was set, as JSON in the file's header."""
-OTHER_MEANINGS = ("use_dora", "use_rslora", "alpha_pattern", "lora_bias")
-LARGEST_ALPHA = 1_000_000
 WHOLE_MILLI = 1000
 TEXT_PART = "text_encoder"
 """How the names of parts that read texts begin."""
@@ -148,7 +143,7 @@ def read(path: Path, digest: bytes) -> Adapter:
         raise _bad(f"{path.name} is missing or no safetensors") from err
     try:
         found = changes({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        told = _settings(metadata.get(METADATA, "{}"))
+        told = alphas(metadata)
         strength = {place: _strength(place, change, tensors, told) for place, change in found.items()}
     except ValueError as err:
         raise _bad(f"no LoRA: {printable(str(err), 400)}") from err
@@ -203,24 +198,6 @@ def _strength(place: Place, change: Change, tensors: Mapping[str, torch.Tensor],
     if change.alpha:
         return float(tensors[change.alpha].item()) / change.rank
     return told.get(place.part, change.rank) / change.rank
-
-
-def _settings(text: str) -> dict[str, float]:
-    """Peft's alpha for each part. `ValueError` for settings that give the tensors another meaning."""
-    try:
-        told = json.loads(text)
-    except (ValueError, RecursionError) as err:
-        raise ValueError(f"its {METADATA} is no JSON") from err
-    alphas = {}
-    for name, value in told.items() if isinstance(told, dict) else ():
-        part, _, key = name.partition(".")
-        if value and key in OTHER_MEANINGS:
-            raise ValueError(f"it was made with {key}, which is not known here")
-        if key == "lora_alpha":
-            if type(value) not in (int, float) or not 0 < value < LARGEST_ALPHA:
-                raise ValueError(f"its {name} is no number from 0 to {LARGEST_ALPHA}")
-            alphas[part] = float(value)
-    return alphas
 
 
 def _is_beside(patch: Patch) -> bool:

@@ -108,6 +108,7 @@ def adapter(path: Path) -> tensors.Header:
             raise PeerError(Fault.MALFORMED, what)
     try:
         adapters.changes(header.shapes)
+        adapters.alphas(header.metadata)
     except ValueError as err:
         raise PeerError(Fault.WRONG_TYPE, f"{path.name}: {err}") from err
     return header

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from gpufair.protocol import frames
+from gpufair.protocol.adapters import METADATA
 from gpufair.protocol.frames import ADAPTER, Adapter, Done, FailCode, Failed, Load, Loaded, LoadFailed
 from gpufair.provider.inference import adapters, rows, weights
-from gpufair.provider.inference.adapters import METADATA, Adapters
+from gpufair.provider.inference.adapters import Adapters
 from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.inference.words import Words
 

@@ -79,6 +79,8 @@ def test_what_is_no_adapter_is_refused_and_leaves_nothing(
     huge = tmp_path / "huge.safetensors"
     with huge.open("wb") as file:
         file.truncate(limits.ADAPTER_BYTES_MAX + 1)
+    whole = {f"unet.{Q}.lora_A.weight": (2, 4), f"unet.{Q}.lora_B.weight": (4, 2)}
+    dora = {"lora_adapter_metadata": '{"unet.use_dora": true}'}
     half = {f"unet.{Q}.lora_A.weight": (2, 4)}
     for bad, fault in (
         (link, Fault.WRONG_TYPE),
@@ -88,6 +90,8 @@ def test_what_is_no_adapter_is_refused_and_leaves_nothing(
         (huge, Fault.TOO_LARGE),
         (demo / "unet" / "diffusion_pytorch_model.safetensors", Fault.WRONG_TYPE),
         (write("half.safetensors", half), Fault.WRONG_TYPE),
+        (write("dora.safetensors", whole, metadata=dora), Fault.WRONG_TYPE),
+        (write("deep.safetensors", whole, metadata={"lora_adapter_metadata": "[" * 99_999}), Fault.WRONG_TYPE),
         (write("int.safetensors", half | {f"unet.{Q}.lora_B.weight": (4, 2)}, dtype="I8"), Fault.MALFORMED),
     ):
         with pytest.raises(PeerError) as caught:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.provider.models import single
 from gpufair.provider.models.exporting import export
 from gpufair.provider.models.intake import Told, take
 from gpufair.provider.models.store import ModelStore
@@ -46,6 +50,29 @@ def test_pickles_and_archives_are_refused_unread(store: ModelStore, tmp_path: Pa
         (tmp_path / name).write_bytes(b"\x80\x02csystem")
     with pytest.raises(PeerError, match="no safetensors file"):
         take(store, tmp_path / name, Told())
+
+
+@given(st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_in_a_checkpoint_raises_nothing_but_a_refusal(
+    folder: Path, write: Write, data: st.DataObject
+) -> None:
+    file = write("sd.safetensors", {"model.diffusion_model.out.2.weight": (4, 4), "alphas_cumprod": (3,)})
+    whole = bytearray(file.read_bytes())
+    header = int.from_bytes(whole[:8], "little")
+    whole[data.draw(st.integers(0, 7 + header))] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(whole)
+    with contextlib.suppress(PeerError):
+        single.check(file, folder)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_taken_or_refused_in_words(store: ModelStore, tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "any.safetensors"
+    file.write_bytes(len(data).to_bytes(8, "little") + data)
+    with pytest.raises(PeerError):
+        take(store, file, Told())
 
 
 def test_a_model_goes_out_and_comes_in_again(store: ModelStore, folder: Path, tmp_path: Path) -> None:
