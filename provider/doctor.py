@@ -17,6 +17,7 @@ from gpufair.provider.config import Config
 from gpufair.provider.hardware.probe import probe
 from gpufair.provider.home import Home
 from gpufair.provider.models.store import ModelStore
+from gpufair.provider.sales.lists import sold
 from gpufair.provider.workers import sources
 from gpufair.provider.workers.process import ProcessRuntime
 
@@ -37,7 +38,7 @@ async def examine(home: Home, config: Config, keys: Keys) -> list[Check]:
     """Look at everything that the configured roles need."""
     checks = [await _port(home, config), await _disk(home), await _clock(config)]
     if "provider" in config.node.roles:
-        checks += [await _engine(home, config, keys), await _machine(home, config), await _models(home)]
+        checks += [await _engine(home, config, keys), await _machine(home, config), await _models(home, config)]
         checks += [await _ledger(address, keys, config) for address in config.ledger.accepted]
     return checks
 
@@ -127,11 +128,15 @@ async def _machine(home: Home, config: Config) -> Check:
     return Check("machine", ok=True, found=found)
 
 
-async def _models(home: Home) -> Check:
+async def _models(home: Home, config: Config) -> Check:
     models = ModelStore(home.models).list()
     if not models:
         return Check("models", ok=False, found="none: there is nothing to sell", fix="gpufaird models add FOLDER")
-    return Check("models", ok=True, found=", ".join(model.name for model in models))
+    offered = [model.name for model in models if sold(model, config.models)]
+    if not offered:
+        found = f"{len(models)} in the store, and the lists in [models] let none of them be sold"
+        return Check("models", ok=False, found=found, fix="correct `allow` or `refuse`")
+    return Check("models", ok=True, found=", ".join(offered))
 
 
 async def _ledger(address: str, keys: Keys, config: Config) -> Check:

@@ -165,6 +165,12 @@ def test_no_models(place: Place) -> None:
     bad(place.found()["models"], "nothing to sell")
 
 
+def test_lists_that_let_nothing_be_sold(place: Place) -> None:
+    for lists in ({"allow": ("licence:mit",)}, {"refuse": ("demo",)}, {"refuse": ("licence:apache-2.0",)}):
+        bad(place.found(models=lists)["models"], "let none of them be sold")
+    assert place.found(models={"allow": ("licence:Apache-2.0",)})["models"].found == "demo"
+
+
 def test_more_than_the_machine_has(place: Place) -> None:
     bad(place.found(workers={"gpus": ("GPU-none",)})["machine"], "missing GPU-none")
     bad(place.found(workers={"memory_mib": 16_000_000})["machine"], "the workers may take")
