@@ -150,7 +150,7 @@ class Pictures:
                 self.states[key] += frame.data
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pictures() -> type[Pictures]:
     """The gatherer of pictures."""
     return Pictures

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import re
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import diffusers
@@ -23,6 +26,7 @@ from PIL import Image
 from gpufair.protocol.frames import IMAGE, IMAGE_TO_IMAGE, INPAINT, MASK, TEXT_TO_IMAGE, FailCode, Failed, InputRef, Run
 from gpufair.provider.inference import diffusion, png, rows, schedulers, weights
 from gpufair.provider.inference.engine import RefusedError
+from gpufair.provider.inference.request import refuse_bad
 from gpufair.provider.inference.tasks import TASKS
 from gpufair.provider.inference.words import Words
 
@@ -173,6 +177,25 @@ def test_outside_the_mask_the_given_picture_stays(warm: Any, demo: Any, pictures
     gap = np.abs(made - np.asarray(drawn(seed)).astype(int)).mean((0, 2))
     assert gap[:28].mean() < 20, "what the decoder makes of what was kept"
     assert gap[36:].mean() > 2 * gap[:28].mean()
+
+
+def test_a_new_task_is_a_file_and_a_line(pipeline: Any, demo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that CONTRIBUTING.md shows."""
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "A picture mirrored" in block]
+    file = ModuleType("gpufair.provider.inference.tasks.mirror")
+    exec(compile(code, "mirror.py", "exec"), file.__dict__)
+    monkeypatch.setitem(sys.modules, file.__name__, file)
+    monkeypatch.setitem(TASKS, "mirror", (IMAGE,))
+    given, whole = drawn(4), {"steps": 1, "skip": 19, "guidance_milli": 1000}
+    run, inputs = order(demo, "mirror", "ddim", 4, **whole)
+    refuse_bad(run)
+    with torch.no_grad():
+        row = rows.begin(pipeline, run, 0, Words(CPU).of(pipeline, run), CPU, inputs)
+        rows.advance(pipeline.unet, [row])
+        [picture] = diffusion.finish(pipeline, [row])
+    mirrored, same = np.asarray(given)[:, ::-1].astype(int), np.asarray(given).astype(int)
+    assert 2 * np.abs(np.asarray(picture) - mirrored).mean() < np.abs(np.asarray(picture) - same).mean()
 
 
 GOOD = as_png(drawn(1))
