@@ -104,7 +104,7 @@ class Buyer:
         trust = wish.trust_provider_ledger or self.config.trust_provider_ledger
         funding = Funding(self.ledgers, market.records.values(), trust_own=trust, known=known, budget=budget)
         paid = await funding.first_payable(good, self.desk.did)
-        body = wish.body(choices.model, self.desk.random)
+        body = wish.body(choices.model, paid.choice.spec, self.desk.random)
         return Plan(wish, paid.choice, body, paid.ledger, paid.available, budget, dearest, paid.dropped)
 
     # --- buying --------------------------------------------------------------------------------------------------

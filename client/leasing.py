@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from gpufair.client.buyer import Buyer, ignore
 from gpufair.client.endings import ended, later
 from gpufair.client.failures import CheatedError, DeclinedError, FundsError, LeaseOverError, UnreachableError
+from gpufair.client.market.adapters import pick_adapters
 from gpufair.client.market.plan import Plan
 from gpufair.client.market.wish import Wish
 from gpufair.client.session import events as ev
@@ -109,10 +110,12 @@ class OpenLease:
     def _place(self, wish: Wish, listen: Listen, deadline_ms: int) -> tuple[bytes, _Caller, list[Up]]:
         """Write the job down; what orders it. Nothing is awaited: whatever is said of the job finds its caller."""
         self._check_open()
-        model = self.plan.candidate.model
-        spec = next(one for one in wish.specs(model) if one.precision is self.plan.spec.precision)
+        model, offer = self.plan.candidate.model, self.plan.choice.offer.doc
+        adapters = pick_adapters(offer.adapters, wish.loras, model.digest)
+        specs = wish.specs(model, adapters)
+        spec = next((one for one in specs if one.precision is self.plan.spec.precision), specs[0])
         self._check_price(spec, wish.max_price)
-        body = wish.body(model, self._buyer.desk.random)
+        body = wish.body(model, spec, self._buyer.desk.random)
         turn = self._session.place(spec, body, deadline_ms=deadline_ms, preview_every=wish.preview_every)
         placed = next(event for event in turn.events if isinstance(event, ev.JobPlaced))
         caller = self._callers[placed.job] = _Caller(listen)

@@ -24,17 +24,17 @@ from gpufair.client.failures import DeclinedError
 from gpufair.client.leasing import OpenLease
 from gpufair.client.market.choosing import Choices
 from gpufair.client.market.plan import Plan
-from gpufair.client.market.wish import Wish
 from gpufair.client.opening import open_buyer
 from gpufair.client.pictures.verify import sealed_with
 from gpufair.client.session.talk import Listen
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wishing import check_whole, wish
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
-from gpufair.protocol.messages import Receipt, Scheduler
+from gpufair.protocol.messages import Receipt
 
 _OF_THE_LEASE = ("model", "trust_provider_ledger")
 """Options that a lease settles for all its jobs."""
@@ -135,7 +135,7 @@ class Client:
         `dearest` is the most that one picture may cost, if some will cost more than these options say: it is also what
         can be lost to a provider that cheats. `minutes` is how long the lease lasts.
         """
-        _check_whole(budget=budget, minutes=minutes, dearest=dearest)
+        check_whole(budget=budget, minutes=minutes, dearest=dearest)
         if not 0 < budget <= limits.AMOUNT_MAX or not 0 <= dearest <= budget:
             raise LocalError(
                 Fault.MALFORMED, f"budget is {budget}, dearest {dearest}: micro-credits, within each other"
@@ -207,80 +207,9 @@ class Lease:
         return pictures_of(self._store, await self._opened.buy(wish(prompt, **{**self._options, **options}), listen))
 
 
-def wish(
-    prompt: str,
-    *,
-    negative: str = "",
-    model: str = "",
-    size: tuple[int, int] | None = None,
-    steps: int | None = None,
-    guidance_milli: int | None = None,
-    seed: int | None = None,
-    scheduler: str = "ddim",
-    count: int = 1,
-    preview_every: int = 0,
-    max_price: int | None = None,
-    trust_provider_ledger: bool = False,
-    **unknown: Any,
-) -> Wish:
-    """A wish in plain values: `size` in pixels, guidance in thousandths, `max_price` in micro-credits.
-
-    Raises LocalError for a value that can't be meant, and for an option that there is not.
-    """
-    if unknown:
-        known = ", ".join(sorted(wish.__kwdefaults__ or ()))
-        raise LocalError(Fault.MALFORMED, f"there is no option {next(iter(unknown))!r}", hint=f"there are {known}")
-    _check_text(prompt=prompt, negative=negative, model=model, scheduler=scheduler)
-    width, height = _sides(size)
-    _check_whole(count=count, preview_every=preview_every)
-    left_open = {"steps": steps, "guidance_milli": guidance_milli, "seed": seed, "max_price": max_price}
-    _check_whole(**{name: value for name, value in left_open.items() if value is not None})
-    if not isinstance(trust_provider_ledger, bool):
-        raise LocalError(
-            Fault.MALFORMED, f"trust_provider_ledger is {trust_provider_ledger!r}: it must be True or False"
-        )
-    if scheduler.upper() not in Scheduler.__members__ or scheduler.lower() == "unspecified":
-        known = ", ".join(one.name.lower() for one in Scheduler if one)
-        raise LocalError(Fault.MALFORMED, f"there is no scheduler {scheduler!r}", hint=f"there are {known}")
-    made = Wish(
-        prompt, negative, model, width, height, steps, guidance_milli, seed, Scheduler[scheduler.upper()], count,
-        preview_every, max_price, trust_provider_ledger,
-    )  # fmt: skip
-    made.check()
-    return made
-
-
-_AMOUNTS = ("budget", "dearest", "max_price")
-
-
 def _check_one(options: dict[str, Any]) -> None:
     """`run` hands out one picture: it must not pay for several."""
     count = options.get("count", 1)
     if count != 1:
         hint = f"pictures(prompt, count={count!r}) buys several in one job"
         raise LocalError(Fault.MALFORMED, f"run buys one picture, and count is {count!r}", hint=hint)
-
-
-def _check_text(**values: object) -> None:
-    for name, value in values.items():
-        if not isinstance(value, str):
-            raise LocalError(Fault.MALFORMED, f"{name} is {value!r}: it must be text")
-
-
-def _check_whole(**values: object) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            amount = name in _AMOUNTS
-            hint = "a credit has 1,000,000 micro-credits" if amount else ""
-            of = " of micro-credits" if amount else ""
-            raise LocalError(Fault.MALFORMED, f"{name} is {value!r}: it must be a whole number{of}", hint=hint)
-
-
-def _sides(size: object) -> tuple[int | None, int | None]:
-    """Width and height out of a size; neither without one."""
-    match size:
-        case None:
-            return None, None
-        case (int() as width, int() as height):
-            return width, height
-    raise LocalError(Fault.MALFORMED, f"size is {size!r}: it must be (width, height)", hint="write it like (512, 768)")

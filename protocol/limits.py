@@ -105,6 +105,10 @@ INPUTS_MAX = 2
 """Pictures that a job may begin from: an image and a mask."""
 INPUTS_BYTES_MAX = 12 * MIB
 """Bytes of them all."""
+INPUT_FILE_MAX = 64 * MIB
+"""Bytes of a picture's file that a client makes an input from."""
+INPUT_SIDE_MAX = 8192
+"""Pixels of the longer side of such a picture."""
 SEALED_MAX = BODY_MAX + INPUTS_BYTES_MAX + KIB
 """Bytes of a job's sealed body, whatever is in it."""
 BODIES_BYTES_MAX = 256 * MIB

@@ -5,6 +5,8 @@ Ids, digests and keys are hex; times are Unix milliseconds; what is not there is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,9 +46,10 @@ def quote_object(quote: Quote) -> Object:
 def spec_object(spec: Spec) -> Object:
     """The public part of a job."""
     return {
-        "model": spec.model.hex(), "width": spec.width, "height": spec.height, "steps": spec.steps,
-        "count": spec.count, "guided": spec.guided, "scheduler": spec.scheduler.name.lower(),
-        "precision": spec.precision.name.lower(),
+        "task": spec.task.name.lower(), "model": spec.model.hex(), "width": spec.width, "height": spec.height,
+        "steps": spec.steps, "skip": spec.skip, "count": spec.count, "guided": spec.guided,
+        "scheduler": spec.scheduler.name.lower(), "precision": spec.precision.name.lower(),
+        "adapters": [{"digest": one.digest.hex(), "weight_milli": one.weight_milli} for one in spec.adapters],
     }  # fmt: skip
 
 
@@ -60,12 +63,13 @@ def offer_object(offer: Signed[Offer]) -> Object:
         "cpu_cores": doc.cpu_cores, "memory_bytes": doc.memory_bytes, "queue_free": doc.queue_free,
         "region": doc.region, "window_max": doc.window_max,
         "limits": {"pixels": doc.limits.pixels, "steps": doc.limits.steps, "count": doc.limits.count},
-        "schedulers": [one.name.lower() for one in doc.schedulers],
+        "tasks": _names(doc.tasks), "schedulers": _names(doc.schedulers), "precisions": _names(doc.precisions),
         "ledgers": [{"did": one.did, "endpoint": one.endpoint} for one in doc.ledgers],
         "models": [
             {
                 "digest": m.digest.hex(), "name": m.name, "family": m.family, "licence": m.licence,
-                "state": m.state.name.lower(),
+                "state": m.state.name.lower(), "tasks": _names(m.tasks),
+                "schedulers": _names(m.schedulers or doc.schedulers),
                 "price": {
                     "per_step_megapixel": m.sheet.per_step_megapixel,
                     "per_decoded_megapixel": m.sheet.per_decoded_megapixel,
@@ -75,7 +79,18 @@ def offer_object(offer: Signed[Offer]) -> Object:
             }
             for m in doc.models
         ],
+        "adapters": [
+            {
+                "digest": one.digest.hex(), "name": one.name, "licence": one.licence,
+                "models": [digest.hex() for digest in one.models],
+            }
+            for one in doc.adapters
+        ],
     }  # fmt: skip
+
+
+def _names(members: Iterable[IntEnum]) -> list[str]:
+    return [one.name.lower() for one in members]
 
 
 def choice_object(choice: Choice) -> Object:

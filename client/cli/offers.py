@@ -38,9 +38,15 @@ def quote(
     guidance: o.Guidance = "",
     size: o.Size = "",
     seed: o.Seed = None,
-    scheduler: o.SchedulerName = "ddim",
+    scheduler: o.SchedulerName = "",
+    precision: o.Precision = "",
     count: o.Count = 1,
     model: o.Model = "",
+    lora: o.Loras = None,
+    image: o.Image = None,
+    strength: o.Strength = "",
+    mask: o.Mask = None,
+    outpaint: o.Outpaint = "",
     max_price: o.MaxPrice = "",
     home: HomeDir = None,
     as_json: Json = False,
@@ -50,7 +56,8 @@ def quote(
     def work(stage: Stage) -> Answer:
         wish = o.make_wish(
             prompt, negative=negative, steps=steps, guidance=guidance, size=size, seed=seed, scheduler=scheduler,
-            count=count, model=model, max_price=max_price,
+            precision=precision, count=count, model=model, loras=lora, image=image, strength=strength, mask=mask,
+            outpaint=outpaint, max_price=max_price,
         )  # fmt: skip
         return stage.with_buyer(lambda buyer: _quote(stage, buyer, wish))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,28 +18,68 @@ Steps = Annotated[int | None, typer.Option("--steps", "-s", help="Denoising step
 Size = Annotated[str, typer.Option("--size", metavar="WxH", help="Pixels, such as 512x512.")]
 Guidance = Annotated[str, typer.Option("--guidance", "-g", metavar="NUMBER", help="How closely to follow the prompt.")]
 SchedulerName = Annotated[
-    str, typer.Option("--scheduler", help="ddim, euler, euler_ancestral, dpmpp_2m, unipc or lcm.")
+    str, typer.Option("--scheduler", help="ddim, euler, euler_ancestral, dpmpp_2m, unipc, lcm or own (the model's).")
 ]
+Precision = Annotated[str, typer.Option("--precision", help="exact, single or half; else the finest on sale.")]
 Count = Annotated[int, typer.Option("--count", "-n", help="Pictures, each with the next seed.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or the first digits of its digest.")]
 
+_BEGIN = "To begin from a picture"
+Image = Annotated[
+    Path | None, typer.Option("--image", rich_help_panel=_BEGIN, help="Change this picture: PNG, JPEG or WebP.")
+]
+Strength = Annotated[
+    str, typer.Option("--strength", metavar="NUMBER", rich_help_panel=_BEGIN, help="How much is made anew: 0 to 1.")
+]
+Mask = Annotated[
+    Path | None, typer.Option("--mask", rich_help_panel=_BEGIN, help="Only where this is white, of the image's size.")
+]
+Outpaint = Annotated[
+    str,
+    typer.Option(
+        "--outpaint", metavar="LEFT,TOP,RIGHT,BOTTOM", rich_help_panel=_BEGIN, help="Go on around it: pixels."
+    ),
+]
+Loras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora", metavar="NAME|DIGEST[:WEIGHT]", help="With this LoRA; again for several.", show_default=False
+    ),
+]
+
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX]\s*([0-9]{1,5})", re.ASCII)
-_NUMBER = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,3}))?", re.ASCII)
+_NUMBER = re.compile(r"(-?)([0-9]{1,3})(?:\.([0-9]{1,3}))?", re.ASCII)
+_MARGINS = re.compile(r"[0-9]{1,5}(?:\s*,\s*[0-9]{1,5}){3}", re.ASCII)
 
 
-def make_wish(prompt: str, *, size: str = "", guidance: str = "", max_price: str = "", **options: Any) -> Wish:
+def make_wish(
+    prompt: str,
+    *,
+    size: str = "",
+    guidance: str = "",
+    max_price: str = "",
+    strength: str = "",
+    outpaint: str = "",
+    loras: list[str] | None = None,
+    scheduler: str = "",
+    precision: str = "",
+    **options: Any,
+) -> Wish:
     """A wish out of what was typed. Raises LocalError (a usage error) that says how to write it."""
-    from gpufair.client import sdk
-    from gpufair.protocol import units
+    from gpufair.client import wishing
+    from gpufair.protocol import limits, units
     from gpufair.protocol.errors import Fault, LocalError
 
     try:
         limit = units.parse_credits(max_price) if max_price else None
     except ValueError as error:
         raise LocalError(Fault.MALFORMED, f"--max-price: {error}") from error
-    return sdk.wish(
-        prompt, size=_size(size) if size else None, guidance_milli=_milli(guidance) if guidance else None,
-        max_price=limit, **options,
+    return wishing.wish(
+        prompt, size=_size(size) if size else None, max_price=limit,
+        guidance_milli=_milli("--guidance", guidance, limits.GUIDANCE_MILLI_MAX) if guidance else None,
+        strength_milli=_milli("--strength", strength, 1_000) if strength else None,
+        outpaint=_margins(outpaint) if outpaint else None, loras=[_lora(text) for text in loras or ()],
+        scheduler=scheduler or None, precision=precision or None, **options,
     )  # fmt: skip
 
 
@@ -51,16 +92,41 @@ def _size(text: str) -> tuple[int, int]:
     return int(shape[1]), int(shape[2])
 
 
-def _milli(text: str) -> int:
+def _margins(text: str) -> tuple[int, int, int, int]:
+    from gpufair.protocol.errors import Fault, LocalError
+
+    if _MARGINS.fullmatch(text.strip()) is None:
+        what = f"--outpaint: {text!r} is not four numbers of pixels"
+        raise LocalError(Fault.MALFORMED, what, hint="left, top, right, bottom: write it like 0,0,64,0")
+    left, top, right, below = (int(side) for side in text.split(","))
+    return left, top, right, below
+
+
+def _lora(text: str) -> tuple[str, int]:
+    """A name or digest, and the weight behind its last colon if that is one."""
+    from gpufair.client.market.wish import WEIGHT_MILLI
+    from gpufair.protocol.errors import Fault, LocalError
+
+    name, colon, weight = text.rpartition(":")
+    if not colon:
+        name, weight = text, ""
+    if not name.strip():
+        raise LocalError(Fault.MALFORMED, f"--lora: {text!r} names none", hint="write it like pixel:0.8")
+    return name.strip(), _milli("--lora", weight, 8_000, low=-8_000) if colon else WEIGHT_MILLI
+
+
+def _milli(option: str, text: str, high: int, *, low: int = 0) -> int:
     """Thousandths out of a decimal number, without a float in between."""
-    from gpufair.protocol import limits
     from gpufair.protocol.errors import Fault, LocalError
 
     shape = _NUMBER.fullmatch(text.strip())
     if shape is None:
-        raise LocalError(Fault.MALFORMED, f"--guidance: {text!r} is not a number", hint="write it like 7.5")
-    thousandths = int(shape[1]) * 1000 + int((shape[2] or "").ljust(3, "0"))
-    if thousandths > limits.GUIDANCE_MILLI_MAX:
-        most = limits.GUIDANCE_MILLI_MAX // 1000
-        raise LocalError(Fault.MALFORMED, f"--guidance: {text.strip()} is too much: it must be 0 to {most}")
+        hint = f"write it like 0.75: {low // 1000} to {high // 1000}"
+        raise LocalError(Fault.MALFORMED, f"{option}: {text!r} is not a number", hint=hint)
+    size = int(shape[2]) * 1000 + int((shape[3] or "").ljust(3, "0"))
+    thousandths = -size if shape[1] else size
+    if not low <= thousandths <= high:
+        much = "much" if thousandths > high else "little"
+        what = f"{option}: {text.strip()} is too {much}: it must be {low // 1000} to {high // 1000}"
+        raise LocalError(Fault.MALFORMED, what)
     return thousandths

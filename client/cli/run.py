@@ -32,9 +32,15 @@ def run(
     guidance: o.Guidance = "",
     size: o.Size = "",
     seed: o.Seed = None,
-    scheduler: o.SchedulerName = "ddim",
+    scheduler: o.SchedulerName = "",
+    precision: o.Precision = "",
     count: o.Count = 1,
     model: o.Model = "",
+    lora: o.Loras = None,
+    image: o.Image = None,
+    strength: o.Strength = "",
+    mask: o.Mask = None,
+    outpaint: o.Outpaint = "",
     max_price: o.MaxPrice = "",
     trust_provider_ledger: Annotated[
         bool, typer.Option("--trust-provider-ledger", help="Allow a ledger that the seller runs.")
@@ -49,7 +55,8 @@ def run(
     def work(stage: Stage) -> Answer:
         wish = o.make_wish(
             prompt, negative=negative, steps=steps, guidance=guidance, size=size, seed=seed, scheduler=scheduler,
-            count=count, model=model, max_price=max_price, trust_provider_ledger=trust_provider_ledger,
+            precision=precision, count=count, model=model, loras=lora, image=image, strength=strength, mask=mask,
+            outpaint=outpaint, max_price=max_price, trust_provider_ledger=trust_provider_ledger,
             preview_every=max(1, (steps or 20) // 5) if preview else 0,
         )  # fmt: skip
         return _run(stage, wish, output, yes=yes, force=force)

@@ -144,7 +144,7 @@ def exit_code(error: Exception) -> Exit:
     from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
     from gpufair.protocol.errors import Fault, LocalError, PeerError
 
-    if isinstance(error, LocalError) and error.fault is Fault.MALFORMED:
+    if isinstance(error, LocalError) and error.fault in (Fault.MALFORMED, Fault.TOO_LARGE):
         return Exit.USAGE
     endings: tuple[tuple[type[Exception], Exit], ...] = (
         (failures.NoOfferError, Exit.NO_OFFER),

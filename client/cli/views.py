@@ -12,7 +12,7 @@ from rich.text import Text
 from gpufair.client.market.wish import GUIDED_ABOVE_MILLI
 from gpufair.protocol import identity
 from gpufair.protocol.errors import printable
-from gpufair.protocol.messages import ModelState, Offer, Spec
+from gpufair.protocol.messages import AdapterOffer, ModelState, Offer, Precision, Spec, Task
 from gpufair.protocol.units import show
 
 if TYPE_CHECKING:
@@ -32,18 +32,36 @@ def _plain() -> Table:
 
 def spec_words(spec: Spec, *, guidance_milli: int, seed: int | None) -> str:
     """A job in one line."""
-    words = [f"{spec.width}x{spec.height}", f"{spec.steps} steps"]
+    words = [*task_words(spec), f"{spec.width}x{spec.height}", steps_words(spec)]
     words.append(f"guidance {milli(guidance_milli)}" if guidance_milli > GUIDED_ABOVE_MILLI else "unguided")
     words.append(spec.scheduler.name.lower())
+    words += [] if spec.precision is Precision.EXACT else [f"{spec.precision.name.lower()} precision"]
     words += [f"seed {seed}"] if seed is not None else []
     words += [f"{spec.count} pictures"] if spec.count > 1 else []
     return " · ".join(words)
 
 
+def task_words(spec: Spec) -> list[str]:
+    """The task, where it is not the usual one."""
+    return [] if spec.task is Task.TEXT_TO_IMAGE else [spec.task.name.lower().replace("_", " ")]
+
+
+def steps_words(spec: Spec) -> str:
+    """Steps that are computed and paid, and those of the schedule that an input makes needless."""
+    return f"{spec.steps} steps" + (f" of {spec.steps + spec.skip}, {spec.skip} skipped" if spec.skip else "")
+
+
+def adapter_words(spec: Spec, offered: Iterable[AdapterOffer] = ()) -> str:
+    """The LoRAs of a job with their weights, by the names that a seller gives them."""
+    names = {one.digest: one.name for one in offered}
+    shown = ((names.get(one.digest, ""), one) for one in spec.adapters)
+    return ", ".join(f"{name or 'LoRA'} ({one.digest.hex()[:12]}) x {milli(one.weight_milli)}" for name, one in shown)
+
+
 def milli(thousandths: int) -> str:
     """Thousandths as a decimal number: 7500 is 7.5."""
-    whole, rest = divmod(thousandths, 1000)
-    return f"{whole}.{rest:03d}".rstrip("0").rstrip(".")
+    whole, rest = divmod(abs(thousandths), 1000)
+    return ("-" if thousandths < 0 else "") + f"{whole}.{rest:03d}".rstrip("0").rstrip(".")
 
 
 def size(count: int) -> str:
@@ -83,7 +101,11 @@ def plan_table(plan: Plan) -> Table:
     table.add_row("  prompt", printable(body.prompt, 500))
     if body.negative_prompt:
         table.add_row("  not", printable(body.negative_prompt, 500))
+    if plan.wish.begin is not None:
+        table.add_row("  from", plan.wish.begin.words(plan.spec.width, plan.spec.height))
     table.add_row("  job", job)
+    if plan.spec.adapters:
+        table.add_row("  with", printable(adapter_words(plan.spec, offer.doc.adapters), 500))
     table.add_row("  model", f"{plan.candidate.model.name} ({plan.candidate.model.digest.hex()[:12]})")
     isolation = f"isolation {offer.doc.isolation.name.lower()}"
     table.add_row("  provider", f"{identity.short(offer.issuer)} · {hardware(offer.doc)} · {isolation}")
@@ -104,6 +126,10 @@ def offer_lines(offer: Signed[Offer]) -> Iterator[Text]:
         price = f"{show(model.sheet.per_step_megapixel)} per step-megapixel, at least {show(model.sheet.minimum)}"
         name = f"   {model.name} {model.digest.hex()[:8]}"
         yield Text.assemble(f"{name:<24}", (f"{model.state.name.lower():<8}", "dim"), price)
+        yield Text(f"{'':<24}{', '.join(task.name.lower().replace('_', ' ') for task in model.tasks)}", style="dim")
+    for adapter in doc.adapters:
+        fits = ", ".join(model.name for model in on_sale if model.digest in adapter.models)
+        yield Text(f"   LoRA {adapter.name} {adapter.digest.hex()[:8]} for {fits}")
     if not on_sale:
         yield Text("   sells nothing just now", style="dim")
 
@@ -141,6 +167,8 @@ def purchase_lines(one: Purchase) -> Iterator[str]:
     job, lease = one.job, one.lease
     yield f"  prompt    {' '.join(job.prompt.split())[:500]}"
     yield f"  job       {spec_words(one.spec, guidance_milli=one.body.guidance_milli, seed=one.body.seed)}"
+    if one.spec.adapters:
+        yield f"  with      {printable(adapter_words(one.spec, one.offer.adapters), 500)}"
     yield f"  model     {one.model_name} ({one.spec.model.hex()[:12]})"
     yield f"  state     {job.state}" + (f": {job.note}" if job.note else "")
     yield f"  provider  {lease.provider}"
@@ -174,8 +202,11 @@ def verified_lines(verified: Verified) -> Iterator[str]:
     yield f"  made by   {verified.provider}"
     yield f"  on        {when(claim.head.issued_at_ms)}"
     yield f"  model     {claim.spec.model.hex()}"
-    job = f"{claim.spec.width}x{claim.spec.height} · {claim.spec.steps} steps · {guided}"
+    size = f"{claim.spec.width}x{claim.spec.height}"
+    job = " · ".join([*task_words(claim.spec), size, steps_words(claim.spec), guided])
     yield f"  job       {claim.job.hex()[:12]} · {job} · {claim.spec.scheduler.name.lower()} · picture {claim.picture}"
+    if claim.spec.adapters:
+        yield f"  with      {adapter_words(claim.spec)}"
     yield f"  price     {show(claim.increment)}"
     yield f"  trace     {claim.trace_root.hex()[:32]}… over {claim.leaf_count} steps"
 

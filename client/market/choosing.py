@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gpufair.client.failures import Dropped, NoOfferError
+from gpufair.client.market.adapters import pick_adapters
 from gpufair.client.market.market import Market
 from gpufair.client.market.wish import Wish
 from gpufair.protocol import identity, matching, sealing
@@ -83,9 +84,10 @@ def choose(
     """
     wish.check()
     model = pick_model(models_on_sale(market.offers), wish.model or default_model)
+    adapters = pick_adapters((one for offer in market.offers for one in offer.doc.adapters), wish.loras, model.digest)
     good: dict[bytes, Choice] = {}
     bad: dict[bytes, Dropped] = {}
-    for spec in wish.specs(model):
+    for spec in wish.specs(model, adapters):
         fit, unfit = matching.candidates(market.offers, spec)
         for candidate in fit:
             record, reason = _usable(market, candidate, bans)
@@ -100,6 +102,7 @@ def choose(
     if not ranked:
         what = f"no offer matches: {len(dropped)} looked at, {summary(dropped)}"
         raise NoOfferError(what, hint="change what is asked for, or ask more nodes: gpufair peers add", dropped=dropped)
+    wish.inputs(ranked[0].spec)  # made now: what can't be is said before anybody is bid to
     return Choices(model, tuple(ranked), dropped)
 
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Side in pixels, steps, and guidance in thousandths."""
+    """Side in pixels, steps, and guidance in thousandths. `fixed`: it draws well in this one size."""
 
     side: int
     steps: int
     guidance_milli: int
+    fixed: bool = False
 
 
-_DEMO = Preset(64, 20, 2_500)
+_DEMO = Preset(64, 20, 2_500, fixed=True)
 _BY_NAME = {"demo": _DEMO, "emoji64": _DEMO}
 _BY_FAMILY = {
     "StableDiffusionPipeline": Preset(512, 25, 7_500),

@@ -9,7 +9,7 @@ import pytest
 from whole_nodes import START, World
 
 from gpufair.client import Client, SyncClient
-from gpufair.client.sdk import wish
+from gpufair.client.wishing import wish
 from gpufair.protocol.edge import keys
 from gpufair.protocol.errors import Fault, LocalError
 
@@ -30,12 +30,22 @@ from gpufair.protocol.errors import Fault, LocalError
         ({"trust_provider_ledger": "no"}, "trust_provider_ledger is 'no': it must be True or False"),
         ({"stepz": 20}, "there is no option 'stepz'"),
         ({"steps": 5000}, "steps is 5000: it must be 1 to 500"),
+        ({"precision": "double"}, "there is no precision 'double'"),
+        ({"precision": 32}, "precision is 32: it must be text"),
+        ({"strength_milli": 0.5}, "strength_milli is 0.5: it must be a whole number"),
+        ({"strength_milli": 500}, "strength says how much of an image is made anew, and there is no image"),
+        ({"mask": "mask.png"}, "a mask is for an image, and there is none"),
+        ({"outpaint": (1, 2, 3)}, "outpaint is (1, 2, 3): it must be (left, top, right, bottom) in pixels"),
+        ({"loras": [("pixel",)]}, "a LoRA is ('pixel',): it must be a name, or (name, weight in thousandths)"),
+        ({"loras": [("pixel", 9000)]}, "weight of 'pixel' in thousandths is 9000: it must be -8000 to 8000"),
+        ({"image": b"no picture"}, "the image can't be read: cannot identify image file"),
     ],
 )
 def test_what_cannot_be_meant_is_said_in_plain_words(options: dict[str, Any], what: str) -> None:
     with pytest.raises(LocalError) as caught:
         wish("a fox", **options)
-    assert (caught.value.what, caught.value.fault) == (what, Fault.MALFORMED)
+    assert caught.value.what.startswith(what)
+    assert caught.value.fault is Fault.MALFORMED
 
 
 def test_an_unknown_option_is_told_which_there_are() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from PIL import Image
 from typer.testing import CliRunner
 
 from gpufair.client import failures
@@ -22,6 +23,9 @@ from gpufair.protocol.errors import Fault, LocalError, PeerError
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("GPUFAIR_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
+    for name, size in (("small", (16, 16)), ("other", (8, 8)), ("wide", (9000, 1))):
+        Image.new("RGB", size, "white").save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "small.png").read_bytes()[:50])
     return lambda *args: CliRunner().invoke(app, list(args))
 
 
@@ -45,6 +49,17 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         ("--count", "0"),
         ("--scheduler", "nope"),
         ("--scheduler", "unspecified"),
+        ("--guidance", "inf"),
+        ("--guidance", "-inf"),
+        ("--guidance", "-1"),
+        ("--steps", "1000000000"),
+        ("--precision", "double"),
+        ("--strength", "0.5"),
+        ("--mask", "mask.png"),
+        ("--outpaint", "8,8,8,8"),
+        ("--lora", "pixel:9"),
+        ("--lora", ":1"),
+        ("--lora", "x") * 9,
         ("-o", "no/such/folder.png"),
         ("-o", "."),
         ("--no-such-option",),
@@ -67,6 +82,28 @@ def test_a_bad_option_is_a_usage_error(call: Any, tmp_path: Path, options: tuple
         (("--seed", "-1"), "seed is -1: it must be 0 to 9223372036854775807"),
         (("--count", "65"), "count is 65: it must be 1 to 64"),
         (("--scheduler", "nope"), "there is no scheduler 'nope'"),
+        (("--guidance", "nan"), "--guidance: 'nan' is not a number"),
+        (("--guidance", "-1"), "--guidance: -1 is too little: it must be 0 to 50"),
+        (("--steps", "0"), "steps is 0: it must be 1 to 500"),
+        (("--steps", "1000000000"), "steps is 1000000000: it must be 1 to 500"),
+        (("--precision", "double"), "there is no precision 'double'"),
+        (("--strength", "0.5"), "strength says how much of an image is made anew, and there is no image"),
+        (("--image", "small.png", "--strength", "0"), "strength in thousandths is 0: it must be 1 to 1000"),
+        (("--image", "small.png", "--strength", "1.001"), "--strength: 1.001 is too much: it must be 0 to 1"),
+        (("--image", "small.png", "--strength", "nan"), "--strength: 'nan' is not a number"),
+        (("--image", "gone.png"), "the image gone.png cannot be read: No such file or directory"),
+        (("--image", "broken.png"), "the image can't be read:"),
+        (("--image", "wide.png"), "the image has 9000x1 pixels, at most 8192 a side"),
+        (("--image", "small.png", "--mask", "wide.png"), "the mask has 9000x1 pixels, at most 8192 a side"),
+        (("--image", "small.png", "--mask", "other.png"), "the mask has 8x8 pixels, the image 16x16"),
+        (("--image", "small.png", "--mask", "small.png", "--outpaint", "1,1,1,1"), "an outpainting adds to it"),
+        (("--image", "small.png", "--outpaint", "1,2,3"), "--outpaint: '1,2,3' is not four numbers of pixels"),
+        (("--image", "small.png", "--outpaint", "0,0,0,0"), "each 0 to 4096, and not all 0"),
+        (("--outpaint", "8,8,8,8"), "an outpainting is for an image, and there is none"),
+        (("--lora", "pixel:9"), "--lora: 9 is too much: it must be -8 to 8"),
+        (("--lora", "pixel:big"), "--lora: 'big' is not a number"),
+        (("--negative", "x" * 8193), "the negative prompt has 8193 bytes, at most 8192"),
+        (("--lora", "x") * 9, "number of LoRAs is 9: it must be 0 to 8"),
         (("--max-price", "x"), "--max-price: 'x' is not an amount in credits"),
     ],
 )

@@ -1,0 +1,149 @@
+"""From plain values to a wish. Rule: what can't be meant is said in plain words, before anybody is asked or paid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gpufair.client.market.wish import WEIGHT_MILLI, Lora, Wish
+from gpufair.client.pictures.inputs import Beginning, beginning
+from gpufair.protocol import limits
+from gpufair.protocol.errors import Fault, LocalError
+from gpufair.protocol.messages import Precision, Scheduler
+
+File = str | Path | bytes
+"""A file by its name, or its bytes."""
+E = TypeVar("E", bound=IntEnum)
+
+_AMOUNTS = ("budget", "dearest", "max_price")
+
+
+def wish(
+    prompt: str,
+    *,
+    negative: str = "",
+    model: str = "",
+    size: tuple[int, int] | None = None,
+    steps: int | None = None,
+    guidance_milli: int | None = None,
+    seed: int | None = None,
+    scheduler: str | None = None,
+    precision: str | None = None,
+    count: int = 1,
+    image: File | None = None,
+    mask: File | None = None,
+    outpaint: tuple[int, int, int, int] | None = None,
+    strength_milli: int | None = None,
+    loras: Iterable[str | tuple[str, int]] = (),
+    preview_every: int = 0,
+    max_price: int | None = None,
+    trust_provider_ledger: bool = False,
+    **unknown: Any,
+) -> Wish:
+    """A wish in plain values: `size` in pixels, guidance, strength and weights in thousandths, prices in micro-credits.
+
+    Raises LocalError for a value that can't be meant, and for an option that there is not.
+    """
+    if unknown:
+        known = ", ".join(sorted(wish.__kwdefaults__ or ()))
+        raise LocalError(Fault.MALFORMED, f"there is no option {next(iter(unknown))!r}", hint=f"there are {known}")
+    _check_text(prompt=prompt, negative=negative, model=model)
+    width, height = _sides(size)
+    check_whole(count=count, preview_every=preview_every)
+    left_open = {
+        "steps": steps, "guidance_milli": guidance_milli, "seed": seed, "max_price": max_price,
+        "strength_milli": strength_milli,
+    }  # fmt: skip
+    check_whole(**{name: value for name, value in left_open.items() if value is not None})
+    if not isinstance(trust_provider_ledger, bool):
+        raise LocalError(
+            Fault.MALFORMED, f"trust_provider_ledger is {trust_provider_ledger!r}: it must be True or False"
+        )
+    made = Wish(
+        prompt, negative, model, width, height, steps, guidance_milli, seed, _named(Scheduler, scheduler), count,
+        preview_every, max_price, trust_provider_ledger, _named(Precision, precision),
+        _beginning(image, mask, outpaint), strength_milli, tuple(map(_lora, loras)),
+    )  # fmt: skip
+    made.check()
+    return made
+
+
+def _beginning(image: File | None, mask: File | None, outpaint: object) -> Beginning | None:
+    """What to begin from, read from files."""
+    margins: tuple[int, int, int, int] | None = None
+    match outpaint:
+        case None:
+            pass
+        case (int() as left, int() as top, int() as right, int() as below):
+            margins = left, top, right, below
+        case _:
+            what = f"outpaint is {outpaint!r}: it must be (left, top, right, bottom) in pixels"
+            raise LocalError(Fault.MALFORMED, what, hint="write it like (0, 0, 64, 0)")
+    if image is None:
+        for name, value in (("a mask", mask), ("an outpainting", margins)):
+            if value is not None:
+                raise LocalError(Fault.MALFORMED, f"{name} is for an image, and there is none", hint="give the image")
+        return None
+    return beginning(_read(image, "image"), None if mask is None else _read(mask, "mask"), margins)
+
+
+def _read(file: File, name: str) -> bytes:
+    """A file's bytes, one more at most than may be taken."""
+    if isinstance(file, bytes):
+        return file
+    try:
+        with Path(file).open("rb") as stream:
+            return stream.read(limits.INPUT_FILE_MAX + 1)
+    except (OSError, TypeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise LocalError(Fault.MALFORMED, f"the {name} {file} cannot be read: {why}") from error
+
+
+def _lora(value: object) -> Lora:
+    match value:
+        case str() as name:
+            return Lora(name)
+        case (str() as name, int() as weight_milli):
+            return Lora(name, weight_milli)
+    what = f"a LoRA is {value!r}: it must be a name, or (name, weight in thousandths)"
+    raise LocalError(Fault.MALFORMED, what, hint=f"write it like ('pixel', {WEIGHT_MILLI})")
+
+
+def _named(kind: type[E], value: str | None) -> E | None:
+    """A member by its name; None for None."""
+    if value is None:
+        return None
+    name = kind.__name__.lower()
+    _check_text(**{name: value})
+    if value.upper() not in kind.__members__ or value.lower() == "unspecified":
+        known = ", ".join(one.name.lower() for one in kind if one)
+        raise LocalError(Fault.MALFORMED, f"there is no {name} {value!r}", hint=f"there are {known}")
+    return kind[value.upper()]
+
+
+def _check_text(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise LocalError(Fault.MALFORMED, f"{name} is {value!r}: it must be text")
+
+
+def check_whole(**values: object) -> None:
+    """Refuse what is no whole number, by its name."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            amount = name in _AMOUNTS
+            hint = "a credit has 1,000,000 micro-credits" if amount else ""
+            of = " of micro-credits" if amount else ""
+            raise LocalError(Fault.MALFORMED, f"{name} is {value!r}: it must be a whole number{of}", hint=hint)
+
+
+def _sides(size: object) -> tuple[int | None, int | None]:
+    """Width and height out of a size; neither without one."""
+    match size:
+        case None:
+            return None, None
+        case (int() as width, int() as height):
+            return width, height
+    raise LocalError(Fault.MALFORMED, f"size is {size!r}: it must be (width, height)", hint="write it like (512, 768)")
