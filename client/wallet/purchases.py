@@ -21,7 +21,7 @@ from gpufair.client.wallet.store import (
 )
 from gpufair.protocol import wire
 from gpufair.protocol.edge.rows import Rows, RowStore
-from gpufair.protocol.envelope import document_id, from_bytes
+from gpufair.protocol.envelope import Signed, document_id, from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
 from gpufair.protocol.messages import (
@@ -284,6 +284,11 @@ def ledger_of(lease: LeaseRow) -> LedgerRef:
     if ref is None:
         raise LocalError(Fault.UNKNOWN, "the lease's offer does not say where its ledger is")
     return ref
+
+
+def receipt_of(picture: Picture) -> Signed[Receipt]:
+    """A picture's receipt, as it was signed."""
+    return from_bytes(picture.receipt, Receipt)
 
 
 def provider_of(lease: LeaseRow) -> NodeRecord:

@@ -93,8 +93,12 @@ MEMORIES: Final[dict[Any, Memory]] = {
 
 def state(row: Row) -> bytes:
     """All that the row's next step depends on beside its order, as bytes."""
-    tensors = [row.latents, *MEMORIES[type(row.scheduler)].get(row.scheduler)]
-    return b"".join(_bytes(tensor) for tensor in tensors)
+    return b"".join(_bytes(tensor) for tensor in tensors(row))
+
+
+def tensors(row: Row) -> Tensors:
+    """What the row's state is made of, the latents first."""
+    return [row.latents, *MEMORIES[type(row.scheduler)].get(row.scheduler)]
 
 
 def restore(row: Row, step: int, data: bytes) -> None:
@@ -113,8 +117,8 @@ def restore(row: Row, step: int, data: bytes) -> None:
     if not bool(torch.isfinite(numbers).all()):
         raise _bad(f"the state after step {step} has numbers that are not finite")
     # Each lies in memory as the first latents did: it changes no number, but a convolution's last bit goes by it.
-    row.latents, *tensors = [torch.empty_like(row.latents).copy_(one) for one in numbers]
-    memory.put(row.scheduler, step, tensors)
+    row.latents, *rest = [torch.empty_like(row.latents).copy_(one) for one in numbers]
+    memory.put(row.scheduler, step, rest)
     if hasattr(row.scheduler, "_step_index"):
         row.scheduler._step_index = row.run.skip + step  # noqa: SLF001 - diffusers has no other way to it
     for _ in range(step if memory.draws else 0):

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gpufair.protocol.frames import FailCode, FromWorker, Load, Measure, Measured, Run, RuntimeProfile
+from gpufair.protocol.frames import (
+    FailCode,
+    FromWorker,
+    Load,
+    Measure,
+    Measured,
+    Replay,
+    Replayed,
+    Run,
+    RuntimeProfile,
+)
 
 Tell = Callable[[FromWorker], None]
 """Sends a frame to the node; may block until the node has read enough."""
@@ -56,6 +66,9 @@ class Engine(Protocol):
 
     def measure(self, order: Measure, inputs: Sequence[bytes]) -> Measured:
         """How fast an attempt is made; asked while none is under way. `RefusedError` when it can't be made."""
+
+    def replay(self, order: Replay, inputs: Sequence[bytes]) -> Replayed:
+        """Do a step of somebody's run again: how far off the claim is. `RefusedError` when it can't be done."""
 
     def advance(self) -> list[Ended]:
         """Do the next piece of the work under way, telling steps and outputs; which attempts are over by now."""

@@ -21,6 +21,8 @@ from gpufair.protocol.frames import (
     Measured,
     OutputChunk,
     OutputEnd,
+    Replay,
+    Replayed,
     Run,
     RuntimeProfile,
     State,
@@ -106,6 +108,11 @@ class NullEngine:
             digest = hashlib.sha256(PICTURE).digest()
             tell(OutputEnd(run.attempt, picture, digest, len(PICTURE), trace.root(leaves), len(leaves)))
             first_step = 0
+
+    def replay(self, order: Replay, inputs: Sequence[bytes]) -> Replayed:
+        """Whoever does no work can't judge any."""
+        del inputs
+        raise RefusedError(FailCode.BAD_REQUEST, f"the null worker can't do step {order.step} again")
 
 
 if __name__ == "__main__":

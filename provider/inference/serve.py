@@ -26,6 +26,7 @@ from gpufair.protocol.frames import (
     LoadFailed,
     Measure,
     Ready,
+    Replay,
     Run,
     Stop,
     ToWorker,
@@ -93,6 +94,9 @@ def serve(wire: Wire, engine: Engine) -> None:
                 _admit(frame, inbox, wire, engine)
             case Measure():
                 wire.send(_measure(frame, inbox, wire, engine))
+            case Replay():
+                wire.send(Accepting(frame.run.attempt))
+                wire.send(_replay(frame, inbox, engine))
             case Cancel():
                 pass  # took effect when it arrived
             case Hello():
@@ -136,6 +140,14 @@ def _measure(order: Measure, inbox: Inbox, wire: Wire, engine: Engine) -> FromWo
         _work(wire, engine)
     try:
         return engine.measure(order, inbox.claim(order.run))
+    except Exception as err:
+        return Failed(order.run.attempt, *_explain(err))
+
+
+def _replay(order: Replay, inbox: Inbox, engine: Engine) -> FromWorker:
+    """Judge at once, between two steps of whoever is under way: it takes hardly longer than one."""
+    try:
+        return engine.replay(order, inbox.claim(order.run))
     except Exception as err:
         return Failed(order.run.attempt, *_explain(err))
 

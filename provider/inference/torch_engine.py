@@ -12,9 +12,9 @@ import diffusers
 import torch
 import transformers
 
-from gpufair.protocol.frames import ADAPTER, FailCode, Hello, Load, Measure, Measured, Run
+from gpufair.protocol.frames import ADAPTER, FailCode, Hello, Load, Measure, Measured, Replay, Replayed, Run
 from gpufair.protocol.limits import HELD_MODELS_MAX
-from gpufair.provider.inference import device, measuring, memory, weights
+from gpufair.provider.inference import device, measuring, memory, replay, weights
 from gpufair.provider.inference.adapters import Adapters
 from gpufair.provider.inference.batcher import Batcher
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
@@ -97,6 +97,15 @@ class TorchEngine:
             pipeline = self._pipeline(order.run.model)
             with_adapters = self._adapters.patch(pipeline, order.run)
             return measuring.measure(order, pipeline, with_adapters, inputs, self._device, self._dtype)
+
+    def replay(self, order: Replay, inputs: Sequence[bytes]) -> Replayed:
+        """Do a step of somebody's run again, in this engine's own arithmetic whatever theirs was."""
+        run = replay.order(order)
+        refuse_bad(run)
+        with _memory_told(), torch.no_grad():
+            pipeline = self._pipeline(run.model)
+            with self._adapters.patch(pipeline, run):
+                return replay.judge(pipeline, order, inputs, self._device)
 
     def advance(self) -> list[Ended]:
         """One step of the oldest attempt, and of those that share its batch."""
