@@ -18,9 +18,10 @@ from PIL import Image
 
 from gpufair.protocol import limits, trace
 from gpufair.protocol.frames import FailCode, OutputChunk, OutputEnd, Preview, Run, State, Step
-from gpufair.provider.inference import carried, device, diffusion, png, rows
+from gpufair.provider.inference import device, families, png, rows
 from gpufair.provider.inference.adapters import Patch
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
+from gpufair.provider.inference.families import Maker
 from gpufair.provider.inference.request import may_share, preview_due
 from gpufair.provider.inference.rows import Row
 from gpufair.provider.inference.words import Words
@@ -35,6 +36,7 @@ class Work:
     tell: Tell
     cancelled: Callable[[], bool]
     pipeline: Any
+    maker: Maker
     words: torch.Tensor
     row: Row
     shares: bool
@@ -48,7 +50,8 @@ class Work:
 
     def begin(self, picture: int, where: torch.device) -> None:
         """The next picture, from its start on."""
-        self.row = rows.begin(self.pipeline, self.run, picture, self.words, where, self.inputs)
+        with self.patch:
+            self.row = self.maker.begin(self.pipeline, self.run, picture, self.words, where, self.inputs)
         self.open()
 
     def open(self) -> None:
@@ -62,7 +65,7 @@ class Work:
 
     def tell_step(self) -> None:
         """Tell the leaf of the step that is done, after the state behind it where that was asked for."""
-        attempt, step, state = self.run.attempt, self.row.step, carried.state(self.row)
+        attempt, step, state = self.run.attempt, self.row.step, self.row.state
         if self.run.trace:
             for offset in range(0, len(state), limits.OUTPUT_CHUNK):
                 piece = state[offset : offset + limits.OUTPUT_CHUNK]
@@ -91,10 +94,11 @@ class Batcher:
         """Take an attempt up, and tell step 0 of its first picture. `RefusedError` for one that can't be."""
         if run.attempt in self._works:
             raise RefusedError(FailCode.BAD_REQUEST, "this attempt is under way already")
+        maker = families.of(pipeline)
         with patch:
-            words = self._words.of(pipeline, run, patch.reading)
-        row = rows.begin(pipeline, run, run.first_picture, words, self._device, inputs)
-        work = Work(run, inputs, tell, cancelled, pipeline, words, row, may_share(run), patch)
+            words = maker.read(self._words, pipeline, run, patch.reading)
+            row = maker.begin(pipeline, run, run.first_picture, words, self._device, inputs)
+        work = Work(run, inputs, tell, cancelled, pipeline, maker, words, row, may_share(run), patch)
         work.open()
         self._works[run.attempt] = work
 
@@ -105,7 +109,8 @@ class Batcher:
         if not turn:
             return ended
         try:
-            do = self._decoded(turn) if turn[0].row.is_done else self._stepped(turn)
+            with turn[0].patch:
+                do = self._decoded(turn) if turn[0].row.is_done else self._stepped(turn)
         except Exception as err:
             if len(turn) == 1:
                 return [*ended, self._end(turn[0], err)]
@@ -122,13 +127,12 @@ class Batcher:
 
     def _stepped(self, turn: list[Work]) -> list[Callable[[], bool]]:
         """One call of the denoiser, and what then is left to do for each attempt by itself."""
-        with turn[0].patch:
-            answers = rows.ask(turn[0].pipeline.unet, [work.row for work in turn])
+        answers = turn[0].maker.ask(turn[0].pipeline, [work.row for work in turn])
         return [partial(_step, work, *answer) for work, answer in zip(turn, answers, strict=True)]
 
     def _decoded(self, turn: list[Work]) -> list[Callable[[], bool]]:
         """One call of the decoder, and what then is left to do for each attempt by itself."""
-        pictures = diffusion.finish(turn[0].pipeline, [work.row for work in turn])
+        pictures = turn[0].maker.finish(turn[0].pipeline, [work.row for work in turn])
         return [partial(self._hand_over, work, picture) for work, picture in zip(turn, pictures, strict=True)]
 
     def _sweep(self) -> list[Ended]:
@@ -171,16 +175,18 @@ class Batcher:
 
     def _end(self, work: Work, err: Exception | None) -> Ended:
         del self._works[work.run.attempt]
+        work.row.close()
         return work.run.attempt, err
 
 
-def _step(work: Work, sample: torch.Tensor, noise: torch.Tensor) -> bool:
+def _step(work: Work, *answer: Any) -> bool:
     """One step on the denoiser's answer; never the attempt's end, for the picture is still to be decoded."""
-    run, prediction = work.run, rows.step(work.row, sample, noise)
+    run, prediction = work.run, work.maker.step(work.row, *answer)
     work.tell_step()
     if preview_due(run, work.row.step):
-        shown = png.preview(diffusion.glimpse(work.pipeline, work.row, prediction))
-        work.tell(Preview(run.attempt, work.picture, work.row.step, shown))
+        shown = work.maker.glimpse(work.pipeline, work.row, prediction)
+        if shown is not None:
+            work.tell(Preview(run.attempt, work.picture, work.row.step, png.preview(shown)))
     return False
 
 

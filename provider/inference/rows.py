@@ -58,9 +58,17 @@ class Row:
         return tuple(self.latents.shape), tuple(self.words.shape), wanted(self.run)
 
     @property
+    def state(self) -> bytes:
+        """All that the next step depends on beside the order, as bytes."""
+        return carried.state(self)
+
+    @property
     def leaf(self) -> bytes:
         """The trace leaf of the row's state as it is now."""
-        return trace.leaf(self.step, carried.state(self))
+        return trace.leaf(self.step, self.state)
+
+    def close(self) -> None:
+        """Let go of what the row holds beside memory: nothing."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def load(
     `RefusedError`: model missing, or model bad (another digest, a family that can't be, weights that don't fit).
     """
     files = folder.verify(path, digest)
-    maker = families.of(str(folder.read_json(path / INDEX).get("_class_name")))
+    maker = families.named(str(folder.read_json(path / INDEX).get("_class_name")))
 
     def keep_part(kind: str, where: Path, wide: torch.dtype, make: Callable[[], Any]) -> Any:
         inside = f"{where.relative_to(path).as_posix()}/"

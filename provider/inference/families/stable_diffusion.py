@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,18 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from gpufair.protocol.frames import FailCode
+from gpufair.protocol.frames import FailCode, Run
+from gpufair.provider.inference import diffusion, rows
 from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.inference.families import parts
 from gpufair.provider.inference.families.parts import Keep
+from gpufair.provider.inference.request import Wanted
+from gpufair.provider.inference.rows import Row
+from gpufair.provider.inference.words import Words
+
+IS_OPEN = True
+begin, step = rows.begin, rows.step
+glimpse, finish = diffusion.glimpse, diffusion.finish
 
 
 def load(folder: Path, dtype: torch.dtype, keep: Keep) -> Any:
@@ -31,3 +40,13 @@ def load(folder: Path, dtype: torch.dtype, keep: Keep) -> Any:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def read(words: Words, pipeline: Any, run: Run, reading: Wanted) -> torch.Tensor:
+    """The prompt's embedding, remembered from job to job."""
+    return words.of(pipeline, run, reading)
+
+
+def ask(pipeline: Any, several: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """One call of the U-Net."""
+    return rows.ask(pipeline.unet, several)
