@@ -148,6 +148,8 @@ WORKER_PATCHES_BYTES = 4096 * MIB
 WORKER_START_MS = 2 * MINUTE
 WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""
+WORKER_BASE_BYTES = 768 * MIB
+"""Memory that a worker's own libraries take, before any model."""
 WORKER_COMPILE_MS = 15 * MINUTE
 """The same for one that compiles its denoisers: a shape that is new to it takes minutes."""
 WORKER_ANSWER_MS = 15 * MINUTE

@@ -21,6 +21,7 @@ from gpufair.provider.home import Home
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.jobs.traces import Traces
+from gpufair.provider.models.footprints import Footprints
 from gpufair.provider.models.store import ModelStore
 from gpufair.provider.rpc.ledgers import Ledgers
 from gpufair.provider.sales.admission import Admission
@@ -64,7 +65,7 @@ class Seller:
             config, self._on_sale, self.pool, self.gate,
             gpus=_gpus(self.hardware, config), cpu_cores=self.hardware.cpu_cores, isolation=runtime.isolation,
             worker_image=runtime.worker_image, worker_name=runtime.name, waiting=lambda: self.jobs.runner.waiting,
-            adapters=self._adapters_on_sale,
+            adapters=self._adapters_on_sale, footprint=Footprints(self.models.path).of,
         )  # fmt: skip
         self.jobs = JobOffice(
             desk, store, policy=Policy(config.limits.capture_at, config.limits.unsecured),

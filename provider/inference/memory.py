@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gpufair.protocol.frames import Run
+from gpufair.protocol.limits import KIB, MIB
+from gpufair.protocol.memory import footprint
+from gpufair.provider.inference.request import guided
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 CGROUP = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -45,6 +55,43 @@ def free_bytes(device: torch.device) -> int:
         if most != resource.RLIM_INFINITY:
             free = min(free, most - _number(Path("/proc/self/status"), key) * 1024)
     return max(0, free)
+
+
+def picture_bytes(pipeline: Any, run: Run, dtype: torch.dtype) -> int:
+    """What the largest moment of one of the attempt's pictures takes, weights aside; 0 if that can't be foretold."""
+    configs = {name: part.config for name, part in pipeline.components.items() if hasattr(part, "config")}
+    found = footprint(configs, {})
+    half = dtype is not torch.float32
+    return 0 if found is None else found.picture_bytes(run.width * run.height, guided=guided(run), half=half)
+
+
+@contextmanager
+def given_back() -> Iterator[None]:
+    """Weights that are allocated meanwhile go back to the system as soon as they are freed.
+
+    Left to itself, glibc keeps what it once had for allocations to come, whose pieces seldom fit. For pictures that is
+    right, since each step allocates what the last one freed; for a model that leaves it would be a leak.
+    """
+    _mallopt(M_MMAP_THRESHOLD, 64 * KIB)
+    try:
+        yield
+    finally:
+        _mallopt(M_MMAP_THRESHOLD, 32 * MIB)
+        _mallopt(M_TRIM_THRESHOLD, 64 * MIB)
+
+
+def give_back(device: torch.device) -> None:
+    """Let go of all that is kept for allocations to come."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    with suppress(AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _mallopt(what: int, value: int) -> None:
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(what, value)
 
 
 def forget_peak(device: torch.device) -> None:

@@ -113,9 +113,9 @@ class Residency:
             self._models[digest] = Model(pipeline, frozenset(names))
         return pipeline
 
-    def drop(self) -> bool:
-        """Let the longest unused model go altogether; whether there was one that is not in use."""
-        digest = next(iter(self._idle()), None)
+    def drop(self, but: bytes = b"") -> bool:
+        """Let the longest unused model go altogether; whether there was one that is not in use, nor `but`."""
+        digest = next((digest for digest in self._idle() if digest != but), None)
         if digest is not None:
             self._forget(digest)
         return digest is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +61,7 @@ class TorchEngine:
 
         while True:
             try:
-                with _memory_told(), torch.no_grad():
+                with _memory_told(), memory.given_back(), torch.no_grad():
                     self._models.load(load.digest, make)
                 return self._models.size(load.digest)
             except RefusedError as err:
@@ -87,6 +86,7 @@ class TorchEngine:
         self._refuse(run)
         with _memory_told(), torch.no_grad():
             pipeline = self._pipeline(run.model)
+            self._make_room(pipeline, run)
             self._batcher.admit(pipeline, self._adapters.patch(pipeline, run), run, inputs, tell, cancelled)
         self._under_way[run.attempt] = run.model
 
@@ -95,6 +95,7 @@ class TorchEngine:
         self._refuse(order.run)
         with _memory_told(), torch.no_grad():
             pipeline = self._pipeline(order.run.model)
+            self._make_room(pipeline, order.run)
             with_adapters = self._adapters.patch(pipeline, order.run)
             return measuring.measure(order, pipeline, with_adapters, inputs, self._device, self._dtype)
 
@@ -122,6 +123,18 @@ class TorchEngine:
         refuse_bad(run)
         refuse_precision(run, is_half=self._dtype is not torch.float32)
 
+    def _make_room(self, pipeline: Any, run: Run) -> None:
+        """See to it that the memory for a picture is free, if need be in place of unused models. `RefusedError` if not.
+
+        It is the memory of the largest moment, which the attempts of one worker have in turn and not together.
+        """
+        need = memory.picture_bytes(pipeline, run, self._dtype)
+        while need > (free := memory.free_bytes(self._device)):
+            if not self._models.drop(but=run.model):
+                what = f"a picture of {run.width} x {run.height} needs {need} bytes, {free} are free"
+                raise RefusedError(FailCode.OUT_OF_MEMORY, what)
+            self._free()
+
     def _pipeline(self, model: bytes) -> Any:
         pipeline = self._models.use(model)
         if pipeline is None:
@@ -133,9 +146,7 @@ class TorchEngine:
 
     def _free(self) -> None:
         self._adapters.forget()
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        memory.give_back(self._device)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gpufair.protocol import families, limits
 from gpufair.protocol.matching import feasible
+from gpufair.protocol.memory import Footprint
 from gpufair.protocol.messages import (
     AdapterOffer,
     Gpu,
@@ -22,6 +23,7 @@ from gpufair.protocol.messages import (
     Reason,
     ReasonCode,
     Scheduler,
+    Spec,
     Task,
 )
 from gpufair.provider.config import Config
@@ -110,16 +112,24 @@ class Stock:
         worker_name: str,
         waiting: Callable[[], int],
         adapters: Callable[[], list[AdapterOffer]] = list,
+        footprint: Callable[[bytes], Footprint | None] = lambda _digest: None,
     ) -> None:
         self.config, self.gate, self.shelf = config, gate, shelf
         self.gpus, self.cpu_cores, self.isolation = gpus, cpu_cores, isolation
         self.worker_image, self.worker_name = worker_image, worker_name
         self._models, self._adapters, self._waiting = models, adapters, waiting
+        self._footprint = footprint
 
     @property
     def memory_bytes(self) -> int:
         """What one job may use."""
         return self.config.workers.memory_mib * 1024 * 1024
+
+    @property
+    def room_bytes(self) -> int:
+        """What a worker has for a model and a picture: what its libraries take themselves is not for sale."""
+        whole = min((gpu.memory_bytes for gpu in self.gpus), default=self.memory_bytes)
+        return max(0, whole - limits.WORKER_BASE_BYTES)
 
     @property
     def limits(self) -> JobLimits:
@@ -169,11 +179,23 @@ class Stock:
         """Whether a model of the store is loaded."""
         return ModelState.WARM if digest in self.shelf.warm_models else ModelState.CACHED
 
+    def _short(self, spec: Spec) -> list[Reason]:
+        """Why a job would not fit into a worker's memory, as far as that can be foretold."""
+        footprint, half = self._footprint(spec.model), spec.precision is Precision.HALF
+        if footprint is None:
+            return []
+        picture = footprint.picture_bytes(spec.width * spec.height, guided=spec.guided, half=half)
+        need = footprint.weights_bytes(half=half) + picture
+        if need <= self.room_bytes:
+            return []
+        return [Reason(ReasonCode.MEMORY_SHORT, need, self.room_bytes, "bytes", "for the model and one such picture")]
+
     def admit(self, header: JobHeader, waiting: int) -> tuple[Reason, ...]:
         """What the owner's limits say of a job, `waiting` being the others that are not at work yet; empty: welcome."""
         reasons = [*self.gate.reasons(), *feasible(self.catalogue(), header.spec)]
         if header.memory_bytes > self.memory_bytes:
             reasons.append(Reason(ReasonCode.MEMORY_SHORT, header.memory_bytes, self.memory_bytes, "bytes"))
+        reasons += self._short(header.spec)
         if waiting >= (queue := self.config.limits.queue):
             reasons.append(Reason(ReasonCode.QUEUE_FULL, waiting + 1, queue, "jobs waiting"))
         return tuple(reasons)

@@ -19,6 +19,7 @@ from gpufair.protocol.edge.sqlite import open_database
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
+from gpufair.protocol.memory import Footprint
 from gpufair.protocol.messages import (
     AdapterOffer,
     Bid,
@@ -63,6 +64,7 @@ class World:
     models: list[Model] = field(default_factory=lambda: list(MODELS))
     adapters: list[AdapterOffer] = field(default_factory=lambda: [LORA])
     warm_models: frozenset[bytes] = frozenset()
+    footprints: dict[bytes, Footprint] = field(default_factory=dict)
     profiles: frozenset[bytes] = frozenset()
     gate: Gate = field(default_factory=Gate)
 
@@ -81,7 +83,7 @@ class World:
         self.stock = Stock(
             self.config, lambda: self.models, self, self.gate, gpus=(), cpu_cores=2, isolation=Isolation.NONE,
             worker_image=IMAGE, worker_name="w", waiting=lambda: self.waiting,
-            adapters=lambda: self.adapters,
+            adapters=lambda: self.adapters, footprint=lambda digest: self.footprints.get(digest),
         )  # fmt: skip
         self.broadcasts = Broadcasts(
             self.desk, self.store, roles=(Role.PROVIDER,), endpoints=lambda: ("127.0.0.1:1",), certificate=b"c",

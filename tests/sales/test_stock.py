@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from gpufair.protocol import families, limits, matching
+from gpufair.protocol.memory import Footprint
 from gpufair.protocol.messages import (
     Adapter,
     AdapterOffer,
+    Gpu,
     JobHeader,
     ModelState,
     Precision,
@@ -238,3 +240,26 @@ def test_sequences_grow_across_restarts_and_a_clock_set_back(world: Any) -> None
         seen.append(world.offers.current().doc.sequence)
         assert world.offers.current().doc.head.issued_at_ms == world.now
     assert seen == sorted(set(seen))
+
+
+def test_a_job_that_would_not_fit_is_declined_with_what_it_needs(world: Any) -> None:
+    """A model of 900 MiB in fp32, in a worker that has 2048 MiB less what its libraries take."""
+    print_of = {world.models[0].digest: Footprint(200 * limits.MIB, 25 * limits.MIB, 8000, 900, 8, 512)}
+    world.footprints = print_of
+    world.restart(workers=WorkersConfig(memory_mib=2048))
+    assert world.stock.room_bytes == 2048 * limits.MIB - limits.WORKER_BASE_BYTES
+    assert world.stock.admit(header(world, width=128, height=128), 0) == ()
+    [short] = world.stock.admit(header(world, width=1024, height=1024), 0)
+    assert short.code is ReasonCode.MEMORY_SHORT
+    picture = 64 * limits.MIB + 1024 * 1024 * 900 * 4 * 3 // 2
+    assert (short.wanted, short.limit, short.unit) == (900 * limits.MIB + picture, world.stock.room_bytes, "bytes")
+    world.restart(workers=WorkersConfig(memory_mib=8192))
+    assert world.stock.admit(header(world, width=1024, height=1024), 0) == ()
+
+
+def test_a_gpu_s_own_memory_counts_where_one_is_sold(world: Any) -> None:
+    world.footprints = {world.models[0].digest: Footprint(2_000 * limits.MIB, 25 * limits.MIB, 8000, 900, 8, 512)}
+    assert world.stock.admit(header(world), 0)[0].code is ReasonCode.MEMORY_SHORT
+    world.stock.gpus = (Gpu("big", 80 * 10**9, 1), Gpu("small", 24 * 10**9, 1))
+    assert world.stock.room_bytes == 24 * 10**9 - limits.WORKER_BASE_BYTES
+    assert world.stock.admit(header(world), 0) == ()
