@@ -97,7 +97,7 @@ def verify(
     for model in store.everything() if every else [find(store, which)]:
         rows.append({**_row(model), "sound": store.verify(model.digest)})
         if not as_json:
-            say(f"{model.name}: {'sound' if rows[-1]['sound'] else 'DAMAGED: remove it and add it again'}")
+            say(f"{model.name}: {'sound' if rows[-1]['sound'] else 'DAMAGED: add it again from where it came from'}")
     sound = all(row["sound"] for row in rows)
     show({"models": rows, "sound": sound} if every else rows[0], as_json=as_json)
     raise typer.Exit(Exit.OK if sound else Exit.UNSOUND)

@@ -25,7 +25,7 @@ def export(store: ModelStore, model: StoredModel, target: Path) -> None:
     if target.exists() or target.is_symlink():
         raise LocalError(Fault.CONFLICT, f"{target} is there already", hint="name another place")
     if not store.verify(model.digest):
-        hint = "remove it and add it again from where it came from"
+        hint = "add it again from where it came from"
         raise LocalError(Fault.INTERNAL, f"{model.name} is damaged: it is not what its digest says", hint=hint)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as made:

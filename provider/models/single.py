@@ -61,8 +61,9 @@ def convert(file: Path, base: Path, target: Path) -> None:
     env |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     try:
         done = subprocess.run(  # noqa: S603 -- our own module
-            command, env=env, capture_output=True, text=True, timeout=limits.CONVERT_MAX_MS / 1000, check=False
-        )
+            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            timeout=limits.CONVERT_MAX_MS / 1000,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as err:
         raise LocalError(Fault.UNAVAILABLE, f"converting {file.name} took more than {err.timeout:.0f} s") from err
     if done.returncode == REFUSED:

@@ -47,7 +47,7 @@ class ModelStore:
         """What was found of an adapter and a model: neither ever changes, and offers ask all the time."""
 
     def add(self, folder: Path, *, name: str = "", licence: str = "", card: str = "") -> StoredModel:
-        """Take a diffusers folder in. If its content is here already, only what is told about it changes.
+        """Take a diffusers folder in. If its content is here already, and sound, only what is told changes.
 
         `PeerError` says what is wrong with the folder, `LocalError` what is wrong with our disk.
         """
@@ -185,7 +185,9 @@ class ModelStore:
     def _place(self, staging: Path, digest: bytes) -> None:
         target = self._content / digest.hex()
         if target.exists():
-            return
+            if self.verify(digest):
+                return
+            target.rename(self._incoming / digest.hex())  # damaged: what was just copied takes its place
         for folder, folders, _files in os.walk(staging, topdown=False):
             for name in folders:
                 (Path(folder) / name).chmod(0o555)
