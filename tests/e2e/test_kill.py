@@ -23,8 +23,9 @@ import pytest
 from command_line import Customer, wait_for_picture
 
 from gpufair.client.failures import PurchaseError
-from gpufair.client.sdk import Client, wish
+from gpufair.client.sdk import Client
 from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wishing import wish
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.provider.cli.operator import operator
 
@@ -120,7 +121,8 @@ async def client_round(market: Market, seed: int) -> None:
 
 BUY = f"""
 import asyncio, sys
-from gpufair.client.sdk import Client, wish
+from gpufair.client.sdk import Client
+from gpufair.client.wishing import wish
 async def main():
     async with Client.open(sys.argv[1]) as client:
         plan = await client.buyer.plan(wish("canary " + sys.argv[2], **{JOB!r}))

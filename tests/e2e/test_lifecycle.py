@@ -15,8 +15,8 @@ import pytest
 from real_nodes import BIN
 
 from gpufair.client.failures import JobFailedError, NoOfferError, PurchaseError
-from gpufair.client.sdk import wish
 from gpufair.client.session.events import JobAccepted, PictureOpened
+from gpufair.client.wishing import wish
 
 BUSY: dict[str, Any] = {"size": (64, 64), "steps": 100, "count": 16}
 """As much as the owner's limits allow: some seconds, so that there is time to interfere."""

@@ -14,8 +14,9 @@ from command_line import Customer
 
 from gpufair.client.failures import PurchaseError, VerificationError
 from gpufair.client.pictures.verify import verify
-from gpufair.client.sdk import Client, Picture, wish
+from gpufair.client.sdk import Client, Picture
 from gpufair.client.session.events import PictureOpened
+from gpufair.client.wishing import wish
 from gpufair.protocol.lifecycle import LeaseState
 from gpufair.protocol.pricing import quote
 from gpufair.provider.cli.operator import operator
