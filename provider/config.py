@@ -247,7 +247,7 @@ def _check_lists(models: ModelsConfig, where: str) -> None:
             if not entry.removeprefix(LICENCE).strip():
                 raise _wrong(where, key, f"{_said(entry)} means nothing: give a name, a digest, or {LICENCE}mit")
             if entry.lower().startswith("license:"):
-                raise _wrong(where, key, f"{_said(entry)}: write it {LICENCE}{_said(entry[8:].strip())}")
+                raise _wrong(where, key, f"{_said(entry)}: write it {_said(LICENCE + entry[8:].strip())}")
 
 
 def _check_provider(config: Config, where: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gpufair.protocol import adapters
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -16,6 +17,11 @@ from gpufair.provider.models.about import StoredModel, card_in
 from gpufair.provider.models.store import ModelStore
 
 LIKE_HINT = "name a model of the same make, in the store or a folder: --like MODEL"
+
+PEFT: Final = "adapter_config.json"
+"""Where peft, by itself, says how a LoRA is scaled."""
+NAMELESS: Final = ("adapter", "pytorch_lora_weights")
+"""What programs call every LoRA: the folder's name says more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ def take(store: ModelStore, source: Path, told: Told, like: Path | None = None) 
     if told.adapter or adapters.is_adapter(names):
         if like is not None:
             raise LocalError(Fault.MALFORMED, f"{source.name} is an adapter: --like is for whole checkpoints")
-        return store.add_adapter(source, name=told.name, licence=told.licence, card=told.card)
+        return _take_adapter(store, source, told)
     if single.is_checkpoint(names):
         return _take_checkpoint(store, source, told, like)
     some = ", ".join(sorted(names)[:2]) or "nothing"
@@ -56,6 +62,14 @@ def _take_folder(store: ModelStore, folder: Path, told: Told, like: Path | None)
         name, card = told.name or folder.resolve().name, told.card or card_in(folder)
         return store.add_adapter(file, name=name, licence=told.licence, card=card)
     return store.add(folder, name=told.name, licence=told.licence, card=told.card)
+
+
+def _take_adapter(store: ModelStore, file: Path, told: Told) -> StoredModel:
+    if (file.parent / PEFT).exists():
+        what = f"{file.name} has its settings in the {PEFT} beside it, which a store of single files would lose"
+        raise PeerError(Fault.WRONG_TYPE, what, hint="save it with the save_lora_weights of diffusers' pipeline")
+    name = told.name or (file.resolve().parent.name if file.stem in NAMELESS else file.stem)
+    return store.add_adapter(file, name=name, licence=told.licence, card=told.card)
 
 
 def _take_checkpoint(store: ModelStore, file: Path, told: Told, like: Path | None) -> StoredModel:

@@ -44,6 +44,19 @@ def test_a_folder_is_a_model_and_a_file_what_its_tensors_say(
         take(store, whole, Told(), (tmp_path / "empty"))
 
 
+def test_a_file_that_programs_name_all_alike_is_called_like_its_folder(
+    store: ModelStore, write: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "ink").mkdir()
+    for name in ("pytorch_lora_weights", "adapter"):
+        file = write(f"ink/{name}.safetensors", PAIR)
+        assert take(store, file, Told()).name == "ink"
+        assert take(store, file, Told("other")).name == "other"
+    (tmp_path / "ink" / "adapter_config.json").write_text('{"lora_alpha": 64}')
+    with pytest.raises(PeerError, match=r"settings in the adapter_config\.json"):
+        take(store, file, Told())
+
+
 @pytest.mark.parametrize("name", ["model.ckpt", "pytorch_lora.bin", "model.pt", "model.safetensors.zip", "none"])
 def test_pickles_and_archives_are_refused_unread(store: ModelStore, tmp_path: Path, name: str) -> None:
     if name != "none":
