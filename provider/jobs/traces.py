@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from gpufair.protocol import limits, trace
 from gpufair.protocol.errors import Fault, LocalError
@@ -143,13 +143,9 @@ class Writing:
         self._starts: list[int] = []
         """Where each state begins."""
         self._size = self._reserved = 0
+        self._file: BinaryIO | None = None
+        """Opened when the first state comes: whoever waits for the first step does not wait for a disk."""
         self._done = False
-        try:
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            self._file = os.fdopen(handle, "wb", buffering=BUFFER)
-        except OSError as error:
-            self._done = True
-            _lost(part, error)
 
     def write(self, piece: State) -> None:
         """The next piece of a state. The first of one that was begun before, by a worker that is lost, replaces it."""
@@ -174,7 +170,7 @@ class Writing:
             return
         try:
             self._add(index + len(index).to_bytes(LENGTH_BYTES, "big"))
-            self._file.close()
+            self._opened().close()
             self._traces.give_back(self._reserved - self._size)
             self._reserved = self._size
             self._traces.place(self._part, key, until_ms, self._size)
@@ -189,6 +185,8 @@ class Writing:
             return
         self._done = True
         self._traces.give_back(self._reserved)
+        if self._file is None:
+            return
         with contextlib.suppress(OSError):
             self._file.close()
         with contextlib.suppress(OSError):
@@ -202,16 +200,22 @@ class Writing:
         if step < len(self._starts):
             self._size = self._starts[step]
             del self._starts[step:]
-            self._file.seek(self._size)
-            self._file.truncate()
+            self._opened().seek(self._size)
+            self._opened().truncate()
         self._starts.append(self._size)
 
     def _add(self, data: bytes) -> None:
         if (more := self._size + len(data) - self._reserved) > 0:
             self._traces.make_room(more)
             self._reserved += more
-        self._file.write(data)
+        self._opened().write(data)
         self._size += len(data)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            handle = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            self._file = os.fdopen(handle, "wb", buffering=BUFFER)
+        return self._file
 
 
 def _read(path: Path) -> KeptTrace:
