@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpufair.client.audit.auditor import Audited, Auditor
 from gpufair.client.buyer import Buyer, ignore
 from gpufair.client.config import Home, default_home
 from gpufair.client.failures import DeclinedError
@@ -32,6 +33,7 @@ from gpufair.client.wallet.purchases import Purchase
 from gpufair.client.wishing import check_whole, wish
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.tolerances import load as load_tolerances
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import Receipt
@@ -168,6 +170,19 @@ class Client:
     async def cancel(self, job: str) -> Purchase:
         """Stop a job; pictures already delivered stay payable."""
         return await self.buyer.cancel(purchases.find(self.buyer.store, job))
+
+    async def audit(
+        self, job: str, picture: int = 0, *, models: str | Path | None = None, tolerances: str | Path | None = None
+    ) -> Audited:
+        """Have one step of a paid picture proved, and do it again here.
+
+        `verdict` says what it came to, `file` is the proof for anybody. `models` is a folder that has the job's model,
+        `tolerances` a file with rows of one's own. Who failed is banned. Raises LocalError where it can't be audited.
+        """
+        table = load_tolerances(Path(tolerances) if tolerances is not None else None)
+        auditor = Auditor(self.buyer.desk, self.buyer.store, self.buyer.peers, table)
+        folder = Path(models) if models is not None else None
+        return await auditor.audit(purchases.find(self.buyer.store, job), picture, folder=folder)
 
     def history(self, limit: int = 20) -> list[Purchase]:
         """The newest jobs, newest first, out of the wallet."""

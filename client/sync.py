@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gpufair.client.audit.auditor import Audited
 from gpufair.client.market.choosing import Choices
 from gpufair.client.sdk import Client, Lease, Picture
 from gpufair.client.wallet.purchases import Purchase
@@ -58,6 +59,10 @@ class SyncClient:
     def cancel(self, job: str) -> Purchase:
         """See `Client.cancel`."""
         return self._runner.run(self._client.cancel(job))
+
+    def audit(self, job: str, picture: int = 0, **options: Any) -> Audited:
+        """See `Client.audit`."""
+        return self._runner.run(self._client.audit(job, picture, **options))
 
     def history(self, limit: int = 20) -> list[Purchase]:
         """See `Client.history`."""

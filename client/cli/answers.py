@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gpufair.client.audit.auditor import Audited
     from gpufair.client.market.choosing import Choice
     from gpufair.client.market.plan import Plan
     from gpufair.client.pictures.verify import Verified
@@ -146,4 +147,24 @@ def verified_object(verified: Verified, file: str) -> Object:
         "picture": claim.picture, "spec": spec_object(claim.spec), "price": claim.increment,
         "sha256": claim.plain_sha256.hex(), "bytes": claim.plain_length, "trace_root": claim.trace_root.hex(),
         "leaf_count": claim.leaf_count, "profile": claim.profile.hex(),
+    }  # fmt: skip
+
+
+def audit_object(audited: Audited, file: str | None) -> Object:
+    """What an audit came to. `file` is where its proof lies."""
+    case, judgement = audited.case, audited.judgement
+    report, claim = case.report, case.receipt.doc
+    answer = case.answer.doc if case.answer is not None else None
+    return {
+        "verdict": audited.verdict.name.lower(), "provider": case.provider, "lease": claim.lease.hex(),
+        "job": claim.job.hex(), "picture": claim.picture, "step": case.step, "steps": case.steps, "file": file,
+        "receipt": case.receipt.id.hex(), "report": report.id.hex() if report is not None else None,
+        "auditor": report.issuer if report is not None else None,
+        "provider_kind": answer.profile.kind if answer is not None else None,
+        "verifier_kind": judgement.verifier.kind if judgement.verifier is not None else None,
+        "findings": [
+            {"check": one.check.name.lower(), "holds": one.holds, "measured_nano": one.measured_nano,
+             "limit_nano": one.limit_nano, "detail": one.detail}
+            for one in judgement.findings
+        ],
     }  # fmt: skip

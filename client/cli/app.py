@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpufair.client.cli import bans, identity, jobs, ledger, offers, peers, run, verify
+from gpufair.client.cli import audit, bans, identity, jobs, ledger, offers, peers, run, verify
 
 app = typer.Typer(
     name="gpufair",
@@ -42,5 +42,6 @@ peers.register(app)
 bans.register(app)
 jobs.register(app)
 verify.register(app)
+audit.register(app)
 ledger.register(app)
 identity.register(app)

@@ -12,10 +12,11 @@ from rich.text import Text
 from gpufair.client.market.wish import GUIDED_ABOVE_MILLI
 from gpufair.protocol import identity
 from gpufair.protocol.errors import printable
-from gpufair.protocol.messages import AdapterOffer, ModelState, Offer, Precision, Spec, Task
+from gpufair.protocol.messages import AdapterOffer, Check, ModelState, Offer, Precision, Spec, Task, Verdict
 from gpufair.protocol.units import show
 
 if TYPE_CHECKING:
+    from gpufair.client.audit.auditor import Audited
     from gpufair.client.counters import Counter
     from gpufair.client.market.plan import Plan
     from gpufair.client.pictures.verify import Verified
@@ -221,3 +222,24 @@ def balance_lines(counters: Iterable[Counter]) -> Iterator[str]:
         held = f", {show(one.balance.held)} held for open leases" if one.balance.held else ""
         earning = f", {show(one.balance.earning)} on its way to you" if one.balance.earning else ""
         yield f"{show(one.balance.available):>16}  {where}{held}{earning}"
+
+
+def audit_lines(audited: Audited) -> Iterator[str]:
+    """What an audit came to: the verdict, who made it, each check with its number."""
+    case, judgement = audited.case, audited.judgement
+    step = f"step {case.step + 1} of {case.steps}"
+    match audited.verdict:
+        case Verdict.PASSED:
+            yield f"✓ {step} was done as ordered"
+        case Verdict.FAILED:
+            yield f"✗ {step} was NOT done as ordered"
+        case _:
+            yield f"? nobody proves that {step} was done"
+    yield f"  provider  {case.provider}"
+    yield f"  picture   {case.receipt.doc.picture} of job {case.receipt.doc.job.hex()[:12]}"
+    if case.answer is not None and judgement.verifier is not None:
+        yield f"  made on   {case.answer.doc.profile.kind}, done again on {judgement.verifier.kind}"
+    for one in judgement.findings:
+        mark, name = "✓" if one.holds else "✗", one.check.name.lower()
+        number = f"off by {one.measured_nano / 1e9:.2g}, at most {one.limit_nano / 1e9:.2g}"
+        yield f"  {name:<9} {mark} {printable(one.detail, 500) or ('hold' if one.check is Check.PROOFS else number)}"

@@ -96,13 +96,13 @@ def node(folder: Path, **sections: Any) -> Node:
 
 
 @asynccontextmanager
-async def a_world(folder: Path) -> AsyncIterator[World]:
+async def a_world(folder: Path, *, null: bool = True) -> AsyncIterator[World]:
     ledger = node(folder / "ledger", node=settings.NodeConfig(roles=("ledger", "directory")))
     await ledger.start()
     address = f"{ledger.keys.did}@127.0.0.1:{ledger.port}"
     provider = node(
         folder / "provider", node=settings.NodeConfig(peers=(address,)),
-        workers=settings.WorkersConfig(runtime="process", null=True),
+        workers=settings.WorkersConfig(runtime="process", null=null),
         price=settings.PriceConfig(per_step_megapixel=60, per_decoded_megapixel=60, minimum=10),
         ledger=settings.LedgerConfig(accepted=(address,)),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import Customer, environment, refused
+from command_line import Customer, check_documented, environment, refused
 from real_nodes import BIN, Node, Nodes, free_port, running_nodes
 
 from gpufair.client.failures import NoOfferError
@@ -201,6 +201,31 @@ def test_a_changed_picture_does_not_verify(buyer: Customer, ledger: Node) -> Non
     several = buyer("verify", "fox.png", "bad.png", "absent.png", "--json")
     assert several.code == 7
     assert [one["valid"] for one in several.json["files"]] == [True, False, False]
+
+
+def test_an_audit_judges_and_whoever_fails_sells_nothing_more(buyer: Customer, provider: Node) -> None:
+    """Null workers do no work, and say so in their profile: what was sold as fp32 was not computed in it."""
+    job = buyer.ok("run", "a fox", "--yes")["job"]
+    failed = buyer("audit", job, "-o", "fox.audit", "--json")
+    assert failed.code == 7, failed.err
+    check_documented(failed.json)
+    assert (failed.json["verdict"], failed.json["provider"]) == ("failed", provider.did)
+    [finding] = failed.json["findings"]
+    assert (finding["check"], finding["holds"]) == ("proofs", False)
+    assert "computed in none" in finding["detail"]
+    checked = buyer("audit", "--check", "fox.audit")
+    assert checked.code == 7
+    assert "was NOT done as ordered" in checked.out
+
+    [banned] = buyer.ok("bans", "list")["bans"]
+    assert banned["did"] == provider.did
+    refused(buyer("run", "a fox", "--yes", "--json"), 3, "audit failed")
+    assert buyer.ok("bans", "lift", provider.did[-12:])["did"] == provider.did
+    assert buyer.ok("quote")["choices"]
+    refused(buyer("audit", "--json"), 2, "--check")
+    refused(buyer("audit", job, "--picture", "1", "--json"), 1, "picture 1")
+    (buyer.folder / "fox.audit").write_bytes(b"no proof")
+    refused(buyer("audit", "--check", "fox.audit", "--json"), 7, "no audit's file")
 
 
 def test_an_identity_survives_its_folder(buyer: Customer, provider: Node, tmp_path: Path) -> None:

@@ -1,0 +1,250 @@
+"""Audits of real purchases, from a real worker's picture to a verdict that anybody comes to: honest, and not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole_nodes import World, a_world
+
+from gpufair.client.audit import auditor, judging, models
+from gpufair.client.audit.auditor import Audited, Auditor
+from gpufair.client.audit.evidence import open_case, read
+from gpufair.client.failures import NoOfferError, VerificationError
+from gpufair.client.market.wish import Wish
+from gpufair.client.wallet import bans
+from gpufair.client.wallet.purchases import Purchase
+from gpufair.protocol import wire
+from gpufair.protocol.auditing import Errors
+from gpufair.protocol.edge import tolerances
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.errors import Fault, LocalError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.messages import AuditAnswer, AuditReport, Check, Precision, ReasonCode, Scheduler, Verdict
+from gpufair.provider.workers import process
+
+TABLE = tolerances.load()
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Bought:
+    world: World
+    purchase: Purchase
+
+    @property
+    def auditor(self) -> Auditor:
+        buyer = self.world.buyer
+        return Auditor(buyer.desk, buyer.store, buyer.peers, TABLE)
+
+    async def audit(self, index: int = 0, **options: Any) -> Audited:
+        return await self.auditor.audit(self.purchase, index, **options)
+
+    @property
+    def store(self) -> RowStore:
+        return self.world.buyer.store
+
+
+@asynccontextmanager
+async def bought(folder: Path, **options: Any) -> AsyncIterator[Bought]:
+    """A job of a real worker on the demo model, paid and settled."""
+    async with a_world(folder, null=False) as world:
+        wanted = {"width": 64, "height": 64, "steps": 4, "guidance_milli": 3_000, **options}
+        plan = await world.buyer.plan(Wish("a fox on a green background", **wanted))
+        yield Bought(world, await world.buyer.buy(plan, world.heard.append))
+
+
+def play(story: Any) -> None:
+    asyncio.run(asyncio.wait_for(story, 240))
+
+
+def test_an_honest_provider_passes_and_its_proof_convinces_anybody(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with bought(tmp_path, count=2, scheduler=Scheduler.DPMPP_2M) as job:
+            audited = await job.audit(1)
+            assert audited.verdict is Verdict.PASSED
+            assert [one.measured_nano for one in audited.judgement.findings] == [0, 0, 0, 0], "the same profile"
+            assert bans.banned(job.store) == {}
+            [(verdict, report, file)] = _rows(job.store, "SELECT verdict, report, file FROM audits")
+            assert (verdict, file) == ("passed", b"")
+            assert from_bytes(report, AuditReport).doc.step == audited.case.step
+            again = await auditor.check(audited.file, TABLE)
+            assert again.verdict is Verdict.PASSED
+            await _what_does_not_hold_is_refused(audited)
+
+    play(story())
+
+
+async def _what_does_not_hold_is_refused(audited: Audited) -> None:
+    """Nothing in a file can be exchanged."""
+    file = read(audited.file)
+    body = replace(audited.case.body, prompt="a red apple")
+    for changed in (
+        {"png": file.png[:-1]},
+        {"body": wire.encode(body)},
+        {"audit": file.receipt},
+        {"answer": file.answer[:-2]},
+        {"acceptance": file.header},
+        {"report": file.report[:-1] + bytes([file.report[-1] ^ 1])},
+    ):
+        with pytest.raises(VerificationError):
+            open_case(replace(file, **changed))
+    with pytest.raises(VerificationError):
+        read(b"nothing of the kind")
+    # States are held by no signature but their leaves': without them there is no proof, and no blame.
+    lost = replace(file, states=file.states[:-1], report=b"")
+    assert (await auditor.check(wire.encode(lost), TABLE)).verdict is Verdict.UNANSWERED
+    with pytest.raises(VerificationError, match="report says passed"):
+        await auditor.check(wire.encode(replace(lost, report=file.report)), TABLE)
+
+
+def test_a_provider_whose_worker_cheats_fails_and_sells_nothing_more(tmp_path: Path, monkeypatch: Any) -> None:
+    honest = process.Child
+
+    def theirs(command: list[str], scratch: Path, environment: dict[str, str]) -> Any:
+        return honest([*command[:-1], "hostile_worker"], scratch, {**environment, "PYTHONPATH": str(HERE)})
+
+    monkeypatch.setattr(process, "Child", theirs)
+
+    async def story() -> None:
+        async with bought(tmp_path) as job:
+            audited = await job.audit()
+            assert audited.verdict is Verdict.FAILED
+            wrong = [one.check for one in audited.judgement.findings if not one.holds]
+            assert wrong == [Check.STEP], "its start, its picture and all of its proofs are in order"
+            provider = job.purchase.lease.provider
+            assert "its step is off by" in bans.banned(job.store)[provider]
+            with pytest.raises(NoOfferError) as refused:
+                await job.world.buy()
+            assert {reason.code for reason in refused.value.reasons} == {ReasonCode.AUDIT_FAILED}
+            [(file,)] = _rows(job.store, "SELECT file FROM audits")
+            evidence = await auditor.check(file, TABLE)
+            assert evidence.verdict is Verdict.FAILED
+            assert evidence.case.provider == provider
+            bans.lift(job.store, provider)
+            assert (await job.world.buyer.plan(Wish("a fox"))).choice.offer.issuer == provider
+
+    play(story())
+
+
+def test_who_does_not_answer_is_not_judged(tmp_path: Path, monkeypatch: Any) -> None:
+    async def story() -> None:
+        async with bought(tmp_path) as job:
+            traces = job.world.provider.seller.jobs._traces  # type: ignore[union-attr]
+            monkeypatch.setattr(traces, "open", lambda *_key: None)
+            audited = await job.audit()
+            assert audited.verdict is Verdict.UNANSWERED
+            assert "not kept any more" in audited.judgement.findings[0].detail
+            assert bans.banned(job.store) == {}
+            again = await auditor.check(audited.file, TABLE)
+            assert again.verdict is Verdict.UNANSWERED
+            await job.world.provider.stop()
+            audited = await job.audit()
+            assert audited.verdict is Verdict.UNANSWERED
+            [(verdict,)] = _rows(job.store, "SELECT verdict FROM audits")
+            assert verdict == "unanswered"
+
+    play(story())
+
+
+def test_nothing_is_revealed_before_it_can_be_judged(tmp_path: Path, monkeypatch: Any) -> None:
+    async def story() -> None:
+        async with bought(tmp_path) as job:
+            said: list[Any] = []
+            monkeypatch.setattr(auditor, "ask", lambda *args: said.append(args))
+            with pytest.raises(LocalError, match="picture 1 of this job is not here"):
+                await job.audit(1)
+            with monkeypatch.context() as without:
+                without.setattr(models, "_demo", lambda: tmp_path / "nowhere")
+                without.setattr(models, "_node_home", lambda: tmp_path / "nowhere")
+                with pytest.raises(LocalError, match="is not on this machine"):
+                    await job.audit()
+                with pytest.raises(LocalError, match="is not on this machine"):
+                    await job.audit(folder=tmp_path)
+            running = replace(job.purchase, job=replace(job.purchase.job, state="running"))
+            with pytest.raises(LocalError, match="may still come") as early:
+                await job.auditor.audit(running)
+            assert early.value.fault is Fault.CONFLICT
+            monkeypatch.setattr("gpufair.client.audit.worker.find_spec", lambda _name: None)
+            with pytest.raises(LocalError, match="torch"):
+                await job.audit()
+            assert not said
+
+    play(story())
+
+
+def test_what_a_provider_signed_convicts_it_without_a_replay(tmp_path: Path, monkeypatch: Any) -> None:
+    """An answer that opens other states than were drawn, or names another profile, needs no model to be judged."""
+
+    async def story() -> None:
+        async with bought(tmp_path) as job:
+            honest = Desk.sign
+
+            def sign(desk: Desk, doc: Any) -> Any:
+                if isinstance(doc, AuditAnswer):
+                    doc = replace(doc, profile=replace(doc.profile, dtype="bfloat16"))
+                return honest(desk, doc)
+
+            monkeypatch.setattr(Desk, "sign", sign)
+            monkeypatch.setattr(judging, "like", None)
+            audited = await job.audit()
+            assert audited.verdict is Verdict.FAILED
+            [finding] = audited.judgement.findings
+            assert finding.check is Check.PROOFS
+            assert "runtime profile" in finding.detail
+            assert "sold as exact" in finding.detail
+
+    play(story())
+
+
+def test_pairs_that_nobody_measured_are_not_judged(tmp_path: Path) -> None:
+    """In company of others' pictures two machines of one profile may differ: by how much, only a row can say."""
+
+    async def story() -> None:
+        async with bought(tmp_path, precision=Precision.SINGLE) as job:
+            buyer = job.world.buyer
+            with pytest.raises(LocalError, match="nobody has measured how far cpu/float32 and cpu/float32"):
+                await Auditor(buyer.desk, buyer.store, buyer.peers, {}).audit(job.purchase)
+            assert _rows(job.store, "SELECT * FROM audits") == []
+            audited = await job.audit()
+            assert audited.verdict is Verdict.PASSED
+            limit = TABLE["cpu/float32", "cpu/float32"]
+            assert [one.limit_nano for one in audited.judgement.findings[1:]] == [
+                limit.start, limit.step, limit.picture,
+            ]  # fmt: skip
+
+    play(story())
+
+
+def test_a_table_of_ones_own_is_read_with_care(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(
+        '{"rows": [{"provider": "cuda/float32", "verifier": "cpu/float32", "start_nano": 1, "step_nano": 2,'
+        ' "picture_nano": 3}]}'
+    )
+    own = tolerances.load(file)
+    assert own["cuda/float32", "cpu/float32"] == Errors(1, 2, 3)
+    assert own["cpu/float32", "cpu/float32"] == TABLE["cpu/float32", "cpu/float32"]
+    for bad in (
+        "",
+        "[]",
+        '{"rows": [{}]}',
+        file.read_text().replace(": 2", ": -2"),
+        file.read_text().replace("2", "2.5"),
+    ):
+        file.write_text(bad)
+        with pytest.raises(LocalError, match="no table of tolerances"):
+            tolerances.load(file)
+    with pytest.raises(LocalError, match="cannot be read"):
+        tolerances.load(tmp_path / "nothing")
+
+
+def _rows(store: RowStore, query: str) -> list[Any]:
+    with store.read() as rows:
+        return list(rows._driver.cursor().execute(query).fetchall())
