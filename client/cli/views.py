@@ -149,7 +149,7 @@ def megapixels(pixels: int) -> str:
 
 def history_line(one: Purchase, width: int) -> Text:
     """A job in one line of `width` columns."""
-    prompt = printable(" ".join(one.job.prompt.split()))
+    prompt = printable(" ".join([*(f"[{word}]" for word in task_words(one.spec)), *one.job.prompt.split()]))
     room = max(12, width - 62)
     return Text.assemble(
         (one.job.id.hex()[:12], "bold"), "  ", (when(one.job.created_ms), "dim"), "  ", state_text(one.job.state),

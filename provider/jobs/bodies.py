@@ -43,19 +43,10 @@ class Pieces:
     def take(self, piece: Body, header: JobHeader) -> bytes | None:
         """One more piece; the whole sealed body with the last. Raises WrongBodyError, and forgets what there was."""
         have = self._parts.setdefault(piece.job, bytearray())
-        after = len(have) + len(piece.sealed)
-        for wrong, wanted, limit, what in (
-            (piece.offset != len(have), piece.offset, len(have), "where the next piece begins"),
-            (after > header.body_length, after, header.body_length, "the header names its length"),
-            (self._room.used + len(piece.sealed) > self._room.most, self._room.used + len(piece.sealed),
-             self._room.most, "of all bodies that are on their way"),
-        ):  # fmt: skip
-            if wrong:
-                self.drop(piece.job)
-                full = "all" in what
-                raise WrongBodyError(
-                    Reason(ReasonCode.LIMIT if full else ReasonCode.BODY_WRONG, wanted, limit, "bytes", what)
-                )
+        wrong = self._objection(piece, len(have), header.body_length)
+        if wrong is not None:
+            self.drop(piece.job)
+            raise WrongBodyError(wrong)
         have += piece.sealed
         self._room.used += len(piece.sealed)
         if len(have) < header.body_length:
@@ -66,6 +57,17 @@ class Pieces:
             detail = "the sealed body is not the one that the header names"
             raise WrongBodyError(Reason(ReasonCode.BODY_WRONG, detail=detail))
         return whole
+
+    def _objection(self, piece: Body, have: int, length: int) -> Reason | None:
+        """Why a piece can't be the next one: a gap or an overlap, too much or too little, no room for it."""
+        size, due = len(piece.sealed), min(limits.CHUNK, length - have)
+        if piece.offset != have:
+            return Reason(ReasonCode.BODY_WRONG, piece.offset, have, "bytes", "where the next piece begins")
+        if size != due:
+            return Reason(ReasonCode.BODY_WRONG, size, due, "bytes", "how much the next piece holds")
+        if self._room.used + size > self._room.most:
+            return Reason(ReasonCode.LIMIT, self._room.used + size, self._room.most, "bytes", "of bodies on their way")
+        return None
 
     def drop(self, job: bytes) -> None:
         """Forget what there is of a body."""

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from random import Random as Dice
 from typing import Any
 
 import pytest
+from PIL import Image
 from whole_nodes import PRICE, START, World
 
 from gpufair.client.failures import CheatedError, DeclinedError, FundsError, JobFailedError, UnreachableError
 from gpufair.client.market.wish import Wish
+from gpufair.client.pictures.inputs import beginning
 from gpufair.client.session import events as ev
 from gpufair.client.session import talk
-from gpufair.protocol.messages import Chunk, Closing, Delivery, Down, KeyReveal, Progress, ReasonCode
+from gpufair.client.wallet.store import BodyRow
+from gpufair.protocol import wire
+from gpufair.protocol.messages import Body, Chunk, Closing, Delivery, Down, JobBody, KeyReveal, Progress, ReasonCode
+from gpufair.provider.jobs import store as provider_store
 
 
 def test_an_honest_picture_is_paid_once_and_settled(world: Any) -> None:
@@ -47,6 +54,38 @@ def test_a_stream_that_breaks_at_every_turn_still_brings_the_pictures(world: Any
         bought = await w.buy(count=3)
         assert (len(bought.opened), bought.spent) == (3, 3 * PRICE)
         assert await w.balance() == START - 3 * PRICE
+
+    world(story)
+
+
+def test_megabytes_to_begin_from_come_through_streams_that_break(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Image.frombytes("RGB", (1024, 1024), Dice(1).randbytes(3 * 2**20))
+    file = io.BytesIO()
+    noise.save(file, "PNG")
+
+    async def story(w: World) -> None:
+        jobs = w.provider.seller.jobs  # type: ignore[union-attr]
+        taken, body = [], jobs.attempts.body
+
+        def breaking(lease: bytes, piece: Body, pieces: Any) -> Any:
+            taken.append(piece.offset)
+            if len(taken) in (5, 20):
+                jobs.streams.close()
+            return body(lease, piece, pieces)
+
+        monkeypatch.setattr(jobs.attempts, "body", breaking)
+        begin = beginning(file.getvalue())
+        bought = await w.buy(begin=begin, width=1024, height=1024, steps=3)
+        assert len(bought.opened) == 1
+        assert taken.count(0) == 3, "from its beginning on each stream"
+        with w.buyer.store.read() as rows:
+            [kept] = rows.all(BodyRow)
+        assert len(kept.plain) > 3 * 2**20
+        assert kept.sealed == b"", "the lease is settled"
+        assert wire.decode(JobBody, kept.plain).inputs == begin.inputs(1024, 1024)
+        assert len(bought.job.body) < 1_000
+        with jobs._store.read() as rows:
+            assert rows.all(provider_store.BodyRow) == []
 
     world(story)
 

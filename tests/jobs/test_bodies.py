@@ -126,7 +126,7 @@ def test_a_stream_that_breaks_takes_its_pieces_along_and_the_next_one_brings_all
         (lambda p: [p[0], p[2]], 2 * limits.CHUNK, limits.CHUNK),  # a gap
         (lambda p: [p[0], p[0]], 0, limits.CHUNK),  # an overlap
         (lambda p: [p[1]], limits.CHUNK, 0),  # not from its beginning
-        (lambda p: [Body(p[0].job, p[0].sealed[:-5]), p[1]], limits.CHUNK, limits.CHUNK - 5),
+        (lambda p: [Body(p[0].job, p[0].sealed[:-5])], limits.CHUNK - 5, limits.CHUNK),  # crumbs
         (lambda p: [*p[:3], Body(p[0].job, p[3].sealed + b"more", p[3].offset)], None, None),  # too much
     ],
 )

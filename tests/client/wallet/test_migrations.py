@@ -1,0 +1,43 @@
+"""A wallet of an older gpufair is brought up to date with the bodies in it, and can go back."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from alembic.command import downgrade
+from alembic.config import Config
+from sqlalchemy import create_engine
+
+from gpufair.client.wallet.store import BodyRow, JobRow, LeaseRow, open_wallet
+
+MIGRATIONS = Path(__file__).parents[3] / "client" / "wallet" / "migrations"
+LEASE = LeaseRow(
+    bytes(32), "did:key:z6MkProvider", "did:key:z6MkLedger", "open", b"e", b"o", b"r", b"", b"", b"", 9, 9, 9, 9, 9, 0, 0,
+    "",
+)  # fmt: skip
+JOB = JobRow(bytes(16), bytes(32), bytes(32), "placed", b"h", b"plain", b"", 0, 1, 1, 9, b"", "", "a fox", False)
+
+
+def test_bodies_move_to_their_own_table_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "wallet.db"
+    wallet = open_wallet(path)
+    with wallet.begin() as rows:
+        rows.insert(LEASE)
+        rows.insert(JOB)
+        rows.insert(BodyRow(LEASE.id, JOB.id, b"plain", b"sealed"))
+    wallet.close()
+    settings, engine = Config(), create_engine(f"sqlite:///{path}")
+    settings.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        downgrade(settings, "0005")
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT body, sealed FROM jobs").fetchall() == [(b"plain", b"sealed")]
+    wallet = open_wallet(path)
+    with wallet.read() as rows:
+        assert rows.all(JobRow) == [JOB]
+        assert rows.all(BodyRow) == [BodyRow(LEASE.id, JOB.id, b"plain", b"sealed")]
+    wallet.close()
