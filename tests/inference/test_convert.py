@@ -135,3 +135,66 @@ def test_without_the_libraries_it_says_what_to_install(
     with pytest.raises(LocalError, match="no_such_library_here") as caught:
         single.convert(checkpoint, Path(demo.path), tmp_path)
     assert "gpufair[inference]" in caught.value.hint
+
+
+def tiny(folder: Path, demo: Path, *, second: bool) -> Path:
+    """Random weights in the layout of Stable Diffusion 1.5, or of 2.1."""
+    import diffusers
+    import transformers
+
+    torch.manual_seed(7)
+    linear = {"use_linear_projection": True, "attention_head_dim": [2, 4, 4, 4]} if second else {}
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8, block_out_channels=(8, 16, 16, 16), norm_num_groups=4, cross_attention_dim=16, **linear
+    )
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(8, 16, 16, 16), norm_num_groups=4, layers_per_block=2,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    )  # fmt: skip
+    text = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
+            vocab_size=40, hidden_size=16, intermediate_size=32, num_attention_heads=2, max_position_embeddings=8,
+            num_hidden_layers=23 if second else 2, bos_token_id=0, eos_token_id=1,
+        )
+    )  # fmt: skip
+    shutil.copytree(demo, folder, ignore=shutil.ignore_patterns("unet", "vae", "text_encoder"))
+    for name, part in (("unet", unet), ("vae", vae), ("text_encoder", text)):
+        part.save_pretrained(folder / name)
+    return folder
+
+
+def save_as_of_old(folder: Path) -> None:
+    """Give the autoencoder's attention the names of older releases."""
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({_old(name): tensor for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+
+
+def _old(name: str) -> str:
+    for today, then in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+        name = name.replace(f"attentions.0.{today}.", f"attentions.0.{then}.")
+    return name
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_the_layouts_of_1_5_and_2_1_come_back_as_they_were(
+    store: ModelStore, demo: Any, tmp_path: Path, *, second: bool
+) -> None:
+    base = tiny(tmp_path / "base", Path(demo.path), second=second)
+    file = single_file(base, tmp_path / "sd.safetensors", open_clip=second)
+    save_as_of_old(base)
+    whole = load_file(file)
+    extra = {
+        "model_ema.decay": torch.ones(1),
+        "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(8)[None],
+        "first_stage_model.decoder.mid.attn_1.q.weight": whole["first_stage_model.decoder.mid.attn_1.q.weight"][
+            :, :, None, None
+        ],
+    }
+    if second:  # the last layer, whose output 2.x never uses
+        layer = "cond_stage_model.model.transformer.resblocks."
+        last = {n: t for n, t in whole.items() if n.startswith(f"{layer}22.")}
+        extra |= {n.replace(".22.", ".23."): t.clone() for n, t in last.items()}
+        extra |= {"cond_stage_model.model.text_projection": torch.ones(16, 16)}
+        del extra["cond_stage_model.transformer.text_model.embeddings.position_ids"]
+    save_file(whole | extra, file)
+    assert take(store, file, base).digest == store.add(base).digest
