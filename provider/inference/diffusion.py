@@ -16,15 +16,14 @@ from gpufair.provider.inference.rows import Prediction, Row
 
 def finish(pipeline: Any, rows: Sequence[Row]) -> list[Image.Image | None]:
     """The pictures of rows of one size that are done, decoded in one call; None where the model gave no numbers."""
-    sound = [bool(torch.isfinite(row.latents).all()) for row in rows]
-    whole = [row.latents for row, is_sound in zip(rows, sound, strict=True) if is_sound]
-    pictures = iter(_decode(pipeline, torch.cat(whole)) if whole else ())
-    return [next(pictures) if is_sound else None for is_sound in sound]
+    images = _decoded(pipeline, torch.cat([row.latents for row in rows])).chunk(len(rows))
+    sound = [_finite(row.latents) and _finite(image) for row, image in zip(rows, images, strict=True)]
+    return [_picture(pipeline, image) if good else None for good, image in zip(sound, images, strict=True)]
 
 
 def glimpse(pipeline: Any, row: Row, prediction: Prediction) -> Image.Image:
     """The picture that the model has in mind at this step, full size."""
-    return _decode(pipeline, _clean_guess(row.scheduler, prediction))[0]
+    return _picture(pipeline, _decoded(pipeline, _clean_guess(row.scheduler, prediction)))
 
 
 def _clean_guess(scheduler: Any, prediction: Prediction) -> torch.Tensor:
@@ -46,8 +45,16 @@ def _clean_guess(scheduler: Any, prediction: Prediction) -> torch.Tensor:
     return guess
 
 
-def _decode(pipeline: Any, latents: torch.Tensor) -> list[Image.Image]:
+def _decoded(pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
     vae = pipeline.vae
-    images = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
-    pictures: list[Image.Image] = pipeline.image_processor.postprocess(images, output_type="pil")
-    return pictures
+    images: torch.Tensor = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+    return images
+
+
+def _picture(pipeline: Any, image: torch.Tensor) -> Image.Image:
+    picture: Image.Image = pipeline.image_processor.postprocess(image, output_type="pil")[0]
+    return picture
+
+
+def _finite(numbers: torch.Tensor) -> bool:
+    return bool(torch.isfinite(numbers).all())

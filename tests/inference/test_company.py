@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import io
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from gpufair.protocol.frames import Accepting, Cancel, Done, FailCode, Failed, FromWorker, Run, Step
+from gpufair.protocol.frames import (
+    Accepting,
+    Cancel,
+    Done,
+    FailCode,
+    Failed,
+    FromWorker,
+    Load,
+    Loaded,
+    LoadFailed,
+    Run,
+    Step,
+)
+from gpufair.provider.inference import weights
+from gpufair.provider.inference.adapters import Patch
+from gpufair.provider.inference.batcher import Batcher
+from gpufair.provider.inference.engine import RefusedError
+from gpufair.provider.models.store import ModelStore
 
 
 def all_of(warm: Any, runs: list[Run]) -> list[FromWorker]:
@@ -78,6 +100,55 @@ def test_cancelling_one_leaves_the_others(warm: Any, demo: Any) -> None:
     [failed] = [frame for frame in got if isinstance(frame, Failed)]
     assert (failed.attempt, failed.code) == (goes.attempt, FailCode.CANCELLED)
     assert Done(keeps.attempt) in got
+
+
+@torch.no_grad()
+def test_a_cancel_ends_its_attempt_before_another_step(demo: Any) -> None:
+    """In this process, so that the moment is exact, whoever shares the step."""
+    torch.set_num_threads(1)
+    where = torch.device("cpu")
+    pipeline = weights.load(Path(demo.path), demo.digest, where)[0]
+    for precision in ("exact", "single"):
+        goes, keeps = (demo.run(steps=6, seed=n, precision=precision) for n in range(2))
+        told: list[FromWorker] = []
+        wish: list[Cancel] = []
+        batcher = Batcher(where)
+        batcher.admit(pipeline, Patch(), goes, (), told.append, lambda wish=wish: bool(wish))
+        batcher.admit(pipeline, Patch(), keeps, (), told.append, lambda: False)
+        batcher.advance()
+        batcher.advance()
+        wish.append(Cancel(goes.attempt))
+        before = sum(isinstance(frame, Step) for frame in of(told, goes))
+        [(attempt, err)] = batcher.advance()
+        assert isinstance(err, RefusedError)
+        assert (attempt, err.code) == (goes.attempt, FailCode.CANCELLED)
+        assert sum(isinstance(frame, Step) for frame in of(told, goes)) == before
+        while batcher.is_busy:
+            ended = batcher.advance()
+        assert ended == [(keeps.attempt, None)]
+
+
+@pytest.mark.parametrize("file", ["unet", "vae"])
+def test_numbers_that_are_not_finite_are_never_a_picture(
+    spare: Any, demo: Any, pictures: Any, tmp_path: Path, file: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(demo.path, broken)
+    numbers = broken / file / "diffusion_pytorch_model.safetensors"
+    numbers.chmod(0o644)
+    tensors = load_file(numbers)
+    name = "conv_out.bias" if file == "unet" else "decoder.conv_out.bias"
+    tensors[name][0] = float("nan")
+    save_file(tensors, numbers, {"format": "pt"})
+    store = ModelStore(tmp_path / "store")
+    digest = store.add(broken).digest
+    spare.send(Load(digest, str(store.path(digest))))
+    assert isinstance(spare.until(Loaded, LoadFailed)[-1], Loaded)
+    got = spare.run(demo.run(model=digest, steps=1, preview_every=1))
+    assert isinstance(got[-1], Failed)
+    assert (got[-1].code, "not finite" in got[-1].message) == (FailCode.INTERNAL, True)
+    assert not pictures(got).ends
+    assert isinstance(spare.run(demo.run(steps=1))[-1], Done), "the worker lives on"
 
 
 def test_pictures_of_one_attempt_come_in_order_beside_others(warm: Any, demo: Any, pictures: Any) -> None:

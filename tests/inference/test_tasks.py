@@ -167,6 +167,18 @@ def test_pictures_decoded_together_are_those_decoded_alone(pipeline: Any, demo: 
         assert np.abs(np.asarray(alone).astype(int) - np.asarray(picture).astype(int)).max() <= 1
 
 
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_seed_is_the_same_picture_alone_and_in_a_count_of_eight(
+    warm: Any, demo: Any, pictures: Any, task: str
+) -> None:
+    many, inputs = order(demo, task, "euler_ancestral", 5, steps=2, count=8)
+    eight = pictures(warm.run(many, *inputs))
+    assert len(set(eight.png.values())) == 8
+    for picture in (0, 3, 7):
+        alone = pictures(warm.run(replace(many, attempt=bytes([picture]) * 16, seed=5 + picture, count=1), *inputs))
+        assert (alone.png[0], alone.leaves[0]) == (eight.png[picture], eight.leaves[picture])
+
+
 def test_outside_the_mask_the_given_picture_stays(warm: Any, demo: Any, pictures: Any) -> None:
     seed, left = 5, np.zeros((64, 64), np.uint8)
     left[:, 32:] = 255
