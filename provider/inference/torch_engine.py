@@ -13,7 +13,7 @@ import transformers
 
 from gpufair.protocol.frames import ADAPTER, FailCode, Hello, Load, Measure, Measured, Replay, Replayed, Run
 from gpufair.protocol.limits import HELD_MODELS_MAX
-from gpufair.provider.inference import device, measuring, memory, replay, weights
+from gpufair.provider.inference import device, families, measuring, memory, replay, weights
 from gpufair.provider.inference.adapters import Adapters
 from gpufair.provider.inference.batcher import Batcher
 from gpufair.provider.inference.engine import Ended, RefusedError, Tell
@@ -105,6 +105,11 @@ class TorchEngine:
         refuse_bad(run)
         with _memory_told(), torch.no_grad():
             pipeline = self._pipeline(run.model)
+            if not families.of(pipeline).IS_OPEN:
+                kind = type(pipeline).__name__
+                raise RefusedError(
+                    FailCode.BAD_REQUEST, f"a {kind}'s steps depend on more than is told of them: no replay"
+                )
             with self._adapters.patch(pipeline, run):
                 return replay.judge(pipeline, order, inputs, self._device)
 

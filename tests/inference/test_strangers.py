@@ -28,15 +28,19 @@ from gpufair.protocol.frames import (
     Done,
     FailCode,
     Failed,
+    Input,
     InputRef,
     Load,
     Loaded,
     LoadFailed,
     Preview,
+    Replay,
+    Replayed,
     Run,
     State,
     Step,
 )
+from gpufair.protocol.limits import OUTPUT_CHUNK
 from gpufair.provider.models.store import ModelStore
 
 FAMILIES = ("sdxl", "pixart")
@@ -173,6 +177,24 @@ def test_what_it_can_not_do_is_refused(warm: Any, order: Any) -> None:
         failed = warm.run(run, *inputs)[-1]
         assert (type(failed), failed.code) == (Failed, FailCode.BAD_REQUEST)
         assert said in failed.message
+
+
+def test_no_step_of_it_is_replayed(warm: Any, order: Any, pictures: Any) -> None:
+    """Its states are its latents alone, so that a step done again from them would accuse the honest."""
+    run = order("sdxl", trace=True)
+    got = warm.run(run)
+    states = [b"".join(f.data for f in got if isinstance(f, State) and f.step == n) for n in range(run.steps + 1)]
+    shown = [*states, pictures(got).png[0]]
+    refs = [given("state", data, step) for step, data in enumerate(states)] + [given("picture", shown[-1])]
+    again = replace(run, attempt=os.urandom(16), inputs=tuple(refs), trace=False)
+    for index, data in enumerate(shown):
+        for offset in range(0, len(data), OUTPUT_CHUNK):
+            piece = data[offset : offset + OUTPUT_CHUNK]
+            warm.send(Input(again.attempt, index, offset, len(data), piece))
+    warm.send(Replay(again, 1))
+    failed = warm.until(Replayed, Failed)[-1]
+    assert (type(failed), failed.code) == (Failed, FailCode.BAD_REQUEST)
+    assert "no replay" in failed.message
 
 
 def test_a_scheduler_that_does_other_steps_than_asked_is_refused_with_both_numbers(warm: Any, tmp_path: Path) -> None:
