@@ -14,8 +14,8 @@ from gpufair.client.wallet.store import BodyRow, JobRow, LeaseRow, open_wallet
 
 MIGRATIONS = Path(__file__).parents[3] / "client" / "wallet" / "migrations"
 LEASE = LeaseRow(
-    bytes(32), "did:key:z6MkProvider", "did:key:z6MkLedger", "open", b"e", b"o", b"r", b"", b"", b"", 9, 9, 9, 9, 9, 0, 0,
-    "",
+    bytes(32), "did:key:z6MkProvider", "did:key:z6MkLedger", "open", b"e", b"o", b"r", b"", b"", b"", 9, 9, 9, 9, 9, 0,
+    0, "",
 )  # fmt: skip
 JOB = JobRow(bytes(16), bytes(32), bytes(32), "placed", b"h", b"plain", b"", 0, 1, 1, 9, b"", "", "a fox", False)
 
