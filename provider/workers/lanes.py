@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
+from gpufair.protocol.errors import LocalError
 from gpufair.protocol.frames import FromWorker, Preview, State
 from gpufair.protocol.limits import FRAME_CREDIT
 from gpufair.provider.workers.outcome import PictureResult, WorkerFailedError
@@ -49,7 +50,7 @@ class Lane(Generic[T]):
         self._events: deque[T] = deque()
         self._bytes = 0
         self._news, self._room = asyncio.Event(), asyncio.Event()
-        self._failure: WorkerFailedError | None = None
+        self._failure: WorkerFailedError | LocalError | None = None
         self._deaf = False
 
     @property
@@ -73,7 +74,7 @@ class Lane(Generic[T]):
         if self.checker.finished:
             self.end(self.checker.failure)
 
-    def end(self, failure: WorkerFailedError | None) -> None:
+    def end(self, failure: WorkerFailedError | LocalError | None) -> None:
         """Nothing more will come. The caller gets what came before, then the failure."""
         if not self.over.is_set():
             self._failure = self._failure or failure

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from gpufair.protocol import limits
-from gpufair.protocol.errors import PeerError
+from gpufair.protocol.errors import LocalError, PeerError
 from gpufair.protocol.frames import Cancel, FromWorker, Loaded, LoadFailed, ToWorker
 from gpufair.provider.workers.lanes import Checker, Lane
 from gpufair.provider.workers.outcome import Failure, LieError, WorkerFailedError
@@ -33,7 +33,7 @@ class Line:
 
     def __init__(self, worker: Worker, spec: WorkerSpec, times: Times) -> None:
         self.worker, self._spec, self._times = worker, spec, times
-        self.broken: WorkerFailedError | None = None
+        self.broken: WorkerFailedError | LocalError | None = None
         """Why it can't be used any more."""
         self.lanes: dict[bytes, Lane[Any]] = {}
         """By attempt."""
@@ -152,6 +152,8 @@ class Line:
             self.lie(str(lie), attempt)
         except PeerError as err:
             self.lie(err.what)
+        except LocalError as err:  # the engine has gone, and with it the way to the worker
+            self._break(err)
         except Exception:
             log.exception("a worker could not be heard")
             self.fail(Failure.DIED, "the worker could not be heard")
@@ -180,27 +182,29 @@ class Line:
 
     # --- breaking ------------------------------------------------------------------------------------------------
 
-    def lie(self, what: str, culprit: bytes = b"") -> WorkerFailedError:
+    def lie(self, what: str, culprit: bytes = b"") -> WorkerFailedError | LocalError:
         """It has said what can't be true, of the attempt `culprit` if that is known."""
         return self.fail(Failure.LIED, f"the worker broke the protocol: {what}", culprit)
 
-    def fail(self, code: Failure, message: str, culprit: bytes = b"", *, again: bool = True) -> WorkerFailedError:
+    def fail(
+        self, code: Failure, message: str, culprit: bytes = b"", *, again: bool = True
+    ) -> WorkerFailedError | LocalError:
         """It can't be used any more."""
         return self._break(WorkerFailedError(code, message, self.worker.log_tail, again=again), culprit)
 
-    def _break(self, failure: WorkerFailedError, culprit: bytes = b"") -> WorkerFailedError:
+    def _break(self, failure: WorkerFailedError | LocalError, culprit: bytes = b"") -> WorkerFailedError | LocalError:
+        """End all that is under way; why it broke first is what counts."""
         if self.broken is not None:
             return self.broken
         self.broken = failure
         for attempt, lane in self.lanes.items():
-            again = failure.again and attempt != culprit
-            lane.end(WorkerFailedError(failure.code, failure.message, failure.log, again=again))
+            lane.end(_told(failure, guilty=attempt == culprit))
         self.lanes.clear()
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(failure)
         return failure
 
-    def _ended(self, *, starting: bool) -> WorkerFailedError:
+    def _ended(self, *, starting: bool) -> WorkerFailedError | LocalError:
         end = self.worker.exit
         if end is not None and end.out_of_memory:
             # Alone again, it would need as much again.
@@ -212,7 +216,7 @@ class Line:
         code = Failure.START if starting else Failure.DIED
         return self.fail(code, f"the worker ended with status {status}", again=not starting)
 
-    def _fall_silent(self, patience_ms: int) -> WorkerFailedError:
+    def _fall_silent(self, patience_ms: int) -> WorkerFailedError | LocalError:
         return self.fail(Failure.SILENT, f"the worker was silent for {patience_ms / limits.SECOND:g} s")
 
     def _patience(self) -> int | None:
@@ -221,3 +225,10 @@ class Line:
         if self._loaded is not None:
             due.append(self._times.start_ms)
         return max(due, default=None)
+
+
+def _told(failure: WorkerFailedError | LocalError, *, guilty: bool) -> WorkerFailedError | LocalError:
+    """The same for one attempt: whoever caused it is not tried again."""
+    if isinstance(failure, LocalError):
+        return failure
+    return WorkerFailedError(failure.code, failure.message, failure.log, again=failure.again and not guilty)

@@ -85,7 +85,9 @@ def test_no_spec_opens_a_wall(spec, runtime, cdi):
 def test_nothing_of_a_job_can_be_said_to_an_engine():
     """No type on the way to the engine shares a field with what a buyer sends, nor has room for one."""
     given_by_owner = {field.name: field.type for field in dataclasses.fields(WorkerSpec)}
-    assert set(given_by_owner) == {"models", "memory_bytes", "cpu_milli", "pids", "threads", "gpu", "variant"}
+    assert set(given_by_owner) == {
+        "models", "memory_bytes", "cpu_milli", "pids", "threads", "gpu", "variant", "dtype", "compile", "weights_bytes",
+    }  # fmt: skip
     assert not set(given_by_owner) & {field.name for field in dataclasses.fields(Run)}
     assert not hasattr(WorkerSpec(Path("/m"), 1 << 30), "__dict__"), "no attribute can be added on the way"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gpufair.protocol.errors import LocalError
-from gpufair.protocol.frames import Hello, Ready
+from gpufair.protocol.frames import VERSION, Hello, Ready
 from gpufair.provider.workers.child import Child
 from gpufair.provider.workers.pidfiles import PidFiles, started_at
 from gpufair.provider.workers.process import ProcessRuntime, environment, own_code_digest
@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 DAEMON = """
 import asyncio, sys
 from pathlib import Path
-from gpufair.protocol.frames import Hello, Ready
+from gpufair.protocol.frames import VERSION, Hello, Ready
 from gpufair.provider.workers.process import ProcessRuntime
 from gpufair.provider.workers.runtime import Variant, WorkerSpec
 async def main():
@@ -32,7 +32,7 @@ async def main():
     spec = WorkerSpec(models=Path(sys.argv[1]), memory_bytes=256 << 20, variant=Variant.NULL)
     for name in ("one", "two"):
         worker = await runtime.start(spec, name)
-        await worker.send(Hello(1, b"n" * 16, 1, "auto"))
+        await worker.send(Hello(VERSION, b"n" * 16, 1, "auto"))
         assert isinstance(await worker.receive(), Ready)
     print("up", flush=True)
     await asyncio.sleep(600)
@@ -46,7 +46,7 @@ def null(spec):
 
 
 async def ready(worker):
-    await worker.send(Hello(1, b"n" * 16, 1, "auto"))
+    await worker.send(Hello(VERSION, b"n" * 16, 1, "auto"))
     assert isinstance(await worker.receive(), Ready)
 
 
