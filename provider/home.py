@@ -88,6 +88,11 @@ class Home:
         return self.root / "traces"
 
     @property
+    def speeds(self) -> Path:
+        """What `gpufaird bench` measured."""
+        return self.root / "speeds.json"
+
+    @property
     def socket(self) -> Path:
         """Where the running node takes its owner's commands."""
         return self.root / "control.sock"

@@ -28,6 +28,7 @@ from gpufair.provider.sales.admission import Admission
 from gpufair.provider.sales.ask import FixedAsk
 from gpufair.provider.sales.offers import Broadcasts, Offers
 from gpufair.provider.sales.office import MarketDesk
+from gpufair.provider.sales.speeds import Speeds
 from gpufair.provider.sales.stock import Gate, Model, Stock
 from gpufair.provider.workers import sources
 from gpufair.provider.workers.keeper import Keeper
@@ -60,12 +61,14 @@ class Seller:
         specs = tuple(worker_specs(config, home, self.hardware))
         self.pool = Pool(runtime, specs, self.models.path, desk.random, times=patience(config))
         self.gate = Gate()
+        speeds = Speeds(home.speeds)
         self.jobs: JobOffice
         self.stock = Stock(
             config, self._on_sale, self.pool, self.gate,
             gpus=_gpus(self.hardware, config), cpu_cores=self.hardware.cpu_cores, isolation=runtime.isolation,
             worker_image=runtime.worker_image, worker_name=runtime.name, waiting=lambda: self.jobs.runner.waiting,
             adapters=self._adapters_on_sale, footprint=Footprints(self.models.path).of,
+            speed=lambda digest: speeds.of(digest, self.pool.profiles),
         )  # fmt: skip
         self.jobs = JobOffice(
             desk, store, policy=Policy(config.limits.capture_at, config.limits.unsecured),

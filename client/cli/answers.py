@@ -96,9 +96,12 @@ def _names(members: Iterable[IntEnum]) -> list[str]:
 
 def choice_object(choice: Choice) -> Object:
     """An offer that can do a job, and its quote."""
+    from gpufair.protocol.timing import estimate_us
+
     return {
         "provider": choice.offer.issuer, "offer": choice.offer.id.hex(), "spec": spec_object(choice.spec),
         "isolation": choice.offer.doc.isolation.name.lower(), "quote": quote_object(choice.candidate.quote),
+        "estimate_ms": -(-estimate_us(choice.spec, choice.candidate.model) // 1000) or None,
     }  # fmt: skip
 
 

@@ -93,9 +93,10 @@ async def _offers(stage: Stage, buyer: Buyer, model: str) -> Answer:
 
 async def _quote(stage: Stage, buyer: Buyer, wish: Wish) -> Answer:
     from gpufair.client.cli.answers import answer, choice_object, reason_object
-    from gpufair.client.cli.views import quote_table
+    from gpufair.client.cli.views import about, quote_table
     from gpufair.client.market.choosing import seller, summary
     from gpufair.client.market.plan import check_price
+    from gpufair.protocol.timing import estimate_us
     from gpufair.protocol.units import show
 
     choices = buyer.choose(await buyer.market(), wish)
@@ -103,6 +104,8 @@ async def _quote(stage: Stage, buyer: Buyer, wish: Wish) -> Answer:
     best = choices.good[0]
     stage.out.print(quote_table(best.candidate.quote))
     stage.say(f"\nat {seller(best)}, the cheapest of {len(choices.good)} that match")
+    if estimate := about(estimate_us(best.spec, best.candidate.model)):
+        stage.say(f"{estimate} there, as the provider measured it")
     for other in choices.good[1:6]:
         stage.say(f"   {seller(other)}  {show(other.candidate.quote.total)}", style="dim")
     if choices.dropped:

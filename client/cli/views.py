@@ -13,6 +13,7 @@ from gpufair.client.market.wish import GUIDED_ABOVE_MILLI
 from gpufair.protocol import identity
 from gpufair.protocol.errors import printable
 from gpufair.protocol.messages import AdapterOffer, Check, ModelState, Offer, Precision, Spec, Task, Verdict
+from gpufair.protocol.timing import estimate_us
 from gpufair.protocol.units import show
 
 if TYPE_CHECKING:
@@ -110,10 +111,22 @@ def plan_table(plan: Plan) -> Table:
     table.add_row("  model", f"{plan.candidate.model.name} ({plan.candidate.model.digest.hex()[:12]})")
     isolation = f"isolation {offer.doc.isolation.name.lower()}"
     table.add_row("  provider", f"{identity.short(offer.issuer)} · {hardware(offer.doc)} · {isolation}")
+    if estimate := about(estimate_us(plan.spec, plan.candidate.model)):
+        table.add_row("  time", f"{estimate}, as the provider measured it")
     table.add_row("  ledger", f"{identity.short(plan.ledger.did)} · you have {show(plan.available)} there")
     if plan.dropped:
         table.add_row("  cheaper", f"{len(plan.dropped)} are not taken: {summary(plan.dropped)}")
     return table
+
+
+def about(estimate_us: int) -> str:
+    """A time that is estimated, for people; empty if it isn't."""
+    seconds = estimate_us / 1_000_000
+    if seconds <= 0:
+        return ""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
 def offer_lines(offer: Signed[Offer]) -> Iterator[Text]:

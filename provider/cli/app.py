@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gpufair.protocol.errors import FairError
-from gpufair.provider.cli import backups, ledger, lifecycle, models, setup
+from gpufair.provider.cli import backups, bench, ledger, lifecycle, models, setup
 from gpufair.provider.cli.common import Exit
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 setup.register(app)
 lifecycle.register(app)
+bench.register(app)
 backups.register(app)
 app.add_typer(models.app, name="models", help="The model store.")
 app.add_typer(ledger.app, name="ledger", help="The ledger: issue, redeem, look, check.")

@@ -77,10 +77,10 @@ class NullEngine:
         self._waiting.append((run, tell, cancelled))
 
     def measure(self, order: Measure, inputs: Sequence[bytes]) -> Measured:
-        """No work takes no time, and none is told."""
+        """No work takes hardly any time."""
         del inputs
         refuse_bad(order.run)
-        return Measured(order.run.attempt, 0, 0, 0, 0, 0, 0, 0)
+        return Measured(order.run.attempt, 1, 1, 1, 0, 0, 0, 0)
 
     def advance(self) -> list[Ended]:
         """All of the attempt that came first."""

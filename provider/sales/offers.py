@@ -158,8 +158,9 @@ class Offers:
     def _model(self, model: Model) -> ModelOffer:
         sheet = self._ask.sheet(model.digest)
         return ModelOffer(
-            model.digest, model.name, model.family, model.licence, model.state, sheet, model.tasks, model.schedulers
-        )
+            model.digest, model.name, model.family, model.licence, model.state, sheet, model.tasks, model.schedulers,
+            model.speed,
+        )  # fmt: skip
 
 
 def _is_old(document: Signed[NodeRecord] | Signed[Offer], now_ms: int) -> bool:

@@ -24,6 +24,7 @@ from gpufair.protocol.messages import (
     ReasonCode,
     Scheduler,
     Spec,
+    Speed,
     Task,
 )
 from gpufair.provider.config import Config
@@ -43,6 +44,7 @@ class Model:
     licence: str
     own: str = ""
     state: ModelState = ModelState.CACHED
+    speed: Speed | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -113,12 +115,13 @@ class Stock:
         waiting: Callable[[], int],
         adapters: Callable[[], list[AdapterOffer]] = list,
         footprint: Callable[[bytes], Footprint | None] = lambda _digest: None,
+        speed: Callable[[bytes], Speed | None] = lambda _digest: None,
     ) -> None:
         self.config, self.gate, self.shelf = config, gate, shelf
         self.gpus, self.cpu_cores, self.isolation = gpus, cpu_cores, isolation
         self.worker_image, self.worker_name = worker_image, worker_name
         self._models, self._adapters, self._waiting = models, adapters, waiting
-        self._footprint = footprint
+        self._footprint, self._speed = footprint, speed
 
     @property
     def memory_bytes(self) -> int:
@@ -149,7 +152,11 @@ class Stock:
 
     def models(self) -> list[Model]:
         """The models on sale: in the store, allowed, and not refused."""
-        return [replace(model, state=self.state(model.digest)) for model in self._models() if self.allowed(model)]
+        return [
+            replace(model, state=self.state(model.digest), speed=self._speed(model.digest))
+            for model in self._models()
+            if self.allowed(model)
+        ]
 
     def adapters(self, models: list[Model]) -> list[AdapterOffer]:
         """The adapters on sale that fit any of these models, as many as an offer has room for."""

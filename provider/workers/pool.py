@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from gpufair.protocol.errors import LocalError, PeerError
-from gpufair.protocol.frames import ADAPTER, Measure, Replay, Run
+from gpufair.protocol.frames import ADAPTER, Measure, Replay, Run, RuntimeProfile
 from gpufair.protocol.ports import Random
 from gpufair.provider.workers.outcome import Answer, Event, Failure, WorkerFailedError
 from gpufair.provider.workers.places import Place, Wish, best
@@ -73,6 +73,12 @@ class Pool:
     def profiles(self) -> frozenset[bytes]:
         """Runtime profiles that workers have stated, for offers. Empty before the first start."""
         return frozenset(place.profile for place in self._places if place.profile)
+
+    @property
+    def runtimes(self) -> frozenset[RuntimeProfile]:
+        """What the workers that were started run on."""
+        profiles = [place.warm.profile for place in self._places if place.warm is not None]
+        return frozenset(profile for profile in profiles if profile is not None)
 
     @property
     def warm_models(self) -> frozenset[bytes]:

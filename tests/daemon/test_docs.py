@@ -85,14 +85,20 @@ def test_each_kind_of_failure_has_its_code(error: FairError, code: Exit) -> None
     assert exit_code(error) is code
 
 
+def nulled(home: Path) -> Path:
+    """The folder, its workers doing no work."""
+    config = home / "config.toml"
+    config.write_text(config.read_text().replace("concurrent_jobs = 1", "concurrent_jobs = 1\nnull = true"))
+    return home
+
+
 @contextmanager
 def running(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A node with all three roles that runs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     gpufaird(home, "init", "--listen", f"127.0.0.1:{port}", "--runtime", "process")
-    config = home / "config.toml"
-    config.write_text(config.read_text().replace("concurrent_jobs = 1", "concurrent_jobs = 1\nnull = true"))
+    nulled(home)
     node = subprocess.Popen([str(BIN / "gpufaird"), "up", "--home", str(home)])
     try:
         deadline = time.monotonic() + 60
@@ -143,6 +149,7 @@ def test_every_answer_is_as_documented(home: Path, tmp_path: Path) -> None:
         "ledger balance": gpufaird(home, "ledger", "balance", DID),
         "ledger statement": gpufaird(home, "ledger", "statement", DID),
         "ledger audit": gpufaird(home, "ledger", "audit"),
+        "bench": gpufaird(nulled(tmp_path / "other"), "bench"),
         "backup": gpufaird(home, "backup", str(tmp_path / "copies")),
         "restore": gpufaird(tmp_path / "other", "restore", str(tmp_path / "copies")),
     }

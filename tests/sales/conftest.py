@@ -32,6 +32,7 @@ from gpufair.protocol.messages import (
     Reason,
     ReasonCode,
     Role,
+    Speed,
 )
 from gpufair.protocol.pricing import frozen_sheet
 from gpufair.provider.config import Config, LedgerConfig, LimitsConfig, ModelsConfig, PriceConfig
@@ -65,6 +66,7 @@ class World:
     adapters: list[AdapterOffer] = field(default_factory=lambda: [LORA])
     warm_models: frozenset[bytes] = frozenset()
     footprints: dict[bytes, Footprint] = field(default_factory=dict)
+    speeds: dict[bytes, Speed] = field(default_factory=dict)
     profiles: frozenset[bytes] = frozenset()
     gate: Gate = field(default_factory=Gate)
 
@@ -84,6 +86,7 @@ class World:
             self.config, lambda: self.models, self, self.gate, gpus=(), cpu_cores=2, isolation=Isolation.NONE,
             worker_image=IMAGE, worker_name="w", waiting=lambda: self.waiting,
             adapters=lambda: self.adapters, footprint=lambda digest: self.footprints.get(digest),
+            speed=lambda digest: self.speeds.get(digest),
         )  # fmt: skip
         self.broadcasts = Broadcasts(
             self.desk, self.store, roles=(Role.PROVIDER,), endpoints=lambda: ("127.0.0.1:1",), certificate=b"c",
