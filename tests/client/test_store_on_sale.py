@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 from whole_nodes import MODEL, PRICE, World
 
 from gpufair.client.failures import DeclinedError, JobFailedError
 from gpufair.client.sdk import Client
 from gpufair.provider.cli import models
+from gpufair.provider.cli.app import app
 from gpufair.provider.cli.endings import exit_code
 from gpufair.provider.control import NodeRefusedError
 
@@ -75,6 +77,11 @@ def test_what_fits_is_offered(world: Any, tmp_path: Path) -> None:
         [offered] = offers.current().doc.adapters
         assert (offered.digest, offered.name, offered.licence) == (fitting.digest, "fitting", "mit")
         assert offered.models == (model.digest,)
+        home = w.provider.home
+        home.config.touch()
+        said = await asyncio.to_thread(CliRunner().invoke, app, ["status", "--home", str(home.root)])
+        assert f"lora       fitting {fitting.digest.hex()[:16]} fits 1 of these" in said.output
+        assert "foreign" not in said.output
         store.remove(model.digest)
         assert offers.current().doc.adapters == ()
 
