@@ -105,7 +105,7 @@ class Bench:
         from gpufair.protocol.frames import encode
 
         for seed in seeds:
-            self.engine.admit(self._order(seed, "single" if len(seeds) > 1 else "exact"), (), encode, lambda: False)
+            self.engine.admit(self.order(seed, "single" if len(seeds) > 1 else "exact"), (), encode, lambda: False)
         while self.engine.is_busy:
             for _, err in self.engine.advance():
                 if err is not None:
@@ -118,7 +118,7 @@ class Bench:
         dice, delays, steps = random.Random(1), [], []
         for number in range(rounds):
             told, at = threading.Event(), [0.0]
-            self.engine.admit(self._order(number, "exact"), (), encode, told.is_set)
+            self.engine.admit(self.order(number, "exact"), (), encode, told.is_set)
             for _ in range(3):
                 start = perf_counter()
                 self.engine.advance()
@@ -138,7 +138,8 @@ class Bench:
             thread.join()
         return Samples(delays), Samples(steps)
 
-    def _order(self, seed: int, precision: str) -> Any:
+    def order(self, seed: int, precision: str) -> Any:
+        """One picture, its states told."""
         from gpufair.protocol.frames import Run
 
         return Run(

@@ -12,5 +12,6 @@ BENCHMARKS = (
         "ledger", "benchmarks.captures", "durable captures a second, against plain sqlite3 and the signatures' limit"
     ),
     Entry("core", "benchmarks.core", "our own diffusion loop, alone and in batches, against diffusers' pipeline"),
+    Entry("audit", "benchmarks.audit", "a step done again and judged, against its share of the job that it audits"),
     Entry("demo", "benchmarks.demo", "script/demo from a bare clone and again warm", by_name_only=True),
 )

@@ -26,7 +26,7 @@ from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.fields import BROADCAST
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.messages import Audit, AuditFile, AuditReport, JobHeader, NodeRecord, Verdict
+from gpufair.protocol.messages import Audit, AuditFile, AuditReport, JobHeader, NodeRecord, Scheduler, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ class Auditor:
         LocalError for what can't be audited, or not here; RemoteRefusal if the provider only wants to be asked later.
         """
         picture = _picture(purchase, index)
+        if purchase.spec.scheduler is Scheduler.OWN:
+            what = "this model draws in its own way: its steps can't be done again one by one"
+            raise LocalError(Fault.NOT_ALLOWED, what, hint="see docs/audit.md: what an audit can't show")
         nonce = self._nonce(purchase)
         check_installed()
         for digest in (purchase.spec.model, *(one.digest for one in purchase.spec.adapters)):

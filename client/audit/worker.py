@@ -79,15 +79,19 @@ class Worker:
 
     async def replay(self, order: Replay, inputs: Sequence[bytes]) -> Replayed:
         """Have a step judged. Raises LocalError if the worker can't do it."""
-        for index, data in enumerate(inputs):
-            for offset in range(0, len(data), limits.OUTPUT_CHUNK):
-                piece = data[offset : offset + limits.OUTPUT_CHUNK]
-                await self.say(Input(order.run.attempt, index, offset, len(data), piece))
+        await self.give(order.run.attempt, inputs)
         await self.say(order)
         answer = await self._first(_VERDICTS, _WORK_S)
         if isinstance(answer, Failed):
             raise LocalError(Fault.UNAVAILABLE, f"the step can't be done again here: {answer.message}")
         return answer
+
+    async def give(self, attempt: bytes, inputs: Sequence[bytes]) -> None:
+        """Give it what an attempt begins from, before its order."""
+        for index, data in enumerate(inputs):
+            for offset in range(0, len(data), limits.OUTPUT_CHUNK):
+                piece = data[offset : offset + limits.OUTPUT_CHUNK]
+                await self.say(Input(attempt, index, offset, len(data), piece))
 
     async def say(self, frame: Frame) -> None:
         """Give it a frame, waiting until it has room."""

@@ -26,7 +26,16 @@ from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.messages import AuditAnswer, AuditReport, Check, Precision, ReasonCode, Scheduler, Verdict
+from gpufair.protocol.messages import (
+    AuditAnswer,
+    AuditReport,
+    Check,
+    JobHeader,
+    Precision,
+    ReasonCode,
+    Scheduler,
+    Verdict,
+)
 from gpufair.provider.workers import process
 
 TABLE = tolerances.load()
@@ -171,6 +180,11 @@ def test_nothing_is_revealed_before_it_can_be_judged(tmp_path: Path, monkeypatch
             with pytest.raises(LocalError, match="may still come") as early:
                 await job.auditor.audit(running)
             assert early.value.fault is Fault.CONFLICT
+            drawn = from_bytes(job.purchase.job.header, JobHeader).doc
+            own = replace(drawn, spec=replace(drawn.spec, scheduler=Scheduler.OWN))
+            header = job.world.buyer.desk.sign(own).bytes
+            with pytest.raises(LocalError, match="in its own way"):
+                await job.auditor.audit(replace(job.purchase, job=replace(job.purchase.job, header=header)))
             monkeypatch.setattr("gpufair.client.audit.worker.find_spec", lambda _name: None)
             with pytest.raises(LocalError, match="torch"):
                 await job.audit()
