@@ -1,9 +1,10 @@
-"""The Merkle tree over a picture's latents. Rule: the same steps always give the same root, and any one can be proved.
+"""The Merkle tree over a picture's states. Rule: the same steps always give the same root, and any one can be proved.
 
-A leaf is SHA-256(0x00 ‖ u32 step, big-endian ‖ latents), the latents as 32-bit little-endian floats in NCHW order; step
-0 is the starting noise. A node is SHA-256(0x01 ‖ left ‖ right). A tree of n > 1 leaves splits as in RFC 6962: the left
-part has the largest power of two smaller than n leaves, so no leaf is ever repeated and an odd one simply stands
-higher. The tree of one leaf is that leaf. There is no tree of none.
+A leaf is SHA-256(0x00 ‖ u32 step, big-endian ‖ state). A state is all that the next step reads: the latents, then what
+the scheduler carries on, as 32-bit little-endian floats in NCHW order (ADR 13). Step 0 is what the picture begins from.
+A node is SHA-256(0x01 ‖ left ‖ right). A tree of n > 1 leaves splits as in RFC 6962: the left part has the largest
+power of two smaller than n leaves, so no leaf is ever repeated and an odd one simply stands higher. The tree of one leaf
+is that leaf. There is no tree of none.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from collections.abc import Sequence
 DIGEST_BYTES = 32
 
 
-def leaf(step: int, latents: bytes) -> bytes:
-    """The leaf of step `step` (0 to 2**32 - 1) for latents already in wire form: fp32, little-endian, NCHW."""
-    if not latents or len(latents) % 4:
-        raise ValueError(f"latents are whole 32-bit floats, not {len(latents)} bytes")
+def leaf(step: int, state: bytes) -> bytes:
+    """The leaf of step `step` (0 to 2**32 - 1) for a state already in wire form: fp32, little-endian, NCHW."""
+    if not state or len(state) % 4:
+        raise ValueError(f"a state is whole 32-bit floats, not {len(state)} bytes")
     whole = hasher(step)
-    whole.update(latents)
+    whole.update(state)
     return whole.digest()
 
 
 def hasher(step: int) -> hashlib._Hash:
-    """The leaf of step `step` in the making, for who gets the latents in pieces: to be fed them all in order."""
+    """The leaf of step `step` in the making, for who gets the state in pieces: to be fed them all in order."""
     return hashlib.sha256(b"\x00" + step.to_bytes(4, "big"))
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from gpufair.protocol import limits, trace
 from gpufair.protocol.frames import (
@@ -23,6 +27,7 @@ from gpufair.protocol.frames import (
     State,
     Step,
 )
+from gpufair.provider.inference import png
 from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.inference.inputs import Inbox
 
@@ -163,3 +168,32 @@ def test_the_null_worker_keeps_to_it_too(start: Any, pictures: Any) -> None:
     assert told.leaves[0] == whole.leaves[0][8:]
     assert told.ends[0].trace_root == trace.root(whole.leaves[0][7:])
     assert isinstance(worker.run(replace(RUN, first_step=7))[-1], Failed)
+
+
+SMALL = png.encode(Image.linear_gradient("L").resize((16, 8)).convert("RGB"))
+ATTEMPTS = (b"1" * 16, b"2" * 16)
+SOME_DATA = st.binary(min_size=1, max_size=6)
+ANY_PIECE = st.builds(
+    Input, st.sampled_from(ATTEMPTS), st.integers(0, 9), st.integers(0, 8), st.integers(1, 9), SOME_DATA
+)
+
+
+@given(st.lists(ANY_PIECE, max_size=30), st.lists(SOME_DATA, max_size=3))
+def test_whatever_comes_an_attempt_gets_exactly_what_it_names_or_nothing(pieces: list[Input], due: list[bytes]) -> None:
+    inbox = Inbox(most_bytes=40)
+    for one in pieces:
+        inbox.put(one)
+    for attempt in ATTEMPTS:
+        with suppress(RefusedError):
+            assert inbox.claim(replace(naming(*due), attempt=attempt)) == tuple(due)
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_a_png_with_any_bytes_changed_is_a_picture_of_its_size_or_refused(data: st.DataObject) -> None:
+    spoilt = bytearray(SMALL)
+    for _ in range(data.draw(st.integers(1, 4))):
+        spoilt[data.draw(st.integers(0, len(spoilt) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(spoilt[: data.draw(st.integers(0, len(spoilt)))])
+    with suppress(RefusedError):
+        assert png.decode(cut, IMAGE, 16, 8).size == (16, 8)
