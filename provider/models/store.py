@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from gpufair.protocol import adapters
-from gpufair.protocol.content import FileDigest, counts, model_digest
+from gpufair.protocol.content import FileDigest, model_digest
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.provider.models import checks
 from gpufair.provider.models.about import ADAPTER, MODEL, Notes, StoredModel, card_in, licence_in
@@ -69,15 +69,6 @@ class ModelStore:
             digest = self._take([checks.Found(file, adapters.FILE, file.stat().st_size)], _check_adapter)
             return self._named(digest, name or file.stem, said, card)
 
-    def everything(self) -> list[StoredModel]:
-        """Models and adapters, by name."""
-        here: list[StoredModel] = []
-        for path in self._content.iterdir() if self._content.is_dir() else ():
-            if HEX.fullmatch(path.name):
-                with suppress(FileNotFoundError):  # removed meanwhile
-                    here.append(self._notes.read(bytes.fromhex(path.name)))
-        return sorted(here, key=lambda one: (one.name, one.digest))
-
     def add_made(self, make: Callable[[Path], None], *, name: str, licence: str = "", card: str = "") -> StoredModel:
         """Take in the diffusers folder that `make` writes into an empty one, while nobody else writes to the store.
 
@@ -88,6 +79,15 @@ class ModelStore:
             make(made)
             digest = self._take(checks.content(made), _check_model)
             return self._named(digest, name, licence or licence_in(card), card)
+
+    def everything(self) -> list[StoredModel]:
+        """Models and adapters, by name."""
+        here: list[StoredModel] = []
+        for path in self._content.iterdir() if self._content.is_dir() else ():
+            if HEX.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    here.append(self._notes.read(bytes.fromhex(path.name)))
+        return sorted(here, key=lambda one: (one.name, one.digest))
 
     def adapters(self) -> list[StoredModel]:
         """Every adapter here, by name."""
@@ -134,10 +134,12 @@ class ModelStore:
         return folder
 
     def verify(self, digest: bytes) -> bool:
-        """Whether every byte of the model is still as it was. `LocalError` if it isn't here."""
+        """Whether every byte of the model is still as it was, and nothing was added. `LocalError` if it isn't here."""
         folder = self.path(digest)
         try:
-            files = [f for f in checks.files(folder) if counts(f.path)]
+            if any(path.name.startswith(".") for path in folder.rglob("*")):
+                return False  # whatever it is, it wasn't there: a worker would refuse the folder
+            files = checks.files(folder)
             return model_digest([FileDigest(f.path, f.size, file_sha256(f.source)) for f in files]) == digest
         except (PeerError, ValueError):
             return False

@@ -71,8 +71,11 @@ def test_any_changed_byte_is_noticed(store: ModelStore, folder: Path) -> None:
         assert not store.verify(model.digest)
         path.write_bytes(good)
     assert store.verify(model.digest)
-    (store.path(model.digest) / "extra.json").write_text("{}")
-    assert not store.verify(model.digest)
+    for extra in ("extra.json", "extra.png", ".extra"):
+        (store.path(model.digest) / extra).write_text("{}")
+        assert not store.verify(model.digest)
+        (store.path(model.digest) / extra).unlink()
+    assert store.verify(model.digest)
 
 
 def test_what_is_in_the_store_is_read_only_and_readable_by_a_container(store: ModelStore, folder: Path) -> None:
