@@ -21,6 +21,7 @@ from gpufair.provider.home import Home
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.jobs.traces import Traces
+from gpufair.provider.models.about import ADAPTER, MODEL, StoredModel
 from gpufair.provider.models.footprints import Footprints
 from gpufair.provider.models.store import ModelStore
 from gpufair.provider.rpc.ledgers import Ledgers
@@ -80,6 +81,7 @@ class Seller:
         self.offers = Offers(desk, broadcasts, self.stock, FixedAsk(config.price))
         self.market = MarketDesk(Admission(desk, store, self.jobs.leases, self.offers, self.stock), self.jobs)
         self._warming: asyncio.Task[None] | None = None
+        self._fitting: tuple[list[StoredModel], list[AdapterOffer]] = [], []
 
     async def reconcile(self) -> None:
         """End what a crash left behind and bring the leases into order. Nobody may talk to the jobs room before."""
@@ -139,16 +141,19 @@ class Seller:
         return [Model(m.digest, m.name, m.family, m.licence, m.scheduler) for m in self.models.list()]
 
     def _adapters_on_sale(self) -> list[AdapterOffer]:
-        models = [model.digest for model in self.models.list()][: limits.OFFER_MODELS_MAX]
-        return [
-            AdapterOffer(
-                one.digest,
-                one.name,
-                one.licence,
-                tuple(model for model in models if self.models.fits(one.digest, model)),
-            )
-            for one in self.models.adapters()
-        ]
+        """Every adapter with the models that it fits: looked at anew only when what lies in the store has changed."""
+        here = self.models.everything()
+        if here != self._fitting[0]:
+            models = [one.digest for one in here if one.kind == MODEL][: limits.OFFER_MODELS_MAX]
+            fitting = [
+                AdapterOffer(
+                    one.digest, one.name, one.licence, tuple(m for m in models if self.models.fits(one.digest, m))
+                )
+                for one in here
+                if one.kind == ADAPTER
+            ]
+            self._fitting = here, fitting
+        return self._fitting[1]
 
 
 async def open_runtime(config: Config, home: Home, did: str) -> Runtime:

@@ -59,7 +59,7 @@ compile = false   # compile denoisers for this machine: slow to begin with, then
 # A step-megapixel is a million pixels denoised for one step (twice with guidance).
 # At {rate}, a 512 x 512 picture of 50 guided steps earns {example}.
 per_step_megapixel = {rate}
-per_decoded_megapixel = {price.per_decoded_megapixel}
+per_decoded_megapixel = {price.per_decoded_megapixel}   # of pictures made, and of those that a job begins from
 per_cold_load = {price.per_cold_load}   # for loading a model that was not warm, paid up front
 per_adapter = {price.per_adapter}
 minimum = {price.minimum}   # the least that a job costs
