@@ -67,9 +67,11 @@ class Line:
 
     async def stop(self, attempt: bytes, lane: Lane[Any]) -> None:
         """Have the worker end an attempt. One that goes on in spite of it is broken."""
+        # In company, what it says of this may wait behind another's slow caller.
+        patience_ms = self._times.silence_ms * min(2, len(self.lanes))
         try:
             await self.say(Cancel(attempt))
-            await asyncio.wait_for(lane.over.wait(), self._times.silence_ms / limits.SECOND)
+            await asyncio.wait_for(lane.over.wait(), patience_ms / limits.SECOND)
         except WorkerFailedError:
             return
         except TimeoutError:

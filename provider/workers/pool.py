@@ -102,9 +102,8 @@ class Pool:
 
     def prefetch(self, model: bytes) -> None:
         """Load a model ahead of need, if a place is idle and no idle one holds it. Nobody waits for it."""
-        wish = Wish(model, shares=True)
         idle = [place for place in self._places if place.free]
-        if self._line or not idle or any(place.rank(wish)[0] for place in idle):
+        if self._line or not idle or any(place.rank(Wish(model))[0] for place in idle):
             return
         self._upkeep.chore(self._prefetch(model))
 
@@ -127,6 +126,8 @@ class Pool:
             except WorkerFailedError as err:
                 if self._upkeep.closing:
                     raise closed() from err
+                if err.again and going.is_made:
+                    return
                 if (cancel is not None and cancel.is_set()) or not going.again(err):
                     raise
                 self._upkeep.last_error = str(err)
@@ -227,8 +228,7 @@ class Pool:
 
     async def _prefetch(self, model: bytes) -> None:
         try:
-            async with self._worker(Wish(model, shares=True)) as warm:
-                await warm.load(model, self._locate(model))
+            await self.warm(model)
         except (WorkerFailedError, LocalError, PeerError) as err:
             self._upkeep.last_error = str(err)
 

@@ -53,6 +53,11 @@ class Going:
         """The leaves of the steps that run will not tell."""
         return tuple(self._leaves[: self._done + 1]) if self._done else ()
 
+    @property
+    def is_made(self) -> bool:
+        """Whether every picture is here: a worker that is lost after that takes nothing along."""
+        return self._picture == self._asked.first_picture + self._asked.count
+
     def take(self, event: Event) -> Event | None:
         """What a worker told, if it is news. Pieces of a state that was cut off come again from its first."""
         match event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gpufair.protocol import trace
-from gpufair.protocol.frames import Accepting, Run, State, Step
+from gpufair.protocol.frames import IMAGE, IMAGE_TO_IMAGE, Accepting, InputRef, Run, State, Step
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.runtime import WorkerSpec
 
@@ -24,22 +25,22 @@ class OsRandom:
         return os.urandom(count)
 
 
-def order(digest, prompt, precision, scheduler="unipc"):
+def order(digest, prompt, precision, scheduler="unipc", **more):
     return Run(
         attempt=os.urandom(16), model=digest, prompt=prompt, seed=5, steps=STEPS, guidance_milli=3000, width=64,
-        height=64, scheduler=scheduler, precision=precision, trace=True,
+        height=64, scheduler=scheduler, precision=precision, trace=True, **more,
     )  # fmt: skip
 
 
 class Made:
     """A run, and what its caller was told. After `kill_after` steps the worker is killed from outside."""
 
-    def __init__(self, pool, run, runtime=None):
+    def __init__(self, pool, run, runtime=None, inputs=()):
         self.told = []
-        self.task = asyncio.create_task(self._make(pool, run, runtime))
+        self.task = asyncio.create_task(self._make(pool, run, runtime, inputs))
 
-    async def _make(self, pool, run, runtime):
-        async for event in pool.run(run):
+    async def _make(self, pool, run, runtime, inputs):
+        async for event in pool.run(run, inputs=inputs):
             self.told.append(event)
             if runtime is not None and isinstance(event, Step) and event.step == KILLED_AFTER:
                 for leftover in await runtime.leftovers():
@@ -92,6 +93,24 @@ def test_an_exact_picture_is_the_same_to_the_bit(pooled, scheduler):
         disturbed = await Made(pool, order(digest, "a red heart", "exact", scheduler), runtime).result()
         assert disturbed == undisturbed
         assert "DIED" in pool.last_error or "ends inside a frame" in pool.last_error
+
+    pooled(scenario)
+
+
+@pytest.mark.timeout(240)
+def test_what_began_from_a_picture_goes_on_with_it(pooled):
+    async def scenario(pool, runtime, digest):
+        image = io.BytesIO()
+        Image.new("RGB", (64, 64), (200, 30, 30)).save(image, "PNG")
+        png = image.getvalue()
+        begun_from = InputRef(IMAGE, hashlib.sha256(png).digest(), len(png))
+
+        def run():
+            return order(digest, "a red heart", "exact", task=IMAGE_TO_IMAGE, skip=4, inputs=(begun_from,))
+
+        undisturbed = await Made(pool, run(), inputs=(png,)).result()
+        disturbed = await Made(pool, run(), runtime, inputs=(png,)).result()
+        assert disturbed == undisturbed
 
     pooled(scenario)
 

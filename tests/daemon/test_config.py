@@ -81,6 +81,7 @@ WRONG = [
     ("per_step_megapixel = ", "per_step_megapixel = 0.5"),
     ("per_step_megapixel = ", "per_step_megapixel = 1000000000001"), ("minimum = ", "minimum = 1000000000000001"),
     ("pixels = ", "pixels = 1"), ("steps = ", "steps = 501"), ("count = ", "count = 65"), ("queue = ", "queue = 0"),
+    ("traces_mib = ", "traces_mib = -1"),
     ("window = ", "window = 0"), ("lease_minutes = ", "lease_minutes = 1441"), ("allow = ", "allow = [1]"),
     ("allow = ", "allow = ['']"), ("refuse = ", "refuse = ['licence: ']"), ("refuse = ", "refuse = ['license:mit']"),
     ("accepted = ", "accepted = []"), ("accepted = ", 'accepted = ["ledger.example:7700"]'),

@@ -134,6 +134,15 @@ def killed_at_the_end(run):
     finish(run)
 
 
+def killed_after_all(run):
+    """Nothing was left but to say so."""
+    run.accept()
+    run.all_steps()
+    run.chunk()
+    run.end()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def refuses_to_go_on(run):
     """As a worker whose model can't be taken up again: the whole of it is done anew."""
     run.accept()

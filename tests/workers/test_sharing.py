@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,37 @@ def test_a_lost_worker_fails_all_that_was_under_way(runtime, null, tools):
             assert caught.value.code in (tools.Failure.DIED, tools.Failure.LIED)
             assert caught.value.again
         assert tools.is_picture(await tools.collect(pool, tools.order()))
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_hangs_is_silent_for_all_that_was_under_way(runtime, null, tools):
+    async def scenario():
+        pool = tools.pool(runtime, null, times=tools.Times(silence_ms=600))
+        runs = [await begun(pool, tools.order(**LONG)), Begun(pool, tools.order(**LONG))]
+        await asyncio.sleep(0.02)
+        (left,) = await runtime.leftovers()
+        os.kill(int(left.handle), signal.SIGSTOP)
+        for run in runs:
+            with pytest.raises(WorkerFailedError) as caught:
+                await asyncio.wait_for(run.task, 10)
+            assert (caught.value.code, caught.value.again) == (tools.Failure.SILENT, True)
+        assert tools.is_picture(await tools.collect(pool, tools.order()))
+        await pool.close()
+        assert await runtime.leftovers() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_without_work_may_be_silent(runtime, null, tools):
+    async def scenario():
+        pool = tools.pool(runtime, null, times=tools.Times(silence_ms=300))
+        for _ in range(2):
+            assert tools.is_picture(await tools.collect(pool, tools.order()))
+            (worker,) = await runtime.leftovers()
+            await asyncio.sleep(1)
+            assert await runtime.leftovers() == [worker]
         await pool.close()
 
     asyncio.run(scenario())
