@@ -15,25 +15,32 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import lora
 from replays import CHEATS, INPUTS, Claim, judged, made, order, threads
 
 from gpufair.protocol import auditing
 from gpufair.protocol.auditing import Errors
 from gpufair.protocol.edge import tolerances
 from gpufair.protocol.frames import (
+    ADAPTER,
     IMAGE_TO_IMAGE,
     INPAINT,
     TEXT_TO_IMAGE,
     Accepting,
+    Adapter,
     FailCode,
     Failed,
     Input,
+    Load,
+    Loaded,
+    LoadFailed,
     Replay,
     Replayed,
 )
 from gpufair.protocol.limits import OUTPUT_CHUNK
 from gpufair.protocol.messages import Verdict
 from gpufair.provider.inference import weights
+from gpufair.provider.inference.adapters import Adapters
 
 NAMES = ["ddim", "euler", "euler_ancestral", "dpmpp_2m", "unipc"]
 TASKS = [TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINT]
@@ -140,6 +147,24 @@ def test_a_worker_judges_over_its_pipe(warm: Any, claim: Claim) -> None:
     for step in range(3):
         told = asked(warm, *claim.audit(step))
         assert (told.start_nano, told.step_nano, told.picture_nano) == (0, 0, 0)
+
+
+def test_a_lora_is_part_of_the_order(warm: Any, pipeline: Any, demo: Any, tmp_path: Path) -> None:
+    """With it the step is the same to the bit; who drew without it, or with another weight, is caught."""
+    digest = lora.write(tmp_path / "lora", lora.peft(lora.dice(pipeline, text=True)))
+    held = Adapters()
+    held.load(tmp_path / "lora", digest)
+    run, inputs = order(demo, scheduler="ddim", steps=2)
+    ordered = replace(run, adapters=(Adapter(digest, 1000),))
+    claims = []
+    for done in (ordered, run, replace(run, adapters=(Adapter(digest, 900),))):
+        with held.patch(pipeline, done):
+            claims.append(replace(made(pipeline, done, inputs), run=ordered))
+    warm.send(Load(digest, str(tmp_path / "lora"), ADAPTER))
+    assert isinstance(warm.until(Loaded, LoadFailed)[-1], Loaded)
+    honest, *cheats = (asked(warm, *claim.audit(1)) for claim in claims)
+    assert (honest.start_nano, honest.step_nano, honest.picture_nano) == (0, 0, 0)
+    assert not any(passes(cheat) for cheat in cheats)
 
 
 def test_what_cannot_be_compared_is_as_far_as_can_be(warm: Any, claim: Claim) -> None:
