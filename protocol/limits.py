@@ -148,6 +148,8 @@ WORKER_PATCHES_BYTES = 4096 * MIB
 WORKER_START_MS = 2 * MINUTE
 WORKER_SILENCE_MS = 2 * MINUTE
 """A running worker that sends no frame for this long is dead."""
+VAE_TILE_SIDE = 1024
+"""Pixels of a side above which a VAE works in tiles of that side: a picture's memory stops growing there."""
 WORKER_BASE_BYTES = 768 * MIB
 """Memory that a worker's own libraries take, before any model."""
 WORKER_COMPILE_MS = 15 * MINUTE

@@ -13,14 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpufair.protocol.limits import MIB
+from gpufair.protocol import limits
 
 FP32_BYTES = 4
 HALF_BYTES = 2
 SCRATCH_PERCENT = 50
 """What libraries take beside the tensors, for reordered copies and the like."""
-FIXED_BYTES = 64 * MIB
+FIXED_BYTES = 64 * limits.MIB
 """What a pass takes whatever its size."""
+WHOLE_PICTURE = 9
+"""Numbers for each pixel of a finished picture: three colours, before, after and while they are brought into range."""
+TILED = (None, "AutoencoderKL")
+"""Classes of VAE that work in tiles above `limits.VAE_TILE_SIDE`; who names none is of the usual one."""
 FEED_FORWARD = 21
 """Numbers for each channel and place while a transformer's feed-forward is computed."""
 
@@ -38,6 +42,8 @@ class Footprint:
     per_pixel: int
     scale: int
     side: int
+    tile_pixels: int = limits.PIXELS_MAX
+    """The most pixels that the VAE decodes at once."""
 
     def weights_bytes(self, *, half: bool) -> int:
         """The whole model in memory; the VAE is never in 16 bits."""
@@ -47,7 +53,8 @@ class Footprint:
         """The largest moment of one picture of `pixels`, beside the weights: in a step, or when it is decoded."""
         places = pixels // self.scale**2 * (2 if guided else 1)
         step = places * self.per_place * (HALF_BYTES if half else FP32_BYTES)
-        largest = max(step, pixels * self.per_pixel * FP32_BYTES)
+        whole = pixels * WHOLE_PICTURE * FP32_BYTES
+        largest = max(step, whole + min(pixels, self.tile_pixels) * self.per_pixel * FP32_BYTES)
         return FIXED_BYTES + largest * (100 + SCRATCH_PERCENT) // 100
 
 
@@ -66,6 +73,7 @@ def footprint(configs: Mapping[str, Mapping[str, Any]], weights: Mapping[str, in
         per_pixel=3 * max(widths[:2]) + widths[0],
         scale=scale,
         side=_whole(denoiser.get("sample_size")) * scale,
+        tile_pixels=limits.VAE_TILE_SIDE**2 if vae.get("_class_name") in TILED else limits.PIXELS_MAX,
     )
 
 

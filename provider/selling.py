@@ -178,7 +178,8 @@ async def open_runtime(config: Config, home: Home, did: str) -> Runtime:
 def patience(config: Config) -> Times:
     """How long workers may say nothing: far longer where they compile."""
     if config.workers.compile:
-        return Times(start_ms=limits.WORKER_COMPILE_MS, silence_ms=limits.WORKER_COMPILE_MS)
+        slow = limits.WORKER_COMPILE_MS
+        return Times(start_ms=slow, silence_ms=slow, answer_ms=4 * slow)
     return Times()
 
 

@@ -77,11 +77,13 @@ class Work:
 class Batcher:
     """The attempts of one worker, taken further a step at a time. To be used under `torch.no_grad`."""
 
-    def __init__(self, where: torch.device) -> None:
+    def __init__(self, where: torch.device, *, in_powers: bool = False) -> None:
         self._device = where
         self._works: dict[bytes, Work] = {}
         self._words = Words(where)
         self._widest = limits.WORKER_BATCH_MAX
+        self._in_powers = in_powers
+        """Whether only 1, 2, 4 or 8 go together: a compiled denoiser takes minutes for a number that is new to it."""
 
     @property
     def is_busy(self) -> bool:
@@ -152,7 +154,8 @@ class Batcher:
         room = self._widest
         if first.row.is_done:
             room = min(room, max(1, limits.PIXELS_MAX // (first.run.width * first.run.height)))
-        return [first, *fits[: room - 1]]
+        together = [first, *fits[: room - 1]]
+        return together[: 1 << (len(together).bit_length() - 1)] if self._in_powers else together
 
     def _part(self, turn: list[Work], err: Exception) -> None:
         """A batch has failed as one: smaller ones from now on if memory was short; else each alone, to see whose."""

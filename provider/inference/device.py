@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gpufair.protocol.frames import FailCode, Hello, RuntimeProfile
-from gpufair.protocol.limits import NAME_MAX
+from gpufair.protocol.limits import NAME_MAX, VAE_TILE_SIDE
 from gpufair.provider.inference.engine import RefusedError
 
 SHAPES_MAX = 4096
@@ -73,7 +73,7 @@ def compiled(denoiser: Any) -> None:
 
 def profile(device: torch.device, hello: Hello) -> RuntimeProfile:
     """All that the bits of a result depend on, on this device."""
-    flags = ["deterministic", "no-tf32", f"pillow {version('pillow')}"]
+    flags = ["deterministic", "no-tf32", f"pillow {version('pillow')}", f"vae-tiles {VAE_TILE_SIDE}"]
     flags += ["compiled"] if hello.compile else []
     if device.type == "cpu":
         flags += [f"threads {hello.threads}", f"isa {torch.backends.cpu.get_cpu_capability()}"]

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpufair.protocol import limits
 from gpufair.protocol.frames import FailCode, FromWorker, Measure, Measured, OutputEnd, Run, Step
 from gpufair.provider.inference import memory
 from gpufair.provider.inference.adapters import Patch
@@ -24,6 +25,7 @@ from gpufair.provider.inference.engine import RefusedError
 MATMUL_SIDE = {"cpu": 1024, "cuda": 8192}
 """Rows of the square matrices whose product says what the device can do at best."""
 MATMUL_ROUNDS = 5
+WARM_UP_MILLI = 5000
 
 
 @dataclass
@@ -80,6 +82,16 @@ def measure(
         matmul_flops=matmul_flops(where, dtype, now),
         peak_bytes=peak,
     )
+
+
+def warm_up(model: bytes, pipeline: Any, where: torch.device) -> None:
+    """One guided step at the model's own size, so that what most buyers ask for first is compiled by then."""
+    config = getattr(pipeline, "unet", pipeline).config
+    side = getattr(config, "sample_size", None) or 0
+    pixels = side * pipeline.vae_scale_factor if isinstance(side, int) else 0
+    if limits.SIDE_MIN <= pixels <= limits.SIDE_MAX:
+        run = Run(bytes(16), model, "", 0, steps=1, guidance_milli=WARM_UP_MILLI, width=pixels, height=pixels)
+        _make(run, pipeline, Patch(), (), where, Marks(time.perf_counter))
 
 
 def matmul_flops(where: torch.device, dtype: torch.dtype, now: Callable[[], float]) -> int:

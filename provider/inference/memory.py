@@ -6,7 +6,7 @@ import ctypes
 import gc
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,8 @@ def free_bytes(device: torch.device) -> int:
 
 def picture_bytes(pipeline: Any, run: Run, dtype: torch.dtype) -> int:
     """What the largest moment of one of the attempt's pictures takes, weights aside; 0 if that can't be foretold."""
-    configs = {name: part.config for name, part in pipeline.components.items() if hasattr(part, "config")}
-    found = footprint(configs, {})
+    configs = {name: getattr(part, "config", None) for name, part in pipeline.components.items()}
+    found = footprint({name: config for name, config in configs.items() if isinstance(config, Mapping)}, {})
     half = dtype is not torch.float32
     return 0 if found is None else found.picture_bytes(run.width * run.height, guided=guided(run), half=half)
 

@@ -37,7 +37,7 @@ class TorchEngine:
         self.profile = device.profile(self._device, hello)
         self.memory_bytes = memory.memory_bytes(self._device)
         self._adapters = Adapters()
-        self._batcher = Batcher(self._device)
+        self._batcher = Batcher(self._device, in_powers=hello.compile)
         self._under_way: dict[bytes, bytes] = {}
         """Attempts and their models."""
         room, spare = memory.weights_room(self._device, hello.weights_bytes)
@@ -57,6 +57,7 @@ class TorchEngine:
             pipeline, _ = weights.load(Path(load.path), load.digest, self._device, self._dtype, keep)
             if self._compiles:
                 device.compiled(getattr(pipeline, "unet", None) or pipeline.transformer)
+                measuring.warm_up(load.digest, pipeline, self._device)
             return pipeline
 
         while True:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
 
 from gpufair.protocol.content import model_digest
 from gpufair.protocol.frames import FailCode
+from gpufair.protocol.limits import VAE_TILE_SIDE
 from gpufair.provider.inference import families, folder
 from gpufair.provider.inference.device import out_of_memory
 from gpufair.provider.inference.engine import RefusedError
@@ -57,4 +59,13 @@ def load(
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     for part in parts:
         part.to(device)
+        if isinstance(part, AutoencoderKL):
+            _tile(part)
     return pipeline, sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
+
+
+def _tile(vae: Any) -> None:
+    """Have large pictures, and only those, go through the VAE in overlapping tiles. The profile says so."""
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.enable_tiling()
+    vae.tile_sample_min_size, vae.tile_latent_min_size = VAE_TILE_SIDE, VAE_TILE_SIDE // scale

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gpufair.protocol.frames import VERSION, Done, FailCode, Failed, Hello, Load, Loaded, LoadFailed
+from gpufair.provider.inference import weights
+from gpufair.provider.inference.adapters import Patch
+from gpufair.provider.inference.batcher import Batcher
 
 
 def pixels(png: bytes) -> np.ndarray[Any, Any]:
@@ -62,3 +67,33 @@ def test_a_compiled_denoiser_makes_the_picture_too(warm: Any, start: Any, demo: 
     assert isinstance(got[-1], Done), got[-1]
     apart = np.abs(pixels(pictures(got).png[0]) - pixels(pictures(warm.run(run)).png[0]))
     assert apart.mean() < 1
+
+
+def test_a_large_picture_goes_through_the_vae_in_tiles_and_a_small_one_does_not(warm: Any, demo: Any) -> None:
+    """The same latents with and without: no seam to be seen, and the profile tells where it begins."""
+    assert "vae-tiles 1024" in warm.greeting.profile.flags
+    vae = weights.load(Path(demo.path), demo.digest, torch.device("cpu"))[0].vae
+    generator = torch.Generator().manual_seed(1)
+    for pixels, tiled in ((1024, False), (1152, True)):
+        latents = torch.randn(1, 4, 16, pixels // 4, generator=generator)
+        with torch.no_grad():
+            made = vae.decode(latents).sample
+            vae.disable_tiling()
+            plain = vae.decode(latents).sample
+            vae.enable_tiling()
+        assert torch.equal(made, plain) is not tiled
+        assert (made - plain).abs().mean() < 0.02 * plain.abs().mean()
+
+
+def test_a_compiled_denoiser_meets_few_numbers_of_pictures(demo: Any) -> None:
+    pipeline, seen = weights.load(Path(demo.path), demo.digest, torch.device("cpu"))[0], []
+    pipeline.unet.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
+    batcher = Batcher(torch.device("cpu"), in_powers=True)
+    with torch.no_grad():
+        for steps in (2, 3, 4, 5, 6, 7, 8):
+            run = demo.run(steps=steps, guidance_milli=1000, precision="single")
+            batcher.admit(pipeline, Patch(), run, (), lambda _frame: None, lambda: False)
+        while batcher.is_busy:
+            assert all(err is None for _, err in batcher.advance())
+    assert set(seen) == {4, 2, 1}
+    assert sum(seen) == sum((2, 3, 4, 5, 6, 7, 8)), "every step of every picture, once"

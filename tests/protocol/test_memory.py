@@ -25,7 +25,7 @@ WEIGHTS = {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_557}
 
 
 def known(**configs: Any) -> Footprint:
-    found = footprint({"vae": VAE, **configs}, WEIGHTS)
+    found = footprint({"vae": VAE} | configs, WEIGHTS)
     assert found is not None
     return found
 
@@ -53,6 +53,15 @@ def test_more_is_never_foretold_to_take_less() -> None:
     huge = 2048**2
     assert sd.picture_bytes(huge, guided=True, half=False) >= sd.picture_bytes(huge, guided=False, half=False)
     assert sd.picture_bytes(huge, guided=True, half=True) <= sd.picture_bytes(huge, guided=True, half=False)
+
+
+def test_a_large_picture_is_decoded_in_tiles_and_needs_no_more_for_it() -> None:
+    sd, other = known(unet=SD), known(unet=SD, vae={**VAE, "_class_name": "AutoencoderDC"})
+    tile, large = 1024 * 1024, 2048 * 2048
+    assert sd.picture_bytes(large, guided=False, half=True) < 2 * sd.picture_bytes(tile, guided=False, half=True)
+    assert other.picture_bytes(large, guided=False, half=True) > 3.5 * other.picture_bytes(
+        tile, guided=False, half=True
+    )
 
 
 junk = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5)

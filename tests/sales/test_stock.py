@@ -251,7 +251,7 @@ def test_a_job_that_would_not_fit_is_declined_with_what_it_needs(world: Any) -> 
     assert world.stock.admit(header(world, width=128, height=128), 0) == ()
     [short] = world.stock.admit(header(world, width=1024, height=1024), 0)
     assert short.code is ReasonCode.MEMORY_SHORT
-    picture = 64 * limits.MIB + 1024 * 1024 * 900 * 4 * 3 // 2
+    picture = 64 * limits.MIB + 1024 * 1024 * (900 + 9) * 4 * 3 // 2
     assert (short.wanted, short.limit, short.unit) == (900 * limits.MIB + picture, world.stock.room_bytes, "bytes")
     world.restart(workers=WorkersConfig(memory_mib=8192))
     assert world.stock.admit(header(world, width=1024, height=1024), 0) == ()
