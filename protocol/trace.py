@@ -3,8 +3,8 @@
 A leaf is SHA-256(0x00 ‖ u32 step, big-endian ‖ state). A state is all that the next step reads: the latents, then what
 the scheduler carries on, as 32-bit little-endian floats in NCHW order (ADR 13). Step 0 is what the picture begins from.
 A node is SHA-256(0x01 ‖ left ‖ right). A tree of n > 1 leaves splits as in RFC 6962: the left part has the largest
-power of two smaller than n leaves, so no leaf is ever repeated and an odd one simply stands higher. The tree of one leaf
-is that leaf. There is no tree of none.
+power of two smaller than n leaves, so no leaf is ever repeated and an odd one simply stands higher. The tree of one
+leaf is that leaf. There is no tree of none.
 """
 
 from __future__ import annotations
