@@ -13,9 +13,10 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 from benchmarks import machine
@@ -37,10 +38,10 @@ def run(options: Options) -> Iterator[Row]:
                              lambda seed: bench.plain(range(seed, seed + BATCH)))  # fmt: skip
         stopped, step = bench.cancels(options.rounds(60, 6))
     detail = {"device": bench.device, "steps": STEPS, "side": SIDE, "machine": state}
-    ratio = alone.median / peer.median
-    yield Row("core", alone.median, peer.median, "ms/picture", f"≤ {ALONE:g}x diffusers", ratio <= ALONE,
+    ratio = alone.wall.median / peer.wall.median
+    yield Row("core", alone.wall.median, peer.wall.median, "ms/picture", f"≤ {ALONE:g}x diffusers", ratio <= ALONE,
               {**detail, "ours_ms": alone.summary(), "diffusers_ms": peer.summary()})  # fmt: skip
-    ours, ceiling, single = (BATCH * 1000 / value.median for value in (many, whole, peer))
+    ours, ceiling, single = (BATCH * 1000 / side.wall.median for side in (many, whole, peer))
     yield Row("core.batch", ours, ceiling, "pictures/s", f"≥ {SHARE:g}x one call of {BATCH}", ours >= SHARE * ceiling,
               {"ours_ms": many.summary(), "diffusers_ms": whole.summary()})  # fmt: skip
     yield Row("core.one_by_one", ours, single / BATCH, "pictures/s")
@@ -50,16 +51,29 @@ def run(options: Options) -> Iterator[Row]:
               {"stopped_ms": stopped.summary(), "step_ms": step.summary()})  # fmt: skip
 
 
-def _turns(rounds: int, ours: Callable[[int], None], peer: Callable[[int], None]) -> tuple[Samples, Samples]:
-    """Milliseconds of each, in turns; the first two rounds only warm up."""
-    taken: tuple[list[float], list[float]] = ([], [])
+@dataclass(frozen=True)
+class Side:
+    """What one side took, in milliseconds: by the wall, and of this process's processors, which others don't slow."""
+
+    wall: Samples
+    processor: Samples
+
+    def summary(self) -> dict[str, Any]:
+        """For `detail`."""
+        return {"wall": self.wall.summary(), "processor": self.processor.summary()}
+
+
+def _turns(rounds: int, *works: Callable[[int], None]) -> list[Side]:
+    """What each takes, in turns; the first two rounds only warm up."""
+    taken: list[tuple[list[float], list[float]]] = [([], []) for _ in works]
     for number in range(rounds + 2):
-        for kept, work in zip(taken, (ours, peer), strict=True):
-            start = perf_counter()
+        for (wall, processor), work in zip(taken, works, strict=True):
+            start, used = perf_counter(), process_time()
             work(100 * number)
             if number >= 2:
-                kept.append((perf_counter() - start) * 1000)
-    return Samples(taken[0]), Samples(taken[1])
+                wall.append((perf_counter() - start) * 1000)
+                processor.append((process_time() - used) * 1000)
+    return [Side(Samples(wall), Samples(processor)) for wall, processor in taken]
 
 
 def _prompt(seed: int) -> str:
