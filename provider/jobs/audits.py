@@ -6,15 +6,13 @@ however often it is audited.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Protocol
 
 from gpufair.protocol import auditing, limits, trace
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.frames import RuntimeProfile
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import Audit, AuditAnswer, Envelope, JobHeader, StatePiece
 from gpufair.protocol.messages.audit import Opening, Profile
@@ -22,38 +20,13 @@ from gpufair.provider.jobs.fetches import Fetches
 from gpufair.provider.jobs.lookup import find_attempt
 from gpufair.provider.jobs.requests import is_known, receive, remember
 from gpufair.provider.jobs.store import DeliveryDue, RequestRow
-
-
-class KeptTrace(Protocol):
-    """The trace of one picture, as the worker told it."""
-
-    @property
-    def leaves(self) -> Sequence[bytes]:
-        """Its leaves, state 0 first."""
-        ...
-
-    @property
-    def profile(self) -> RuntimeProfile:
-        """What the worker stated that it ran on."""
-        ...
-
-    def state(self, step: int) -> bytes:
-        """The bytes that leaf `step` commits to."""
-        ...
-
-
-class Traces(Protocol):
-    """Where the traces of delivered pictures lie."""
-
-    def open(self, lease: bytes, job: bytes, picture: int) -> KeptTrace | None:
-        """The trace of a picture; None if it is not kept, or not any more."""
-        ...
+from gpufair.provider.jobs.traces import KeptTrace, Traces
 
 
 class Audits:
     """Answers audits, within the bounds of what a lease may fetch."""
 
-    def __init__(self, desk: Desk, store: RowStore, traces: Traces | None, fetches: Fetches) -> None:
+    def __init__(self, desk: Desk, store: RowStore, traces: Traces, fetches: Fetches) -> None:
         self._desk, self._store, self._traces, self._fetches = desk, store, traces, fetches
 
     async def answer(self, request: Envelope) -> AsyncIterator[Envelope | StatePiece]:
@@ -63,7 +36,7 @@ class Audits:
             self._check(rows, signed.doc)
         ask = signed.doc
         with self._fetches.one(ask.lease) as spend:
-            kept = self._traces.open(ask.lease, ask.job, ask.picture) if self._traces else None
+            kept = self._traces.open(ask.lease, ask.job, ask.picture)
             if kept is None:
                 hint = "the oldest traces make room for new ones: audit soon"
                 raise PeerError(Fault.UNKNOWN, "this picture's trace is not kept any more", hint=hint)

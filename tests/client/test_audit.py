@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -257,6 +258,15 @@ def test_a_table_of_ones_own_is_read_with_care(tmp_path: Path) -> None:
             tolerances.load(file)
     with pytest.raises(LocalError, match="cannot be read"):
         tolerances.load(tmp_path / "nothing")
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (HERE.parents[1] / "docs" / "audit.md").read_text()
+    shown = re.findall(r"^\| `(\w+/\w+)` \| `(\w+/\w+)` \| (\S+) \| (\S+) \| (\S+) \|", page, flags=re.MULTILINE)
+    assert {(maker, judge): tuple(map(float, row)) for maker, judge, *row in shown} == {
+        pair: tuple(float(f"{one / 1e9:.2g}") for one in (limit.start, limit.step, limit.picture))
+        for pair, limit in TABLE.items()
+    }
 
 
 def _rows(store: RowStore, query: str) -> list[Any]:

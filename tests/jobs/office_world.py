@@ -133,7 +133,6 @@ class World:
         workers: Scripted | None = None,
         ledgers: Any = None,
         unpaid_ms: int = 10_000,
-        traces: Any = None,
     ):
         self.now, self.dice, self.path = NOW, Dice(1), path
         self.desk, self.client = (Desk(signer(name), self, self) for name in ("provider", "client"))
@@ -147,8 +146,6 @@ class World:
             workers=self.workers, ledgers=ledgers or NoLedger(), sealing=self.sealing, certificate_sha256=CERTIFICATE,
             traces=Traces(path.parent / "traces"),
         )  # fmt: skip
-        if traces is not None:
-            self.office._audits._traces = traces
         self.office.attempts._unpaid_ms = unpaid_ms
 
     def now_ms(self) -> int:
