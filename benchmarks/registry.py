@@ -13,5 +13,6 @@ BENCHMARKS = (
     ),
     Entry("core", "benchmarks.core", "our own diffusion loop, alone and in batches, against diffusers' pipeline"),
     Entry("audit", "benchmarks.audit", "a step done again and judged, against its share of the job that it audits"),
+    Entry("residency", "benchmarks.residency", "models in memory: a warm switch against a load, and whether it grows"),
     Entry("demo", "benchmarks.demo", "script/demo from a bare clone and again warm", by_name_only=True),
 )
