@@ -93,7 +93,7 @@ async def _offers(stage: Stage, buyer: Buyer, model: str) -> Answer:
 
 async def _quote(stage: Stage, buyer: Buyer, wish: Wish) -> Answer:
     from gpufair.client.cli.answers import answer, choice_object, reason_object
-    from gpufair.client.cli.views import about, quote_table
+    from gpufair.client.cli.views import about, quote_table, steps_words, task_words
     from gpufair.client.market.choosing import seller, summary
     from gpufair.client.market.plan import check_price
     from gpufair.protocol.timing import estimate_us
@@ -102,6 +102,9 @@ async def _quote(stage: Stage, buyer: Buyer, wish: Wish) -> Answer:
     choices = buyer.choose(await buyer.market(), wish)
     check_price(choices, wish, buyer.config)
     best = choices.good[0]
+    if wish.begin is not None:
+        stage.say(f"  from      {wish.begin.words(best.spec.width, best.spec.height)}")
+        stage.say(f"  job       {' · '.join([*task_words(best.spec), steps_words(best.spec)])}\n")
     stage.out.print(quote_table(best.candidate.quote))
     stage.say(f"\nat {seller(best)}, the cheapest of {len(choices.good)} that match")
     if estimate := about(estimate_us(best.spec, best.candidate.model)):

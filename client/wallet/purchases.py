@@ -92,7 +92,7 @@ class Purchase:
 
     @property
     def body(self) -> JobBody:
-        """The job's secret part."""
+        """The job's secret part, but for the pictures that it begins from."""
         return wire.decode(JobBody, self.job.body)
 
     @property
