@@ -100,5 +100,9 @@ def _write(home: Home, made: Keys, wishes: Wishes, *, own_ledger: bool) -> None:
 
 
 def _demo_model(home: Home) -> str:
-    folder = Path(str(files("gpufair.provider.models"))) / "demo"
-    return ModelStore(home.models).add(folder, name="demo").name
+    """Put the demo model into the store, and the LoRA that was made for it."""
+    shipped, store = Path(str(files("gpufair.provider.models"))), ModelStore(home.models)
+    pencil = shipped / "demo_lora"
+    card = (pencil / "README.md").read_text(encoding="utf-8")
+    store.add_adapter(pencil / "adapter.safetensors", name="pencil", card=card)
+    return store.add(shipped / "demo", name="demo").name

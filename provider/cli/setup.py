@@ -26,7 +26,7 @@ def init(
     runtime: Annotated[str, typer.Option(help="auto, docker or process.")] = "auto",
     image: Annotated[str, typer.Option(help="The worker image, sha256:… (docker).")] = "",
     price: Annotated[int, typer.Option(help="Micro-credits per step-megapixel (0: a sensible one).")] = 0,
-    demo_model: Annotated[bool, typer.Option(help="Put the small demo model into the store.")] = True,
+    demo_model: Annotated[bool, typer.Option(help="Put the small demo model and its LoRA into the store.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Make keys and a configuration. Nothing is overwritten."""
@@ -42,7 +42,7 @@ def init(
         return
     say(f"did      {made.did}\nhome     {where.root}\nconfig   {where.config}")
     if made.model:
-        say(f"model    {made.model} (the demo model; add your own with `gpufaird models add FOLDER`)")
+        say(f"model    {made.model} (and the LoRA pencil; add your own models with `gpufaird models add FOLDER`)")
     if made.own_ledger:
         say(
             "ledger   this node's own. Strangers will refuse it: a seller should not keep the buyer's book.\n"

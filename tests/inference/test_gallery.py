@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,26 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from gpufair.protocol.frames import IMAGE_TO_IMAGE, INPAINT, TEXT_TO_IMAGE, Done, InputRef
+from gpufair.protocol.adapters import FILE
+from gpufair.protocol.frames import (
+    ADAPTER,
+    IMAGE_TO_IMAGE,
+    INPAINT,
+    MODEL,
+    TEXT_TO_IMAGE,
+    Adapter,
+    Done,
+    InputRef,
+    Load,
+    Loaded,
+    LoadFailed,
+)
 from gpufair.provider.inference.tasks import TASKS
+from gpufair.provider.models.store import ModelStore
 
 PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 SHOWN = PAGE.parent / "pictures"
+SHIPPED = Path(str(files("gpufair.provider.models")))
 MAKE_ANEW = "GPUFAIR_MAKE_PICTURES" in os.environ
 TIMES, SIDE = 3, 64
 SCHEDULERS = ("ddim", "euler", "euler_ancestral", "dpmpp_2m", "unipc")
@@ -38,6 +56,8 @@ class Case:
     steps: int = 20
     skip: int = 0
     begins: tuple[str, ...] = ()
+    pencil_milli: int = 0
+    pipeline: str = "StableDiffusionPipeline"
 
 
 CASES = (
@@ -46,7 +66,18 @@ CASES = (
     Case("inpaint", INPAINT, "a panda on a green background", begins=("text-ddim", "right")),
     Case("outpaint", INPAINT, "a panda on a pink background", begins=("half", "right")),
 )
-EACH = [(case, scheduler) for case in CASES for scheduler in SCHEDULERS]
+HOUSE, TREE = "a house on a black background", "a tree on a pink background"
+ONCE = (
+    *(Case(f"house-pencil{milli}", TEXT_TO_IMAGE, HOUSE, 12, pencil_milli=milli) for milli in (0, 500, 1000)),
+    *(Case(f"tree-pencil{milli}", TEXT_TO_IMAGE, TREE, 16, pencil_milli=milli) for milli in (0, 500, 1000)),
+    Case("stranger", TEXT_TO_IMAGE, CASES[0].prompt, pipeline="AltDiffusionPipeline"),
+)
+"""Shown with the model's own scheduler alone, which is DDIM."""
+EACH = [*((case, scheduler) for case in CASES for scheduler in SCHEDULERS), *((case, "") for case in ONCE)]
+
+
+def name_of(case: Case, scheduler: str) -> str:
+    return f"{case.name}-{scheduler}" if scheduler else case.name
 
 
 def show(name: str, picture: Image.Image) -> None:
@@ -78,7 +109,31 @@ def right() -> Image.Image:
     return picture
 
 
-def made(warm: Any, demo: Any, pictures: Any, case: Case, scheduler: str) -> Image.Image:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """The models and the LoRA that are shipped, and the demo model in the disguise of a stranger."""
+    root = tmp_path_factory.mktemp("gallery")
+    kept = ModelStore(root / "store")
+    kept.add(SHIPPED / "demo", name="StableDiffusionPipeline")
+    kept.add_adapter(SHIPPED / "demo_lora" / FILE, name="pencil")
+    stranger = root / "stranger"
+    shutil.copytree(SHIPPED / "demo", stranger)
+    index = json.loads((stranger / "model_index.json").read_text())
+    (stranger / "model_index.json").write_text(json.dumps(index | {"_class_name": "AltDiffusionPipeline"}))
+    kept.add(stranger, name="AltDiffusionPipeline")
+    return kept
+
+
+def loaded(warm: Any, store: ModelStore, name: str) -> bytes:
+    """What is called so, in the worker's memory; its digest."""
+    [one] = [one for one in store.everything() if one.name == name]
+    warm.send(Load(one.digest, str(store.path(one.digest)), ADAPTER if name == "pencil" else MODEL))
+    assert isinstance(warm.until(Loaded, LoadFailed)[-1], Loaded)
+    return one.digest
+
+
+def made(warm: Any, demo: Any, store: ModelStore, pictures: Any, case: Case, scheduler: str) -> Image.Image:
+    model, pencil = loaded(warm, store, case.pipeline), loaded(warm, store, "pencil")
     inputs, refs = [], []
     for kind, name in zip(TASKS[case.task], case.begins, strict=True):
         out = io.BytesIO()
@@ -86,6 +141,7 @@ def made(warm: Any, demo: Any, pictures: Any, case: Case, scheduler: str) -> Ima
         inputs.append(out.getvalue())
         refs.append(InputRef(kind, hashlib.sha256(inputs[-1]).digest(), len(inputs[-1])))
     asked = {"prompt": case.prompt, "seed": case.seed, "steps": case.steps, "skip": case.skip}
+    asked |= {"model": model, "adapters": (Adapter(pencil, case.pencil_milli),)}
     run = demo.run(task=case.task, scheduler=scheduler, guidance_milli=2500, inputs=tuple(refs), **asked)
     got = warm.run(run, *inputs)
     assert isinstance(got[-1], Done), got[-1]
@@ -93,21 +149,23 @@ def made(warm: Any, demo: Any, pictures: Any, case: Case, scheduler: str) -> Ima
 
 
 @pytest.fixture(scope="module", autouse=True)
-def begun(shared: Any, demo: Any, pictures: Any) -> None:
+def begun(shared: Any, demo: Any, store: ModelStore, pictures: Any) -> None:
     """The pictures that others begin from."""
     if MAKE_ANEW:
         SHOWN.mkdir(exist_ok=True)
         show("sketch", sketch())
         show("right", right())
-        panda = made(shared, demo, pictures, Case("panda", TEXT_TO_IMAGE, CASES[3].prompt), "ddim")
+        panda = made(shared, demo, store, pictures, Case("panda", TEXT_TO_IMAGE, CASES[3].prompt), "ddim")
         canvas = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
         canvas.paste(panda.crop((0, 0, SIDE // 2, SIDE)), (0, 0))
         show("half", canvas)
 
 
 @pytest.mark.parametrize(("case", "scheduler"), EACH, ids=lambda value: getattr(value, "name", value))
-def test_the_page_shows_what_a_worker_makes(warm: Any, demo: Any, pictures: Any, case: Case, scheduler: str) -> None:
-    picture, name = made(warm, demo, pictures, case, scheduler), f"{case.name}-{scheduler}"
+def test_the_page_shows_what_a_worker_makes(
+    warm: Any, demo: Any, store: ModelStore, pictures: Any, case: Case, scheduler: str
+) -> None:
+    picture, name = made(warm, demo, store, pictures, case, scheduler), name_of(case, scheduler)
     if MAKE_ANEW:
         show(name, picture)
     gap = np.abs(np.asarray(picture).astype(int) - np.asarray(shown(name)).astype(int))
@@ -117,5 +175,9 @@ def test_the_page_shows_what_a_worker_makes(warm: Any, demo: Any, pictures: Any,
 
 def test_the_page_shows_every_picture_and_no_other() -> None:
     page = set(re.findall(r"pictures/([\w-]+\.png)", PAGE.read_text()))
-    assert {f"{case.name}-{scheduler}.png" for case, scheduler in EACH} <= page
+    assert {f"{name_of(case, scheduler)}.png" for case, scheduler in EACH} <= page
     assert {path.name for path in SHOWN.glob("*.png")} == page
+
+
+def test_a_stranger_draws_what_our_loop_draws_from_the_same_parts() -> None:
+    assert (SHOWN / "stranger.png").read_bytes() == (SHOWN / "text-ddim.png").read_bytes()

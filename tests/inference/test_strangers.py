@@ -197,6 +197,27 @@ def test_no_step_of_it_is_replayed(warm: Any, order: Any, pictures: Any) -> None
     assert "no replay" in failed.message
 
 
+def disguised(demo: Any, root: Path, name: str) -> tuple[bytes, str]:
+    """The demo model, whose index names another pipeline."""
+    store = ModelStore(root / "store")
+    digest = store.add(changed(Path(demo.path), root / name, _class_name=name)).digest
+    return digest, str(store.path(digest))
+
+
+def test_one_that_changes_its_parts_while_it_draws_is_refused_and_they_are_put_back(
+    warm: Any, demo: Any, pictures: Any, tmp_path: Path
+) -> None:
+    """The demo model's denoiser is in memory once, for both."""
+    before = pictures(warm.run(demo.run())).leaves
+    digest, path = disguised(demo, tmp_path, "StableDiffusionPAGPipeline")
+    warm.send(Load(digest, path))
+    assert isinstance(warm.until(Loaded, LoadFailed)[-1], Loaded)
+    failed = warm.run(demo.run(model=digest))[-1]
+    assert (type(failed), failed.code) == (Failed, FailCode.MODEL_BAD)
+    assert "changes its own parts" in failed.message
+    assert pictures(warm.run(demo.run())).leaves == before
+
+
 def test_a_scheduler_that_does_other_steps_than_asked_is_refused_with_both_numbers(warm: Any, tmp_path: Path) -> None:
     pipeline = strangers.sdxl()
     pipeline.scheduler = diffusers.HeunDiscreteScheduler()
@@ -247,6 +268,7 @@ def test_a_folder_is_believed_in_nothing(warm: Any, made: Any, tmp_path: Path) -
             ("UNet2DConditionModel", "no pipeline"),
             ("StableDiffusionXLImg2ImgPipeline", "makes no picture out of words alone"),
             ("TextToVideoSDPipeline", "makes no picture out of words alone"),
+            ("StableDiffusionInpaintPipeline", "mask_image"),
         ]
     ):
         assert said in refused(warm, changed(path, tmp_path / str(n), _class_name=name))

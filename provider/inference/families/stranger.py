@@ -35,6 +35,8 @@ from gpufair.provider.inference.words import Words
 IS_OPEN = False
 NEEDED = ("prompt", "num_inference_steps", "height", "width", "generator", "output_type")
 """What the call of a pipeline must take to be one from words to a picture of a given size."""
+OTHER_KINDS = ("num_frames", "video_length", "mask_image", "control_image", "controlnet_conditioning_scale")
+"""What it doesn't take, to be one that needs nothing else and makes one picture."""
 AS_ASKED = {"use_resolution_binning": False, "clean_caption": False}
 """Of a pipeline that knows these: the very size and the very words that the job names, not what it prefers."""
 
@@ -104,7 +106,14 @@ def begin(
     held = Held(lambda: own(generator=generator, **settings))
     scheduler.step = _told(scheduler, held, run.steps)
     row = Sitting(run, picture, words, scheduler, generator, torch.empty(0), held=held)
+    before = _processors(pipeline)
     row.latents = held.go_on()
+    if _processors(pipeline) != before:
+        # Its parts may be another model's too, and others draw while this call is held.
+        held.end()
+        for name, processors in before.items():
+            pipeline.components[name].set_attn_processor(dict(processors))
+        raise _bad(f"a {type(pipeline).__name__} changes its own parts while it draws")
     return row
 
 
@@ -146,18 +155,24 @@ def _held(row: Row) -> Held:
     return row.held
 
 
+def _processors(pipeline: Any) -> dict[str, dict[str, Any]]:
+    """What computes attention in each part: the one thing of a model that calls are known to exchange."""
+    found = {name: getattr(part, "attn_processors", None) for name, part in pipeline.components.items()}
+    return {name: dict(processors) for name, processors in found.items() if processors}
+
+
 def _pipeline_class(name: str) -> Any:
     """The class of diffusers that a model index names, if it makes pictures out of words."""
     kind = getattr(diffusers, name, None) if name.isidentifier() and name.endswith("Pipeline") else None
     if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
         raise _bad(f"no pipeline of diffusers: {printable(name)[:80]}")
     taken = inspect.signature(kind.__call__).parameters
-    lacking = [name for name in NEEDED if name not in taken]
-    needs = [name for name, p in list(taken.items())[1:] if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    needs = [name for name in needs if name != "prompt"]
-    if lacking or needs or "num_frames" in taken:
-        said = ", ".join([*(f"no {name}" for name in lacking), *needs]) or "a number of frames"
-        raise _bad(f"{name} makes no picture out of words alone: its call takes {said}")
+    wrong = [f"no {name}" for name in NEEDED if name not in taken] + [name for name in OTHER_KINDS if name in taken]
+    for other, parameter in list(taken.items())[1:]:
+        is_required = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        wrong += [other] if is_required and other not in NEEDED else []
+    if wrong:
+        raise _bad(f"{kind.__name__} makes no picture out of words alone: its call takes {', '.join(wrong)}")
     return kind
 
 
