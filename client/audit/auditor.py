@@ -5,6 +5,7 @@ The nonce draws the step of every picture of its job: so it goes out only when a
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.fields import BROADCAST
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import Audit, AuditFile, AuditReport, JobHeader, NodeRecord, Scheduler, Verdict
+
+_ANSWER_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,10 @@ class Auditor:
         case = self._case(purchase, picture, nonce)
         try:
             peer = await self._peers.at(from_bytes(purchase.lease.record, NodeRecord))
-            told = await ask(self._desk, peer.market, case.audit, case.provider)
+            async with asyncio.timeout(_ANSWER_S):
+                told = await ask(self._desk, peer.market, case.audit, case.provider)
+        except TimeoutError:
+            return self._concluded(purchase, case, unanswered(f"the answer did not end within {_ANSWER_S} s"))
         except PeerUnreachable as error:
             return self._concluded(purchase, case, unanswered(error.what))
         except PeerError as error:

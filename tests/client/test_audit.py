@@ -20,7 +20,7 @@ from gpufair.client.failures import NoOfferError, VerificationError
 from gpufair.client.market.wish import Wish
 from gpufair.client.wallet import bans
 from gpufair.client.wallet.purchases import Purchase
-from gpufair.protocol import wire
+from gpufair.protocol import envelope, wire
 from gpufair.protocol.auditing import Errors
 from gpufair.protocol.edge import tolerances
 from gpufair.protocol.edge.rows import RowStore
@@ -161,6 +161,52 @@ def test_who_does_not_answer_is_not_judged(tmp_path: Path, monkeypatch: Any) -> 
             assert verdict == "unanswered"
 
     play(story())
+
+
+def test_what_was_merely_sent_convicts_nobody(tmp_path: Path, monkeypatch: Any) -> None:
+    """Bytes that no signature holds could come from anybody: they are no answer, whatever they are."""
+
+    async def story() -> None:
+        async with bought(tmp_path) as job:
+            office = job.world.provider.seller.jobs  # type: ignore[union-attr]
+            honest, stranger = office.audit, job.world.ledger.desk
+            for bend, word in _BENDS.items():
+
+                async def bent(request: Any, bend: Any = bend) -> AsyncIterator[Any]:
+                    for part in bend([part async for part in honest(request)], stranger):
+                        yield part
+
+                monkeypatch.setattr(office, "audit", bent)
+                audited = await job.audit()
+                assert audited.verdict is Verdict.UNANSWERED
+                assert word in audited.judgement.findings[0].detail
+                assert bans.banned(job.store) == {}
+            monkeypatch.setattr(auditor, "_ANSWER_S", 0)
+            assert "within 0 s" in (await job.audit()).judgement.findings[0].detail
+
+    play(story())
+
+
+def _flipped(parts: list[Any], _stranger: Desk) -> list[Any]:
+    first, piece, *rest = parts
+    return [first, replace(piece, data=bytes([piece.data[0] ^ 1]) + piece.data[1:]), *rest]
+
+
+def _signed_by_another(parts: list[Any], stranger: Desk) -> list[Any]:
+    doc = envelope.read(parts[0], AuditAnswer).doc
+    mine = replace(doc, head=replace(doc.head, issuer=stranger.did))
+    return [stranger.sign(mine).envelope, *parts[1:]]
+
+
+_BENDS: dict[Any, str] = {
+    _flipped: "not those behind the leaves",
+    _signed_by_another: "not the provider's",
+    lambda parts, _stranger: parts[1:]: "which the answer does not open",
+    lambda parts, _stranger: [parts[0], *parts]: "two answers",
+    lambda parts, _stranger: [parts[0], parts[1], *parts[1:]]: "out of their order or beyond",
+    lambda parts, _stranger: parts[:-1]: "not those behind the leaves",
+    lambda _parts, _stranger: []: "without a word",
+}
 
 
 def test_nothing_is_revealed_before_it_can_be_judged(tmp_path: Path, monkeypatch: Any) -> None:
