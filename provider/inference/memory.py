@@ -19,11 +19,13 @@ from gpufair.protocol.memory import footprint
 from gpufair.provider.inference.request import guided
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+SYSTEM = Path("/")
 CGROUP = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
-)
-"""Where a container's memory limit and use are told, in the new and the old way."""
+    ("sys/fs/cgroup", "memory.max", "memory.current", ("inactive_file ", "active_file ")),
+    ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+     ("total_inactive_file ", "total_active_file ")),
+)  # fmt: skip
+"""Where a container's memory is told, in the new and the old way: folder, limit, use, and what of it are files."""
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -31,25 +33,31 @@ def memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit, _used in CGROUP:
+    for folder, limit, _used, _files in CGROUP:
         try:
-            return min(machine, int(limit.read_text()))
+            return min(machine, int((SYSTEM / folder / limit).read_text()))
         except (OSError, ValueError):
             continue
     return machine
 
 
-def free_bytes(device: torch.device) -> int:
-    """The memory that is still to be had now, of the card (what torch keeps there included) or for this process."""
+def free_bytes(device: torch.device, root: Path = SYSTEM) -> int:
+    """The memory that is still to be had now, of the card (what torch keeps there included) or for this process.
+
+    `root` is where /proc and /sys hang.
+    """
     if device.type == "cuda":
         free = int(torch.cuda.mem_get_info(device)[0])
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free = _number(Path("/proc/meminfo"), "MemAvailable:") * 1024
-    for limit, used in CGROUP:
+    free = _number(root / "proc/meminfo", "MemAvailable:") * 1024 or memory_bytes(device)
+    for folder, limit, used, files in CGROUP:
+        here = root / folder
         try:
-            free = min(free, int(limit.read_text()) - int(used.read_text()))
+            left = int((here / limit).read_text()) - int((here / used).read_text())
         except (OSError, ValueError):
             continue
+        # Files that were read lie in memory as long as nobody needs it: weights' files, above all.
+        free = min(free, left + sum(_number(here / "memory.stat", key) for key in files))
     for what, key in ((resource.RLIMIT_DATA, "VmData:"), (resource.RLIMIT_AS, "VmSize:")):
         most = resource.getrlimit(what)[0]
         if most != resource.RLIM_INFINITY:

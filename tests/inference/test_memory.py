@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gpufair.protocol.frames import Accepting, Done, FailCode, Failed, Load, Loaded, LoadFailed, Step
 from gpufair.protocol.limits import MIB
+from gpufair.provider.inference import memory
 from gpufair.provider.models.footprints import Footprints, read
 
 WHOLE = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -83,3 +85,21 @@ def test_the_store_foretells_what_the_worker_finds(warm: Any, demo: Any, tmp_pat
     (tmp_path / "m" / "unet" / "config.json").write_text("[")
     for folder in (tmp_path / "m", tmp_path / "none"):
         assert Footprints(lambda _digest, at=folder: at).of(b"m" * 32) is None
+
+
+def test_files_that_were_read_are_no_memory_that_is_gone(tmp_path: Path) -> None:
+    """A container of 4 GiB that has read 3 GiB of weights and holds 1 GiB: 3 are free, and not none."""
+    for name, text in (
+        ("proc/meminfo", "MemTotal: 99 kB\nMemAvailable: 16777216 kB\n"),
+        ("sys/fs/cgroup/memory.max", f"{4096 * MIB}\n"),
+        ("sys/fs/cgroup/memory.current", f"{4096 * MIB}\n"),
+        ("sys/fs/cgroup/memory.stat", f"anon {1024 * MIB}\ninactive_file {2048 * MIB}\nactive_file {1024 * MIB}\n"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    cpu = torch.device("cpu")
+    assert memory.free_bytes(cpu, tmp_path) == 3072 * MIB
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text("max\n")
+    assert memory.free_bytes(cpu, tmp_path) == 16384 * MIB
+    (tmp_path / "proc/meminfo").unlink()
+    assert memory.free_bytes(cpu, tmp_path) > 0, "a system that doesn't tell is not one without memory"
