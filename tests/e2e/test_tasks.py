@@ -109,7 +109,7 @@ def test_a_picture_goes_on_around_its_edges(buyer: Customer) -> None:
 
 def test_a_lora_changes_the_picture_as_much_as_its_weight_says(buyer: Customer) -> None:
     [offer] = buyer.ok("offers")["offers"]
-    assert {one["name"] for one in offer["adapters"]} == {"loud"}, "the other one fits nothing that is sold"
+    assert {one["name"] for one in offer["adapters"]} == {"loud", "pencil"}, "the third fits nothing that is sold"
     [model] = offer["models"]
     assert model["tasks"] == ["text_to_image", "image_to_image", "inpaint"]
     listed = buyer("offers").out
