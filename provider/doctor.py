@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from gpufair.provider.sales.lists import sold
 from gpufair.provider.workers import sources
 from gpufair.provider.workers.process import ProcessRuntime
 
+COMPILERS = ("c++", "g++", "clang++")
 DISK_MIN = 2 * 1024 * limits.MIB
 
 
@@ -89,6 +91,11 @@ async def _engine(home: Home, config: Config, keys: Keys) -> Check:
     from gpufair.provider.workers.docker import DockerRuntime
 
     work = config.workers
+    if work.compile and not any(map(shutil.which, COMPILERS)):
+        found = f"`compile` is set, and there is none of {', '.join(COMPILERS)}"
+        return Check(
+            "engine", ok=False, found=found, fix="install a C++ compiler (apt install g++), or `compile = false`"
+        )
     if work.runtime == "process":
         return Check("engine", ok=True, found="none wanted: jobs run as processes, isolation none")
     try:
@@ -125,6 +132,9 @@ async def _machine(home: Home, config: Config) -> Check:
     if wanted > hardware.memory_bytes:
         fix = "lower `memory_mib` or `concurrent_jobs`"
         return Check("machine", ok=False, found=f"{found}; the workers may take {wanted // limits.MIB:,} MiB", fix=fix)
+    if config.workers.dtype == "float16" and not config.workers.gpus:  # it works, at a tenth of the speed
+        fix = 'set `dtype` to "bfloat16" or "float32": processors compute float16 many times slower'
+        return Check("machine", ok=True, found=found, fix=fix)
     return Check("machine", ok=True, found=found)
 
 

@@ -52,7 +52,7 @@ def fix(threads: int) -> None:
 
 def can_compile() -> None:
     """`RefusedError` unless there is what torch compiles with: a compiler, and memory to run what it makes."""
-    if not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cc")):
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         raise RefusedError(FailCode.BAD_REQUEST, "a compiled denoiser was asked for and there is no C++ compiler here")
 
 

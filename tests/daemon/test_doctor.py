@@ -176,6 +176,15 @@ def test_more_than_the_machine_has(place: Place) -> None:
     bad(place.found(workers={"memory_mib": 16_000_000})["machine"], "the workers may take")
 
 
+def test_arithmetic_that_this_machine_is_bad_at(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = place.found(workers={"dtype": "float16"})["machine"]
+    assert slow.ok
+    assert "bfloat16" in slow.fix
+    assert not place.found(workers={"dtype": "bfloat16"})["machine"].fix
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    bad(place.found(workers={"compile": True})["engine"], "`compile` is set")
+
+
 def test_an_engine_that_is_not_there(place: Place) -> None:
     gone = {"docker_host": "unix:///nonexistent/docker.sock", "image": f"sha256:{'0' * 64}"}
     bad(place.found(workers={"runtime": "docker", **gone})["engine"])
