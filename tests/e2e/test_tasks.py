@@ -168,3 +168,14 @@ def jpeg() -> bytes:
     out = io.BytesIO()
     Image.frombytes("RGB", (64, 64), Random(1).randbytes(64 * 64 * 3)).save(out, "JPEG")
     return out.getvalue()
+
+
+def test_the_lora_that_is_shipped_draws_in_pencil(buyer: Customer) -> None:
+    """Grey on white, whatever background the words ask for."""
+    house = ("run", "a house on a pink background", "--yes", "--seed", "2", "--steps", "10")
+    buyer.ok(*house, "-o", "house.png")
+    buyer.ok(*house, "-o", "pencil.png", "--lora", "pencil")
+    plain, pencil = (
+        ImageStat.Stat(picture(buyer, name).convert("HSV")).mean[1] for name in ("house.png", "pencil.png")
+    )
+    assert pencil * 3 < plain
