@@ -41,6 +41,7 @@ async def examine(home: Home, config: Config, keys: Keys) -> list[Check]:
     checks = [await _port(home, config), await _disk(home), await _clock(config)]
     if "provider" in config.node.roles:
         checks += [await _engine(home, config, keys), await _machine(home, config), await _models(home, config)]
+        checks += [_compiler()] if config.workers.compile else []
         checks += [await _ledger(address, keys, config) for address in config.ledger.accepted]
     return checks
 
@@ -91,11 +92,6 @@ async def _engine(home: Home, config: Config, keys: Keys) -> Check:
     from gpufair.provider.workers.docker import DockerRuntime
 
     work = config.workers
-    if work.compile and not any(map(shutil.which, COMPILERS)):
-        found = f"`compile` is set, and there is none of {', '.join(COMPILERS)}"
-        return Check(
-            "engine", ok=False, found=found, fix="install a C++ compiler (apt install g++), or `compile = false`"
-        )
     if work.runtime == "process":
         return Check("engine", ok=True, found="none wanted: jobs run as processes, isolation none")
     try:
@@ -118,6 +114,13 @@ async def _engine(home: Home, config: Config, keys: Keys) -> Check:
         found += ", built from other sources than this gpufaird"
         return Check("engine", ok=True, found=found, fix=sources.REBUILD)
     return Check("engine", ok=True, found=found)
+
+
+def _compiler() -> Check:
+    """What `compile` needs where workers are processes."""
+    there = next(filter(shutil.which, COMPILERS), "")
+    found = there or f"`compile` is set, and there is none of {', '.join(COMPILERS)}"
+    return Check("compiler", ok=bool(there), found=found, fix="" if there else "apt install g++, or `compile = false`")
 
 
 async def _machine(home: Home, config: Config) -> Check:

@@ -181,8 +181,11 @@ def test_arithmetic_that_this_machine_is_bad_at(place: Place, monkeypatch: pytes
     assert slow.ok
     assert "bfloat16" in slow.fix
     assert not place.found(workers={"dtype": "bfloat16"})["machine"].fix
+    assert "compiler" not in place.found()
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/g++" if name == "g++" else None)
+    assert place.found(workers={"compile": True})["compiler"].ok
     monkeypatch.setattr("shutil.which", lambda _name: None)
-    bad(place.found(workers={"compile": True})["engine"], "`compile` is set")
+    bad(place.found(workers={"compile": True})["compiler"], "`compile` is set")
 
 
 def test_an_engine_that_is_not_there(place: Place) -> None:
