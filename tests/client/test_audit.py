@@ -20,6 +20,7 @@ from gpufair.client.failures import NoOfferError, VerificationError
 from gpufair.client.market.wish import Wish
 from gpufair.client.wallet import bans
 from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wishing import wish
 from gpufair.protocol import envelope, wire
 from gpufair.protocol.auditing import Errors
 from gpufair.protocol.edge import tolerances
@@ -87,6 +88,21 @@ def test_an_honest_provider_passes_and_its_proof_convinces_anybody(tmp_path: Pat
             again = await auditor.check(audited.file, TABLE)
             assert again.verdict is Verdict.PASSED
             await _what_does_not_hold_is_refused(audited)
+
+    play(story())
+
+
+def test_a_picture_out_of_a_picture_is_judged_from_what_was_ordered(tmp_path: Path) -> None:
+    """The input is in the body, which the header names: the auditor begins from it as the provider did."""
+
+    async def story() -> None:
+        image = (HERE.parents[1] / "docs" / "pictures" / "image-unipc.png").read_bytes()
+        begin = wish("a fox", image=image, strength_milli=600, steps=5).begin
+        async with bought(tmp_path, begin=begin, strength_milli=600, steps=5) as job:
+            audited = await job.audit()
+            assert audited.verdict is Verdict.PASSED
+            assert (audited.case.steps, len(audited.case.body.inputs)) == (3, 1)
+            assert (await auditor.check(audited.file, TABLE)).verdict is Verdict.PASSED
 
     play(story())
 
