@@ -20,6 +20,9 @@ from gpufair.provider.inference.engine import Ended, RefusedError, Tell
 from gpufair.provider.inference.request import refuse_bad, refuse_precision
 from gpufair.provider.inference.residency import Keep, Residency, Tier
 
+DENOISERS = frozenset({"unet", "transformer"})
+"""What pipelines call the part that does the steps, and that is worth compiling."""
+
 
 class TorchEngine:
     """Diffusers pipelines, as many of them kept in memory as their weights' budget allows."""
@@ -56,7 +59,8 @@ class TorchEngine:
         def make(keep: Keep) -> Any:
             pipeline, _ = weights.load(Path(load.path), load.digest, self._device, self._dtype, keep)
             if self._compiles:
-                device.compiled(getattr(pipeline, "unet", None) or pipeline.transformer)
+                for name in DENOISERS & pipeline.components.keys():
+                    device.compiled(pipeline.components[name])
                 measuring.warm_up(load.digest, pipeline, self._device)
             return pipeline
 
