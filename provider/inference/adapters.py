@@ -122,9 +122,11 @@ class Adapters:
         _shrink(self._patches, self._most[1])
         return known
 
-    def forget(self) -> None:
-        """Drop the weights made so far: memory is short. Attempts under way keep theirs."""
+    def forget(self) -> bool:
+        """Drop the weights made so far, for memory is short; whether there were any. Attempts under way keep theirs."""
+        had_some = bool(self._patches)
         self._patches.clear()
+        return had_some
 
     def _held(self, digest: bytes) -> Adapter:
         if digest not in self._adapters:

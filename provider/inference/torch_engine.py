@@ -91,8 +91,9 @@ class TorchEngine:
         self._refuse(run)
         with _memory_told(), torch.no_grad():
             pipeline = self._pipeline(run.model)
+            patch = self._adapters.patch(pipeline, run)
             self._make_room(pipeline, run)
-            self._batcher.admit(pipeline, self._adapters.patch(pipeline, run), run, inputs, tell, cancelled)
+            self._batcher.admit(pipeline, patch, run, inputs, tell, cancelled)
         self._under_way[run.attempt] = run.model
 
     def measure(self, order: Measure, inputs: Sequence[bytes]) -> Measured:
@@ -100,8 +101,8 @@ class TorchEngine:
         self._refuse(order.run)
         with _memory_told(), torch.no_grad():
             pipeline = self._pipeline(order.run.model)
-            self._make_room(pipeline, order.run)
             with_adapters = self._adapters.patch(pipeline, order.run)
+            self._make_room(pipeline, order.run)
             return measuring.measure(order, pipeline, with_adapters, inputs, self._device, self._dtype)
 
     def replay(self, order: Replay, inputs: Sequence[bytes]) -> Replayed:
@@ -134,13 +135,13 @@ class TorchEngine:
         refuse_precision(run, is_half=self._dtype is not torch.float32)
 
     def _make_room(self, pipeline: Any, run: Run) -> None:
-        """See to it that the memory for a picture is free, if need be in place of unused models. `RefusedError` if not.
+        """Have the memory for a picture free, in place of what is unused if need be. `RefusedError` if it can't be.
 
         It is the memory of the largest moment, which the attempts of one worker have in turn and not together.
         """
         need = memory.picture_bytes(pipeline, run, self._dtype)
         while need > (free := memory.free_bytes(self._device)):
-            if not self._models.drop(but=run.model):
+            if not self._adapters.forget() and not self._models.drop(but=run.model):
                 what = f"a picture of {run.width} x {run.height} needs {need} bytes, {free} are free"
                 raise RefusedError(FailCode.OUT_OF_MEMORY, what)
             self._free()

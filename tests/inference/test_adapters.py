@@ -236,6 +236,7 @@ def test_patched_weights_are_remembered_within_a_bound(pipeline: Any, demo: Any,
     assert tight.patch(pipeline, run) is first
     tight.patch(pipeline, other)
     assert tight.patch(pipeline, run) is not first
+    assert [tight.forget(), tight.forget()] == [True, False], "nothing is left to make room with"
 
 
 @torch.no_grad()
