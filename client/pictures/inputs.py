@@ -129,7 +129,7 @@ def beginning(image: bytes, mask: bytes | None = None, margins: Margins | None =
 
 def _decoded(data: bytes, name: str) -> Image.Image:
     """A picture of a bounded size, upright. Raises LocalError."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if len(data) > limits.INPUT_FILE_MAX:
         raise LocalError(Fault.TOO_LARGE, f"the {name} has {len(data):,} bytes, at most {limits.INPUT_FILE_MAX:,}")
@@ -144,6 +144,9 @@ def _decoded(data: bytes, name: str) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise LocalError(Fault.TOO_LARGE, f"the {name} is too large: at most {limits.INPUT_SIDE_MAX} a side") from error
+    except UnidentifiedImageError as error:
+        what = f"the {name} can't be read: it is no PNG, JPEG or WebP"
+        raise LocalError(Fault.MALFORMED, what, hint="convert it to one of these") from error
     except Exception as error:  # a decoder fails in as many ways as there are ways to break a file
         what = f"the {name} can't be read: {str(error)[:200] or type(error).__name__}"
         raise LocalError(Fault.MALFORMED, what, hint="PNG, JPEG and WebP are taken, whole") from error

@@ -104,7 +104,8 @@ def test_a_photograph_is_turned_as_it_was_meant_and_tells_nothing_else() -> None
     ("data", "fault", "words"),
     [
         (lambda: b"", Fault.MALFORMED, "can't be read"),
-        (lambda: b"GIF89a" + bytes(99), Fault.MALFORMED, "can't be read"),
+        (lambda: b"root:x:0:0", Fault.MALFORMED, "it is no PNG, JPEG or WebP"),
+        (lambda: b"GIF89a" + bytes(99), Fault.MALFORMED, "it is no PNG, JPEG or WebP"),
         (lambda: file(scene(), "GIF"), Fault.MALFORMED, "can't be read"),
         (lambda: file(scene())[:-40], Fault.MALFORMED, "can't be read"),
         (lambda: file(scene(), "JPEG")[:400], Fault.MALFORMED, "can't be read"),
