@@ -12,7 +12,7 @@ from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.keys import Keys
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.sealing_keys import SealingKeys
-from gpufair.protocol.errors import LocalError
+from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import AdapterOffer, Gpu
 from gpufair.provider.config import Config
@@ -95,6 +95,8 @@ class Seller:
 
         Then the offer can say `warm`, and charges no cold load.
         """
+        if not self.stock.models():
+            log.warning("there is nothing to sell yet: add a model with `gpufaird models add FOLDER`")
         self._warming = asyncio.create_task(Keeper(self.pool, self._to_warm, lambda: self.jobs.runner.idle).run())
 
     def _to_warm(self) -> list[bytes]:
@@ -186,10 +188,17 @@ def patience(config: Config) -> Times:
 def worker_specs(config: Config, home: Home, hardware: Hardware) -> list[WorkerSpec]:
     """What each worker is granted: one for each GPU, else as many as the owner wants, each with its share of the cores.
 
+    Raises LocalError for a GPU that is not here: nobody may be sold what there is not.
+
     One core is the node's own. Threads that wait for a busy core take several times as long as fewer would: together
     the workers have no more threads than there are cores, unless there are more workers than that.
     """
     work = config.workers
+    here = {device.uuid: device.name for device in hardware.gpus.devices}
+    if missing := [uuid for uuid in work.gpus if uuid not in here]:
+        there_are = ", ".join(f"{name} ({uuid})" for uuid, name in here.items()) or f"none ({hardware.gpus.why})"
+        hint = f"correct `gpus` in config.toml; there are: {there_are}"
+        raise LocalError(Fault.UNAVAILABLE, f"a GPU that is to be sold is not here: {', '.join(missing)}", hint=hint)
     gpus: list[str | None] = [*work.gpus] or [None] * work.workers
     share = work.cpus or max(1.0, (hardware.cpu_cores - 1) / work.workers)
     content = home.models / "content"

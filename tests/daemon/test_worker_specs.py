@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gpufair.protocol.errors import LocalError
 from gpufair.provider.config import Config
 from gpufair.provider.hardware.gpu import GpuDevice, GpuFindings
 from gpufair.provider.hardware.probe import Hardware
@@ -30,6 +31,12 @@ def test_each_gpu_that_is_sold_has_one_worker(tmp_path: Path) -> None:
         made = specs(tmp_path, cores=32, gpus=chosen, concurrent_jobs=jobs)
         assert [spec.gpu for spec in made] == list(chosen)
         assert [spec.threads for spec in made] == [7] * 4
+
+
+def test_a_gpu_that_is_not_here_is_not_sold(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="GPU-8") as caught:
+        specs(tmp_path, cores=32, gpus=("GPU-7", "GPU-8"))
+    assert "NVIDIA H200 (GPU-7)" in caught.value.hint
 
 
 def test_the_processor_has_as_many_as_the_owner_wants(tmp_path: Path) -> None:
