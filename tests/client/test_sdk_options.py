@@ -38,7 +38,7 @@ from gpufair.protocol.errors import Fault, LocalError
         ({"outpaint": (1, 2, 3)}, "outpaint is (1, 2, 3): it must be (left, top, right, bottom) in pixels"),
         ({"loras": [("pixel",)]}, "a LoRA is ('pixel',): it must be a name, or (name, weight in thousandths)"),
         ({"loras": [("pixel", 9000)]}, "weight of 'pixel' in thousandths is 9000: it must be -8000 to 8000"),
-        ({"image": b"no picture"}, "the image can't be read: cannot identify image file"),
+        ({"image": b"no picture"}, "the image can't be read: it is no PNG, JPEG or WebP"),
     ],
 )
 def test_what_cannot_be_meant_is_said_in_plain_words(options: dict[str, Any], what: str) -> None:
