@@ -38,6 +38,8 @@ class Audited:
 
     case: Case
     judgement: Judgement
+    banned: bool = False
+    """Whether nothing more is bought from its provider, because of it."""
 
     @property
     def verdict(self) -> Verdict:
@@ -59,8 +61,10 @@ class Auditor:
     async def audit(self, purchase: Purchase, index: int = 0, *, folder: Path | None = None) -> Audited:
         """Have picture `index` of a job proved, and judge the proof; `folder` is where its model is looked for first.
 
-        The report is in the wallet when this returns; whoever failed is banned in the same transaction. Raises
-        LocalError for what can't be audited, or not here; RemoteRefusal if the provider only wants to be asked later.
+        The report is in the wallet when this returns; whoever failed is banned in the same transaction, and whoever was
+        reached and would not prove a picture that it had just made: a cheat that was drawn has nothing better to do.
+        Raises LocalError for what can't be audited, or not here; RemoteRefusal if the provider only wants to be asked
+        later.
         """
         picture = _picture(purchase, index)
         if purchase.spec.scheduler is Scheduler.OWN:
@@ -77,16 +81,18 @@ class Auditor:
             async with asyncio.timeout(_ANSWER_S):
                 told = await ask(self._desk, peer.market, case.audit, case.provider)
         except TimeoutError:
-            return self._concluded(purchase, case, unanswered(f"the answer did not end within {_ANSWER_S} s"))
+            silent = unanswered(f"the answer did not end within {_ANSWER_S} s")
+            return self._concluded(purchase, case, silent, evasive=True)
         except PeerUnreachable as error:
             return self._concluded(purchase, case, unanswered(error.what))
         except PeerError as error:
             if isinstance(error, RemoteRefusal) and error.fault in (Fault.LIMIT, Fault.UNAVAILABLE):
                 raise
             said = "the provider says" if isinstance(error, RemoteRefusal) else "no answer"
-            return self._concluded(purchase, case, unanswered(f"{said}: {error.what}"))
+            return self._concluded(purchase, case, unanswered(f"{said}: {error.what}"), evasive=True)
         case = _answered(case, told)
-        return self._concluded(purchase, case, await judge(case, self._table, folder))
+        judgement = await judge(case, self._table, folder)
+        return self._concluded(purchase, case, judgement, evasive=judgement.verdict is Verdict.UNANSWERED)
 
     def _nonce(self, purchase: Purchase) -> bytes:
         with self._store.read() as rows:
@@ -113,18 +119,20 @@ class Auditor:
             )
         )  # fmt: skip
 
-    def _concluded(self, purchase: Purchase, case: Case, judgement: Judgement) -> Audited:
-        """Sign what it came to, keep it, and shut the door on whoever failed."""
+    def _concluded(self, purchase: Purchase, case: Case, judgement: Judgement, *, evasive: bool = False) -> Audited:
+        """Sign what it came to, keep it, and shut the door on whoever failed, or evades a fresh picture's proof."""
         report = self._report(case, judgement)
         file = replace(case.file, report=report.bytes)
-        audited = Audited(open_case(file), judgement)
         now, failed = self._desk.now_ms(), judgement.verdict is Verdict.FAILED
+        is_fresh = now - case.receipt.doc.head.issued_at_ms <= limits.AUDIT_SOON_MS
+        audited = Audited(open_case(file), judgement, banned=failed or (evasive and is_fresh))
         place = (purchase.lease.id, purchase.job.id, case.receipt.doc.picture)
         with self._store.begin() as rows:
             kept = audited.file if failed else b""
             rows.save(AuditRow(*place, judgement.verdict.name.lower(), now, report.bytes, kept))
-            if failed:
-                why = f"the audit of job {purchase.job.id.hex()[:12]} failed: {failure(judgement)}"
+            if audited.banned:
+                ended = "failed" if failed else "was not answered"
+                why = f"the audit of job {purchase.job.id.hex()[:12]} {ended}: {failure(judgement)}"
                 bans.ban(rows, purchase.lease.provider, why, now)
         return audited
 

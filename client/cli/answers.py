@@ -159,7 +159,8 @@ def audit_object(audited: Audited, file: str | None) -> Object:
     report, claim = case.report, case.receipt.doc
     answer = case.answer.doc if case.answer is not None else None
     return {
-        "verdict": audited.verdict.name.lower(), "provider": case.provider, "lease": claim.lease.hex(),
+        "verdict": audited.verdict.name.lower(), "banned": audited.banned, "provider": case.provider,
+        "lease": claim.lease.hex(),
         "job": claim.job.hex(), "picture": claim.picture, "step": case.step, "steps": case.steps, "file": file,
         "receipt": case.receipt.id.hex(), "report": report.id.hex() if report is not None else None,
         "auditor": report.issuer if report is not None else None,

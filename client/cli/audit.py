@@ -99,8 +99,9 @@ def _told(stage: Stage, audited: Audited, file: Path | None) -> Answer:
     stage.say(first, style=colours.get(audited.verdict, "yellow"))
     for line in rest:
         stage.say(line)
-    if audited.verdict is Verdict.FAILED:
-        stage.say("  nothing more is bought from it (gpufair bans list); the wallet keeps the proof")
+    if audited.banned:
+        proof = "; the wallet keeps the proof" if audited.verdict is Verdict.FAILED else ""
+        stage.say(f"  nothing more is bought from it: gpufair bans list{proof}")
     if file is not None:
         stage.say(f"  proof     {file}: anybody can judge it with gpufair audit --check")
     told = audit_object(audited, str(file) if file is not None else None)

@@ -74,7 +74,7 @@ unsecured = 1000000   # unpaid work for all strangers together
 cap = 1000000000   # the most that one lease may cost
 lease_minutes = 240
 capture_at = 10000000   # collect from the ledger in between when this much waits
-traces_mib = 4096   # disk for what audits of the last pictures may ask for; the oldest make room
+traces_mib = 4096   # disk for the proof of the last pictures: buyers leave whoever has none ten minutes after
 
 [models]
 # For models and adapters: names, digests (six digits or more), or licences, as "licence:creativeml-openrail-m";

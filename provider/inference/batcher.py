@@ -75,13 +75,19 @@ class Work:
 
 
 class Batcher:
-    """The attempts of one worker, taken further a step at a time. To be used under `torch.no_grad`."""
+    """The attempts of one worker, taken further a step at a time. To be used under `torch.no_grad`.
 
-    def __init__(self, where: torch.device, *, in_powers: bool = False) -> None:
+    `give_way` frees memory that nothing under way needs, and says whether there was any.
+    """
+
+    def __init__(
+        self, where: torch.device, *, in_powers: bool = False, give_way: Callable[[], bool] = lambda: False
+    ) -> None:
         self._device = where
         self._works: dict[bytes, Work] = {}
         self._words = Words(where)
         self._widest = limits.WORKER_BATCH_MAX
+        self._give_way = give_way
         self._in_powers = in_powers
         """Whether only 1, 2, 4 or 8 go together: a compiled denoiser takes minutes for a number that is new to it."""
 
@@ -114,9 +120,10 @@ class Batcher:
             with turn[0].patch:
                 do = self._decoded(turn) if turn[0].row.is_done else self._stepped(turn)
         except Exception as err:
-            if len(turn) == 1:
-                return [*ended, self._end(turn[0], err)]
-            self._part(turn, err)
+            if len(turn) > 1:
+                self._part(turn, err)
+            elif not self._try_again(turn[0], err):
+                ended.append(self._end(turn[0], err))
             return ended
         for work, follow in zip(turn, do, strict=True):
             try:
@@ -164,6 +171,10 @@ class Batcher:
             return
         for work in turn:
             work.shares = False
+
+    def _try_again(self, work: Work, err: Exception) -> bool:
+        """Whether what failed for want of memory may succeed in place of something unused; nothing of it was done."""
+        return device.out_of_memory(err) and work.maker.IS_OPEN and self._give_way()
 
     def _hand_over(self, work: Work, picture: Image.Image | None) -> bool:
         """Deliver a picture and begin the attempt's next one; whether the attempt is done with it."""

@@ -40,7 +40,7 @@ class TorchEngine:
         self.profile = device.profile(self._device, hello)
         self.memory_bytes = memory.memory_bytes(self._device)
         self._adapters = Adapters()
-        self._batcher = Batcher(self._device, in_powers=hello.compile)
+        self._batcher = Batcher(self._device, in_powers=hello.compile, give_way=self._give_way)
         self._under_way: dict[bytes, bytes] = {}
         """Attempts and their models."""
         room, spare = memory.weights_room(self._device, hello.weights_bytes)
@@ -141,10 +141,9 @@ class TorchEngine:
         """
         need = memory.picture_bytes(pipeline, run, self._dtype)
         while need > (free := memory.free_bytes(self._device)):
-            if not self._adapters.forget() and not self._models.drop(but=run.model):
+            if not self._give_way(but=run.model):
                 what = f"a picture of {run.width} x {run.height} needs {need} bytes, {free} are free"
                 raise RefusedError(FailCode.OUT_OF_MEMORY, what)
-            self._free()
 
     def _pipeline(self, model: bytes) -> Any:
         pipeline = self._models.use(model)
@@ -154,6 +153,13 @@ class TorchEngine:
 
     def _move(self, module: Any, tier: Tier) -> None:
         memory.move(module, self._device if tier is Tier.DEVICE else torch.device("cpu"))
+
+    def _give_way(self, but: bytes = b"") -> bool:
+        """Free what is easiest to have again: changed weights first, then the longest unused model other than `but`."""
+        is_less = self._adapters.forget() or self._models.drop(but)
+        if is_less:
+            self._free()
+        return is_less
 
     def _free(self) -> None:
         self._adapters.forget()

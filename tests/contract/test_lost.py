@@ -16,6 +16,9 @@ from gpufair.protocol.frames import IMAGE, IMAGE_TO_IMAGE, Accepting, InputRef, 
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.runtime import WorkerSpec
 
+# The pool is the same for all runtimes, and gVisor is slow: what it adds is seen in the long run.
+SLOW = [pytest.param(name, marks=pytest.mark.long) for name in ("docker", "gvisor")]
+
 STEPS = 6
 KILLED_AFTER = 3
 
@@ -84,9 +87,19 @@ def pooled(opened, demo):
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("scheduler", ["unipc", "euler_ancestral"])
-def test_an_exact_picture_is_the_same_to_the_bit(pooled, scheduler):
+@pytest.mark.parametrize(
+    ("kind", "scheduler"),
+    [
+        ("process", "unipc"),
+        ("process", "euler_ancestral"),
+        ("docker", "unipc"),
+        pytest.param("gvisor", "unipc", marks=pytest.mark.long),
+    ],
+    indirect=["kind"],
+)
+def test_an_exact_picture_is_the_same_to_the_bit(kind, pooled, scheduler):
     """One scheduler that carries tensors on, and one that draws noise in every step."""
+    del kind
 
     async def scenario(pool, runtime, digest):
         undisturbed = await Made(pool, order(digest, "a red heart", "exact", scheduler)).result()
@@ -98,7 +111,10 @@ def test_an_exact_picture_is_the_same_to_the_bit(pooled, scheduler):
 
 
 @pytest.mark.timeout(240)
-def test_what_began_from_a_picture_goes_on_with_it(pooled):
+@pytest.mark.parametrize("kind", ["process", *SLOW], indirect=True)
+def test_what_began_from_a_picture_goes_on_with_it(kind, pooled):
+    del kind
+
     async def scenario(pool, runtime, digest):
         image = io.BytesIO()
         Image.new("RGB", (64, 64), (200, 30, 30)).save(image, "PNG")
@@ -116,7 +132,10 @@ def test_what_began_from_a_picture_goes_on_with_it(pooled):
 
 
 @pytest.mark.timeout(240)
-def test_two_that_shared_the_worker_both_go_on(pooled):
+@pytest.mark.parametrize("kind", ["process", *SLOW], indirect=True)
+def test_two_that_shared_the_worker_both_go_on(kind, pooled):
+    del kind
+
     async def scenario(pool, runtime, digest):
         await pool.warm(digest)
         prompts = ("a red heart", "a blue circle")

@@ -22,8 +22,13 @@ def pixels(png: bytes) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(io.BytesIO(png)), dtype=np.int16)
 
 
-def test_sixteen_bits_make_nearly_the_same_picture_and_say_so(warm: Any, start: Any, demo: Any, pictures: Any) -> None:
-    half = start(dtype="bfloat16")
+@pytest.fixture(scope="module")
+def half(start: Any) -> Any:
+    """A worker that computes in 16 bits."""
+    return start(dtype="bfloat16")
+
+
+def test_sixteen_bits_make_nearly_the_same_picture_and_say_so(warm: Any, half: Any, demo: Any, pictures: Any) -> None:
     assert half.greeting.profile.dtype == "bfloat16"
     half.send(Load(demo.digest, demo.path))
     loaded = half.until(Loaded, LoadFailed)[-1]
@@ -38,9 +43,9 @@ def test_sixteen_bits_make_nearly_the_same_picture_and_say_so(warm: Any, start: 
         assert 0 < apart.mean() < 8, "near, and not the same"
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [("", "half"), ("bfloat16", "exact"), ("bfloat16", "single")])
-def test_no_precision_is_sold_for_another(start: Any, demo: Any, dtype: str, precision: str) -> None:
-    worker = start(dtype=dtype)
+@pytest.mark.parametrize(("kind", "precision"), [("warm", "half"), ("half", "exact"), ("half", "single")])
+def test_no_precision_is_sold_for_another(request: pytest.FixtureRequest, demo: Any, kind: str, precision: str) -> None:
+    worker = request.getfixturevalue(kind)
     worker.send(Load(demo.digest, demo.path))
     assert isinstance(worker.until(Loaded, LoadFailed)[-1], Loaded)
     failed = worker.run(demo.run(precision=precision))[-1]

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gpufair.protocol.edge import tolerances
 
 SCRIPT = Path(__file__).parents[2] / "script" / "lib" / "calibrate.py"
@@ -20,6 +22,7 @@ def calibrate(*words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_a_row_is_measured_between_two_workers(tmp_path: Path) -> None:
     traces = str(tmp_path / "traces.bin")
     assert "5 pictures" in calibrate("make", "-o", traces, "--rounds", "1", "--steps", "2")

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.frames import Load, Loaded, LoadFailed
+from gpufair.provider.inference.convert import convert
+from gpufair.provider.inference.engine import RefusedError
 from gpufair.provider.models import single
 from gpufair.provider.models.store import ModelStore
 
@@ -94,14 +96,23 @@ def test_a_part_that_is_the_bases_shares_its_file(
     ],
 )
 def test_a_checkpoint_of_another_make_is_refused_with_the_tensors_name(
-    store: ModelStore, demo: Any, checkpoint: Path, tmp_path: Path, change: Any, says: str
+    demo: Any, checkpoint: Path, tmp_path: Path, change: Any, says: str
 ) -> None:
     whole = load_file(checkpoint)
     change(whole)
     save_file(whole, tmp_path / "bad.safetensors")
-    with pytest.raises(PeerError, match=r"bad\.safetensors") as caught:
+    (tmp_path / "made").mkdir()
+    with pytest.raises(RefusedError) as caught:
+        convert(tmp_path / "bad.safetensors", Path(demo.path), tmp_path / "made")
+    assert says in caught.value.message
+
+
+def test_a_refusal_leaves_nothing_in_the_store(store: ModelStore, demo: Any, checkpoint: Path, tmp_path: Path) -> None:
+    whole = load_file(checkpoint)
+    del whole["model.diffusion_model.out.2.weight"]
+    save_file(whole, tmp_path / "bad.safetensors")
+    with pytest.raises(PeerError, match=r"bad\.safetensors: .*lacks 1 tensors of the unet") as caught:
         take(store, tmp_path / "bad.safetensors", Path(demo.path))
-    assert says in caught.value.what
     assert caught.value.fault is Fault.WRONG_TYPE
     assert store.everything() == []
 
