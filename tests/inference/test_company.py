@@ -53,7 +53,7 @@ def pixels(png: bytes) -> Any:
 
 def test_attempts_that_share_go_on_together_and_stay_themselves(warm: Any, demo: Any, pictures: Any) -> None:
     words = ("a fox on a green background", "a red apple", "a panda on a pink background")
-    runs = [demo.run(prompt=w, seed=n, steps=30 + n, precision="single") for n, w in enumerate(words)]
+    runs = [demo.run(prompt=w, seed=n, steps=16 + n, precision="single") for n, w in enumerate(words)]
     got = all_of(warm, runs)
     # The first goes on alone until the worker has read of the others; from then until it is done they are together.
     began = max(place for place, frame in enumerate(got) if isinstance(frame, Accepting))

@@ -45,13 +45,14 @@ def other(demo: Any, tmp_path: Path) -> Path:
     return base
 
 
-def take(store: ModelStore, file: Path, base: Path) -> Any:
+def take(store: ModelStore, file: Path, base: Path, by: Any = convert) -> Any:
+    """Into the store; `by` the converter itself, or the node's way to it, which is a process of its own."""
     single.check(file, base)
-    return store.add_made(lambda target: single.convert(file, base, target), name="single")
+    return store.add_made(lambda target: by(file, base, target), name="single")
 
 
 def test_a_checkpoint_of_the_bases_own_numbers_is_the_base(store: ModelStore, demo: Any, checkpoint: Path) -> None:
-    assert take(store, checkpoint, Path(demo.path)).digest == demo.digest
+    assert take(store, checkpoint, Path(demo.path), by=single.convert).digest == demo.digest
 
 
 @pytest.mark.parametrize("open_clip", [False, True])
@@ -112,7 +113,7 @@ def test_a_refusal_leaves_nothing_in_the_store(store: ModelStore, demo: Any, che
     del whole["model.diffusion_model.out.2.weight"]
     save_file(whole, tmp_path / "bad.safetensors")
     with pytest.raises(PeerError, match=r"bad\.safetensors: .*lacks 1 tensors of the unet") as caught:
-        take(store, tmp_path / "bad.safetensors", Path(demo.path))
+        take(store, tmp_path / "bad.safetensors", Path(demo.path), by=single.convert)
     assert caught.value.fault is Fault.WRONG_TYPE
     assert store.everything() == []
 
@@ -132,7 +133,7 @@ def test_a_base_that_is_none_is_told_in_words(store: ModelStore, checkpoint: Pat
     base = tmp_path / "base"
     base.mkdir()
     (base / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    with pytest.raises(PeerError, match=r"config\.json is missing"):
+    with pytest.raises(RefusedError, match=r"config\.json is missing"):
         take(store, checkpoint, base)
     (base / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
     with pytest.raises(PeerError, match="can only be like a Stable Diffusion"):
