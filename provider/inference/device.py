@@ -41,7 +41,8 @@ def fix(threads: int) -> None:
     """Make torch deterministic. To be called once, before anything is computed."""
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.set_num_threads(threads)
-    torch.set_num_interop_threads(1)
+    if torch.get_num_interop_threads() != 1:  # torch takes it once in a process
+        torch.set_num_interop_threads(1)
     torch.use_deterministic_algorithms(True)
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - a module with a property
     torch.backends.cudnn.benchmark = False
