@@ -63,9 +63,9 @@ class Bought:
 
 
 @asynccontextmanager
-async def bought(folder: Path, **options: Any) -> AsyncIterator[Bought]:
-    """A job of a real worker on the demo model, paid and settled."""
-    async with a_world(folder, null=False) as world:
+async def bought(folder: Path, *, null: bool = False, **options: Any) -> AsyncIterator[Bought]:
+    """A job, paid and settled: of a real worker on the demo model, or of a null one where nothing is done again."""
+    async with a_world(folder, null=null) as world:
         wanted = {"width": 64, "height": 64, "steps": 4, "guidance_milli": 3_000, **options}
         plan = await world.buyer.plan(Wish("a fox on a green background", **wanted))
         yield Bought(world, await world.buyer.buy(plan, world.heard.append))
@@ -162,7 +162,7 @@ def test_who_will_not_prove_what_it_has_just_made_sells_nothing_more(tmp_path: P
     """A cheat that was drawn says that its trace is gone. Of an old picture it may be; who is away evades nothing."""
 
     async def story() -> None:
-        async with bought(tmp_path) as job:
+        async with bought(tmp_path, null=True) as job:
             provider, traces = job.purchase.lease.provider, job.world.provider.seller.jobs._traces  # type: ignore[union-attr]
             monkeypatch.setattr(traces, "open", lambda *_key: None)
             audited = await job.audit()
@@ -233,7 +233,7 @@ _BENDS: dict[Any, str] = {
 
 def test_nothing_is_revealed_before_it_can_be_judged(tmp_path: Path, monkeypatch: Any) -> None:
     async def story() -> None:
-        async with bought(tmp_path) as job:
+        async with bought(tmp_path, null=True) as job:
             said: list[Any] = []
             monkeypatch.setattr(auditor, "ask", lambda *args: said.append(args))
             with pytest.raises(LocalError, match="picture 1 of this job is not here"):
@@ -266,7 +266,7 @@ def test_what_a_provider_signed_convicts_it_without_a_replay(tmp_path: Path, mon
     """An answer that opens other states than were drawn, or names another profile, needs no model to be judged."""
 
     async def story() -> None:
-        async with bought(tmp_path) as job:
+        async with bought(tmp_path, null=True) as job:
             honest = Desk.sign
 
             def sign(desk: Desk, doc: Any) -> Any:

@@ -91,7 +91,7 @@ def pooled(opened, demo):
     ("kind", "scheduler"),
     [
         ("process", "unipc"),
-        ("process", "euler_ancestral"),
+        pytest.param("process", "euler_ancestral", marks=pytest.mark.long),
         ("docker", "unipc"),
         pytest.param("gvisor", "unipc", marks=pytest.mark.long),
     ],

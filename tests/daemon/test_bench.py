@@ -27,7 +27,10 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "n")
 
 
-def test_a_model_is_measured_in_every_task_and_the_offer_can_tell_it(home: Home) -> None:
+def test_a_model_is_measured_in_every_task_and_the_offer_can_tell_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "ROUNDS", 1)
     done = gpufaird("bench", "--model", "demo", "--home", str(home.root), "--json")
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
