@@ -65,8 +65,9 @@ def test_unused_models_make_room_for_a_picture(start: Any, siblings: list[Any]) 
         worker.send(Load(model.digest, model.path))
         assert isinstance(worker.until(Loaded, LoadFailed)[-1], Loaded)
     assert isinstance(worker.run(siblings[-1].run(steps=1))[-1], Done)
-    leave(worker, 320 * MIB)
-    assert isinstance(worker.run(siblings[-1].run(width=512, height=512, steps=1))[-1], Done), "it needs 328 MiB"
+    # Foretold are 130 MiB, half of which is for what can't be foretold: the heap has holes, and the limit counts them.
+    leave(worker, 110 * MIB)
+    assert isinstance(worker.run(siblings[-1].run(width=256, height=256, steps=1))[-1], Done)
     resource.prlimit(worker.process.pid, resource.RLIMIT_DATA, WHOLE)
     worker.send(Load(siblings[-1].digest, siblings[-1].path))
     loaded = worker.until(Loaded, LoadFailed)[-1]
