@@ -176,7 +176,7 @@ PROFILE_FLAGS_MAX = 32
 AUDIT_WINDOW_MS = LEASE_MAX_MS
 """How long after its making a paid picture may be audited, as long as its trace is kept."""
 AUDIT_SOON_MS = 10 * MINUTE
-"""A picture younger than this can be proved by whoever made it: any provider's room for traces holds so much."""
+"""A picture younger than this is to be proved by whoever made it: an owner's room for traces should hold so much."""
 TRACES_BYTES_MAX = 4096 * MIB
 """Bytes of traces that a provider keeps for audits unless its owner says otherwise; the oldest go first."""
 

@@ -9,6 +9,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow at everything: no test is about time, so no example has a deadline.
+settings.register_profile("house", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("house")
 
 SLOW = ("e2e", "contract", "inference", "workers", "simulation")
 """These rooms begin first: whole files go to the test processes, and a long one that began last would end alone."""
