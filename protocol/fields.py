@@ -93,6 +93,7 @@ Constraint = Range | Size | Printable | IsDid
 Amount = Annotated[int, Range(0, limits.AMOUNT_MAX)]
 PositiveAmount = Annotated[int, Range(1, limits.AMOUNT_MAX)]
 SignedAmount = Annotated[int, Range(-limits.AMOUNT_MAX * 4096, limits.AMOUNT_MAX * 4096)]
+Milli = Annotated[int, Range(0, 1_000)]
 Rate = Annotated[int, Range(0, limits.RATE_MAX)]
 PositiveRate = Annotated[int, Range(1, limits.RATE_MAX)]
 TimeMs = Annotated[int, Range(0, limits.TIME_MAX_MS)]

@@ -99,7 +99,8 @@ class Run:
     Picture i (counted over the whole job) uses seed + i modulo 2**64, and is computed alone. `guidance_milli` 1000
     means 1.0, no guidance. An empty `scheduler` or `precision` is the model's or the worker's own. The schedule has
     `skip` + `steps` steps, the first `skip` of which are not done. `first_step` steps of the first picture are done
-    already, and its state input says how it stood; `trace` asks for a State before each Step.
+    already, and its state input says how it stood; `trace` asks for a State before each Step. With a `last_step` other
+    than 0, and fewer than `steps`, the attempt is of one picture and ends after that step, with Done and no picture.
     """
 
     attempt: AttemptId
@@ -122,6 +123,7 @@ class Run:
     inputs: Annotated[tuple[InputRef, ...], Items(limits.RUN_INPUTS_MAX)] = ()
     first_step: U32 = 0
     trace: bool = False
+    last_step: U32 = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""What a task begins from. Rule: just the inputs that it needs, each a PNG of exactly the job's size; both sides ask.
+"""What a job begins from. Rule: just the inputs that it needs, each a PNG of exactly the job's size; both sides ask.
+
+One that goes on from a checkpoint brings the state that this holds, after the inputs of its task.
 
 Nothing is decoded here: the first chunk of a PNG says its size and colours, and whoever decodes it finds any lie.
 """
@@ -23,32 +25,46 @@ _HEADER = struct.Struct(">8sI4sIIBBBBB")
 """A PNG's first bytes: signature, the first chunk's length and name, width, height, bits, colours, three methods."""
 _COLOURS = {InputKind.IMAGE: 2, InputKind.MASK: 0}
 """PNG's own numbers for RGB and for one grey channel."""
-_NAMES = {InputKind.IMAGE: "an image in RGB", InputKind.MASK: "a mask in one grey channel"}
+_NAMES = {
+    InputKind.IMAGE: "an image in RGB",
+    InputKind.MASK: "a mask in one grey channel",
+    InputKind.STATE: "the state of a checkpoint",
+}
 
 
 def body_max(spec: Spec) -> int:
     """The most bytes that the sealed body of a job can have."""
-    return limits.SEALED_MAX if NEEDED.get(spec.task) else limits.BODY_MAX + limits.KIB
+    pictures = limits.INPUTS_BYTES_MAX if NEEDED.get(spec.task) else 0
+    return limits.BODY_MAX + pictures + (limits.STATE_MAX if spec.done else 0) + limits.KIB
 
 
 def objection(spec: Spec, inputs: Sequence[Input]) -> Reason | None:
     """What is wrong with a job's inputs, as far as their headers tell; None if nothing is."""
-    needed = NEEDED.get(spec.task, ())
+    needed = (*NEEDED.get(spec.task, ()), *((InputKind.STATE,) if spec.done else ()))
     if tuple(one.kind for one in inputs) != needed:
         words = " and ".join(_NAMES[kind] for kind in needed) or "nothing but words"
         detail = f"{spec.task.name.lower()} begins from {words}"
         return Reason(ReasonCode.INPUT_WRONG, len(inputs), len(needed), "inputs", detail)
-    size = sum(len(one.png) for one in inputs)
+    size = sum(len(one.data) for one in inputs if one.kind is not InputKind.STATE)
     if size > limits.INPUTS_BYTES_MAX:
         return Reason(ReasonCode.INPUT_WRONG, size, limits.INPUTS_BYTES_MAX, "bytes", "of all inputs together")
-    return next((wrong for one in inputs if (wrong := _png_objection(spec, one)) is not None), None)
+    return next((wrong for one in inputs if (wrong := _objection(spec, one)) is not None), None)
+
+
+def _objection(spec: Spec, one: Input) -> Reason | None:
+    if one.kind is not InputKind.STATE:
+        return _png_objection(spec, one)
+    size = len(one.data)
+    if size % 4 or size > limits.STATE_MAX:
+        return Reason(ReasonCode.INPUT_WRONG, size, limits.STATE_MAX, "bytes", "a state is 32-bit floats")
+    return None
 
 
 def _png_objection(spec: Spec, one: Input) -> Reason | None:
     name = one.kind.name.lower()
-    if len(one.png) < _HEADER.size:
+    if len(one.data) < _HEADER.size:
         return Reason(ReasonCode.INPUT_WRONG, detail=f"the {name} is no PNG")
-    signature, length, chunk, width, height, bits, colours, *_ = _HEADER.unpack_from(one.png)
+    signature, length, chunk, width, height, bits, colours, *_ = _HEADER.unpack_from(one.data)
     if (signature, length, chunk) != (_SIGNATURE, 13, b"IHDR"):
         return Reason(ReasonCode.INPUT_WRONG, detail=f"the {name} is no PNG")
     for side, has, wanted in (("wide", width, spec.width), ("high", height, spec.height)):

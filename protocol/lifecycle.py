@@ -41,20 +41,25 @@ class LeaseEvent(StrEnum):
 
 
 class JobState(StrEnum):
-    """A job, as the client sees it."""
+    """A job under one lease, as the client sees it."""
 
     DRAFT = "draft"
     PLACED = "placed"
     RUNNING = "running"
     DELIVERED = "delivered"
     PAID = "paid"
+    STOPPED = "stopped"
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
 
 class JobEvent(StrEnum):
-    """What happens to a job. `STOP` is any end of the attempt after which the job can run again, here or elsewhere."""
+    """What happens to a job under one lease.
+
+    `STOP` is any end after which it can go on elsewhere, under another lease: reclaimed, preempted, drained, or given
+    up by us because its provider is lost.
+    """
 
     PLACE = "place"
     START = "start"
@@ -79,11 +84,12 @@ class AttemptState(StrEnum):
     CANCELLED = "cancelled"
     RECLAIMED = "reclaimed"
     PREEMPTED = "preempted"
+    DRAINED = "drained"
     EXPIRED = "expired"
 
 
 class AttemptEvent(StrEnum):
-    """What happens to an attempt; the five stops have five names."""
+    """What happens to an attempt; the five stops have five names. `RESTART` is the node's, under a running one."""
 
     QUEUE = "queue"
     REJECT = "reject"
@@ -94,7 +100,9 @@ class AttemptEvent(StrEnum):
     CANCEL = "cancel"
     RECLAIM = "reclaim"
     PREEMPT = "preempt"
+    DRAIN = "drain"
     EXPIRE = "expire"
+    RESTART = "restart"
 
 
 S = TypeVar("S", bound=StrEnum)
@@ -152,12 +160,13 @@ JOB: Machine[JobState, JobEvent] = Machine(
         JobState.DRAFT: {JobEvent.PLACE: JobState.PLACED, JobEvent.CANCEL: JobState.CANCELLED},
         JobState.PLACED: {
             JobEvent.START: JobState.RUNNING,
+            JobEvent.STOP: JobState.STOPPED,
             JobEvent.FAIL: JobState.FAILED,
             JobEvent.CANCEL: JobState.CANCELLED,
             JobEvent.EXPIRE: JobState.EXPIRED,
         },
         JobState.RUNNING: {
-            JobEvent.STOP: JobState.PLACED,
+            JobEvent.STOP: JobState.STOPPED,
             JobEvent.DELIVER: JobState.DELIVERED,
             JobEvent.FAIL: JobState.FAILED,
             JobEvent.CANCEL: JobState.CANCELLED,
@@ -176,6 +185,8 @@ ATTEMPT: Machine[AttemptState, AttemptEvent] = Machine(
             AttemptEvent.REJECT: AttemptState.REJECTED,
             AttemptEvent.FAIL: AttemptState.FAILED,
             AttemptEvent.CANCEL: AttemptState.CANCELLED,
+            AttemptEvent.RECLAIM: AttemptState.RECLAIMED,
+            AttemptEvent.DRAIN: AttemptState.DRAINED,
             AttemptEvent.EXPIRE: AttemptState.EXPIRED,
         },
         AttemptState.QUEUED: {
@@ -184,14 +195,17 @@ ATTEMPT: Machine[AttemptState, AttemptEvent] = Machine(
             AttemptEvent.CANCEL: AttemptState.CANCELLED,
             AttemptEvent.RECLAIM: AttemptState.RECLAIMED,
             AttemptEvent.PREEMPT: AttemptState.PREEMPTED,
+            AttemptEvent.DRAIN: AttemptState.DRAINED,
             AttemptEvent.EXPIRE: AttemptState.EXPIRED,
         },
         AttemptState.RUNNING: {
+            AttemptEvent.RESTART: AttemptState.QUEUED,
             AttemptEvent.DELIVER: AttemptState.DELIVERED,
             AttemptEvent.FAIL: AttemptState.FAILED,
             AttemptEvent.CANCEL: AttemptState.CANCELLED,
             AttemptEvent.RECLAIM: AttemptState.RECLAIMED,
             AttemptEvent.PREEMPT: AttemptState.PREEMPTED,
+            AttemptEvent.DRAIN: AttemptState.DRAINED,
             AttemptEvent.EXPIRE: AttemptState.EXPIRED,
         },
         AttemptState.DELIVERED: {AttemptEvent.PAY: AttemptState.PAID, AttemptEvent.EXPIRE: AttemptState.EXPIRED},

@@ -31,6 +31,21 @@ FUNDING_TIMEOUT_MS = 30 * SECOND
 WINDOW_TIMEOUT_MS = 10 * SECOND
 IDLE_LIMIT_MAX_MS = HOUR
 NOTICE_MAX_MS = 60 * SECOND
+BEAT_MS = 5 * SECOND
+"""How often a provider says of each job that it has it."""
+LOST_MS = 3 * BEAT_MS
+"""A provider that says nothing for this long is lost to the client: its jobs go on elsewhere."""
+STALLED_FACTOR = 8
+"""A step that takes this many times as long as those before it (or as the offer says) has stalled ..."""
+STALLED_MIN_MS = 30 * SECOND
+"""... but never sooner than this."""
+RESERVE_MIN_MS = SECOND
+RESERVE_MAX_MS = 10 * MINUTE
+"""How long a worker can be held by one order: what is paid at once stays small."""
+AGEING_MS = 30 * SECOND
+"""A bid that has waited this long counts as if it paid as much again: so it is never passed for ever."""
+COUNTERS_MAX = 4
+"""Counter-offers of one provider that a client goes through before it moves on."""
 ASK_AGAIN_MAX = 8
 """How often a client asks on one stream for a picture whose steps it did not see whole."""
 SEALING_KEY_MS = LEASE_MAX_MS
@@ -101,15 +116,17 @@ PROMPT_MAX = 8 * KIB
 """Bytes (UTF-8) of a prompt, and of a negative prompt."""
 BODY_MAX = 20 * KIB
 """Bytes of a job's body without its inputs."""
-INPUTS_MAX = 2
-"""Pictures that a job may begin from: an image and a mask."""
+INPUTS_MAX = 3
+"""What a job may begin from: an image, a mask, and the state of a checkpoint."""
 INPUTS_BYTES_MAX = 12 * MIB
 """Bytes of them all."""
 INPUT_FILE_MAX = 64 * MIB
 """Bytes of a picture's file that a client makes an input from."""
 INPUT_SIDE_MAX = 8192
 """Pixels of the longer side of such a picture."""
-SEALED_MAX = BODY_MAX + INPUTS_BYTES_MAX + KIB
+STATE_MAX = 16 * MIB
+"""Bytes of one step's state: the largest picture's latents, and three such tensors that a scheduler carries on."""
+SEALED_MAX = BODY_MAX + INPUTS_BYTES_MAX + STATE_MAX + KIB
 """Bytes of a job's sealed body, whatever is in it."""
 BODIES_BYTES_MAX = 256 * MIB
 """Bytes of bodies that have not come whole, of all the clients of a provider."""
@@ -162,8 +179,6 @@ PASSES_MAX = 4
 """How often a waiting job is passed by jobs whose model is warm."""
 
 # --- traces -------------------------------------------------------------------------------------------------------
-STATE_MAX = 16 * MIB
-"""Bytes of one step's state: the largest picture's latents, and three such tensors that a scheduler carries on."""
 RUN_INPUTS_MAX = 8
 """Inputs of one attempt: pictures, states."""
 WORKER_INPUTS_BYTES = INPUTS_BYTES_MAX + 4 * STATE_MAX + OUTPUT_MAX

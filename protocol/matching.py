@@ -24,7 +24,7 @@ from gpufair.protocol.messages import (
     Spec,
     Task,
 )
-from gpufair.protocol.pricing import Quote, frozen_sheet, quote
+from gpufair.protocol.pricing import LINES, Quote, asked, frozen_sheet, quote, smallest_window
 
 Verdict = tuple[Reason, ...]
 """Every reason against; empty means feasible."""
@@ -88,6 +88,9 @@ def feasible_size(spec: Spec, bounds: JobLimits) -> Verdict:
     ):
         if wanted > limit or wanted < 1:
             reasons.append(Reason(code, wanted, limit, unit))
+    if spec.done and not (spec.count == 1 and spec.done < spec.steps):
+        detail = "one picture goes on from a checkpoint, and some of its steps are left"
+        reasons.append(Reason(ReasonCode.CHECKPOINT_WRONG, spec.done, max(0, spec.steps - 1), "steps done", detail))
     if spec.task is Task.TEXT_TO_IMAGE and spec.skip:
         detail = "a picture that begins from noise skips no step"
         reasons.append(Reason(ReasonCode.STEPS_TOO_MANY, spec.skip, 0, "steps skipped", detail))
@@ -139,7 +142,9 @@ def acceptable(offer: Signed[Offer], bid: Bid, *, cap_max: int) -> Verdict:
     if model is None or model.state is ModelState.ABSENT:
         reasons.append(Reason(ReasonCode.MODEL_NOT_OFFERED, detail=bid.sheet.model.hex()[:16]))
     else:
-        reasons += _price_reasons(bid.sheet, frozen_sheet(model))
+        reasons += _price_reasons(bid, asked(terms, model, bid.bid_class, bid.notice_ms))
+    if bid.notice_ms > terms.notice_max_ms:
+        reasons.append(Reason(ReasonCode.NOTICE_NOT_OFFERED, bid.notice_ms, terms.notice_max_ms, "ms"))
     if bid.bid_class not in terms.classes:
         reasons.append(Reason(ReasonCode.CLASS_NOT_SOLD, detail=BidClass(bid.bid_class).name.lower()))
     if bid.ledger not in {ref.did for ref in terms.ledgers}:
@@ -153,25 +158,25 @@ def acceptable(offer: Signed[Offer], bid: Bid, *, cap_max: int) -> Verdict:
     return tuple(reasons)
 
 
-def _price_reasons(bid: PriceSheet, ask: PriceSheet) -> list[Reason]:
-    """A bid may pay more than was asked, line by line, never less."""
-    lines = ("per_step_megapixel", "per_decoded_megapixel", "per_cold_load", "per_adapter", "minimum")
+def _price_reasons(bid: Bid, ask: PriceSheet) -> list[Reason]:
+    """A bid may pay more than was asked, line by line, never less; held seconds are for those who have some held."""
+    lines = LINES if bid.bid_class is BidClass.RESERVED else LINES[:-1]
     return [
-        Reason(ReasonCode.PRICE_TOO_LOW, getattr(bid, line), getattr(ask, line), "micro-credits", line)
+        Reason(ReasonCode.PRICE_TOO_LOW, getattr(bid.sheet, line), getattr(ask, line), "micro-credits", line)
         for line in lines
-        if getattr(bid, line) < getattr(ask, line)
+        if getattr(bid.sheet, line) < getattr(ask, line)
     ]
 
 
 def affordable(spec: Spec, lease: Bid, *, committed: int, spare: int, first: bool) -> Verdict:
-    """Whether a job fits the lease's money: a picture within the window, everything within the cap.
+    """Whether a job fits the lease's money: every piece of a picture within the window, everything within the cap.
 
     `committed` is what all the lease's other jobs can still cost, paid or not; `spare` is unlocked money for none of
     them: it pays up-front lines and nothing else.
     """
     price = quote(spec, lease.sheet, first=first)
     limited: list[tuple[ReasonCode, int, int]] = [
-        (ReasonCode.WINDOW_TOO_SMALL, price.increment, lease.window),
+        (ReasonCode.WINDOW_TOO_SMALL, smallest_window(spec, lease.sheet), lease.window),
         (ReasonCode.WINDOW_TOO_SMALL, price.upfront, lease.window),
         (ReasonCode.PRICE_ABOVE_CAP, committed + with_spare(price, spare), lease.cap),
     ]
@@ -200,8 +205,9 @@ def candidates(
             bad.append((offer, verdict))
             continue
         price = quote(spec, frozen_sheet(model), first=True)
-        if max(price.increment, price.upfront) > offer.doc.window_max:
-            short = Reason(ReasonCode.WINDOW_TOO_SMALL, price.increment, offer.doc.window_max, "micro-credits")
+        needed = max(smallest_window(spec, model.sheet), price.upfront)
+        if needed > offer.doc.window_max:
+            short = Reason(ReasonCode.WINDOW_TOO_SMALL, needed, offer.doc.window_max, "micro-credits")
             bad.append((offer, (short,)))
             continue
         good.append(Candidate(offer, model, price))

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 
 from gpufair.protocol.frames import Adapter, InputRef, Run
-from gpufair.protocol.messages import JobBody, JobHeader, Scheduler
+from gpufair.protocol.messages import Input, InputKind, JobBody, JobHeader, Scheduler, Spec
 
 UNGUIDED_MILLI = 1000
 
 
 def run(attempt: bytes, header: JobHeader, body: JobBody, picture: int) -> Run:
-    """One picture of a job. Its inputs are those of the body, in their order."""
+    """One picture of a job. Its inputs are those of the body, in their order; a state among them is that of `done`."""
     spec = header.spec
     return Run(
         attempt=attempt,
@@ -34,7 +34,11 @@ def run(attempt: bytes, header: JobHeader, body: JobBody, picture: int) -> Run:
         task=spec.task.name.lower(),
         adapters=tuple(Adapter(one.digest, one.weight_milli) for one in spec.adapters),
         precision=spec.precision.name.lower() if spec.precision else "",
-        inputs=tuple(
-            InputRef(one.kind.name.lower(), hashlib.sha256(one.png).digest(), len(one.png)) for one in body.inputs
-        ),
+        inputs=tuple(_reference(one, spec) for one in body.inputs),
+        first_step=spec.done,
     )
+
+
+def _reference(one: Input, spec: Spec) -> InputRef:
+    step = spec.done if one.kind is InputKind.STATE else 0
+    return InputRef(one.kind.name.lower(), hashlib.sha256(one.data).digest(), len(one.data), step)

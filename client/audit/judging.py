@@ -70,7 +70,7 @@ async def _replayed(case: Case, answer: AuditAnswer, folder: Path | None) -> tup
     """Do the step again on this machine."""
     spec, file = case.header.doc.spec, case.file
     run = ordering.run(answer.head.id, case.header.doc, case.body, answer.picture)
-    own = [one.png for one in case.body.inputs]
+    own = [one.data for one in case.body.inputs]
     states = [InputRef(frames.STATE, _sha256(one.data), len(one.data), one.step) for one in file.states]
     shown = InputRef(frames.PICTURE, _sha256(file.png), len(file.png))
     order = Replay(replace(run, inputs=(*run.inputs, *states, shown)), answer.step)

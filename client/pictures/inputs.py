@@ -79,7 +79,7 @@ class Beginning:
         made = [Input(InputKind.IMAGE, _png(image))]
         if self.task is Task.INPAINT:
             made.append(Input(InputKind.MASK, _png(self._mask(width, height))))
-        size = sum(len(one.png) for one in made)
+        size = sum(len(one.data) for one in made)
         if size > limits.INPUTS_BYTES_MAX:
             what = f"the inputs have {size:,} bytes as PNG of {width}x{height}, at most {limits.INPUTS_BYTES_MAX:,}"
             raise LocalError(Fault.TOO_LARGE, what, hint="a smaller --size takes fewer")

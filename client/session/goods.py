@@ -143,7 +143,7 @@ class Goods:
         rows.insert(
             DeliveryRow(
                 lease=self._purse.lease, job=job.id, picture=claim.picture, receipt=receipt.bytes, cipher=cipher,
-                hashlock=claim.hashlock, amount=claim.increment, locked=False, key=b"", png=b"",
+                hashlock=claim.hashlock, amount=claim.increment, locked=False, key=b"", plain=b"",
             )
         )  # fmt: skip
         arrived = len(rows.all(DeliveryKey, lease=self._purse.lease, job=job.id))

@@ -120,7 +120,7 @@ class Purse:
             wrong = opened_faults(receipt.doc, png)
         except PeerError as error:
             png, wrong = b"", [error.what]
-        rows.change(DeliveryKey, where(delivery), key=key, png=b"" if wrong else png)
+        rows.change(DeliveryKey, where(delivery), key=key, plain=b"" if wrong else png)
         if wrong:
             bans.ban(rows, self.row(rows).provider, f"a paid key opened noise: {'; '.join(wrong)}", self._desk.now_ms())
             return self.distrust(rows, job, "; ".join(wrong))

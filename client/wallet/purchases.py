@@ -17,7 +17,7 @@ from gpufair.client.wallet.store import (
     JobRow,
     LeaseRow,
     PictureRow,
-    PngRow,
+    PlainRow,
 )
 from gpufair.protocol import wire
 from gpufair.protocol.edge.rows import Rows, RowStore
@@ -171,10 +171,10 @@ def read(rows: Rows, job: JobRow) -> Purchase:
 def png(store: RowStore, purchase: Purchase, picture: Picture) -> bytes:
     """An open picture itself, without its receipt. Raises LocalError if the wallet has it no more."""
     with store.read() as rows:
-        row = rows.get(PngRow, lease=purchase.lease.id, job=purchase.job.id, picture=picture.index)
-        if row is None or not row.png:
+        row = rows.get(PlainRow, lease=purchase.lease.id, job=purchase.job.id, picture=picture.index, step=0)
+        if row is None or not row.plain:
             raise LocalError(Fault.UNKNOWN, f"the wallet has no picture {picture.index} of this job")
-        return row.png
+        return row.plain
 
 
 def _spent(rows: Rows, lease: LeaseRow, job: JobRow, pictures: tuple[Picture, ...]) -> int:

@@ -104,7 +104,10 @@ class JobKey:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One picture: first its receipt and ciphertext, then our lock for it, then its key and the picture itself."""
+    """One delivery: first its receipt and ciphertext, then our lock for it, then its key and what it opened.
+
+    `step` is 0 for a picture (`plain` is its PNG); a checkpoint is that of the state after so many steps.
+    """
 
     lease: bytes
     job: bytes
@@ -115,7 +118,8 @@ class DeliveryRow:
     amount: int
     locked: bool
     key: bytes
-    png: bytes
+    plain: bytes
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +133,12 @@ class DeliveryKey:
     amount: int
     locked: bool
     key: bytes
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PictureRow:
-    """A delivery for people: its receipt, and how large the picture is (0: not open) without reading it."""
+    """A picture that came, for people: its receipt, and how large the picture is (0: not open) without reading it."""
 
     lease: bytes
     job: bytes
@@ -147,10 +152,10 @@ class PictureRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PngRow:
-    """A picture alone."""
+class PlainRow:
+    """What a delivery opened, alone."""
 
-    png: bytes
+    plain: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +251,9 @@ TABLES: dict[type, Table] = {
     DeliveryRow: Table(
         "deliveries", METADATA,
         blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("receipt"), blob("cipher"),
-        blob("hashlock"), number("amount"), truth("locked"), blob("key"), blob("png"),
+        blob("hashlock"), number("amount"), truth("locked"), blob("key"), blob("plain"), number("step", key=True),
     ),
-    PictureRow: Table(  # a view of the deliveries
+    PictureRow: Table(  # a view of the deliveries that are pictures
         "pictures", METADATA,
         blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("receipt"), number("amount"),
         truth("locked"), truth("keyed"), number("size"),
@@ -271,7 +276,7 @@ TABLES: dict[type, Table] = {
 }  # fmt: skip
 TABLES[JobDue] = TABLES[JobRow]
 TABLES[JobKey] = TABLES[JobRow]
-TABLES[DeliveryKey] = TABLES[PngRow] = TABLES[DeliveryRow]
+TABLES[DeliveryKey] = TABLES[PlainRow] = TABLES[DeliveryRow]
 TABLES[EvidenceNote] = TABLES[EvidenceRow]
 
 

@@ -13,6 +13,7 @@ from gpufair.protocol.messages.audit import (
     Verdict,
 )
 from gpufair.protocol.messages.common import Document, Envelope, Head, Reason, ReasonCode, Signature
+from gpufair.protocol.messages.evidence import Crime, Evidence
 from gpufair.protocol.messages.job import (
     Adapter,
     Aead,
@@ -28,6 +29,9 @@ from gpufair.protocol.messages.job import (
     JobHeader,
     Outcome,
     Receipt,
+    Reserve,
+    Reserved,
+    ReserveEnded,
     Spec,
     StreamOpen,
 )
@@ -76,6 +80,7 @@ from gpufair.protocol.messages.money import (
 )
 from gpufair.protocol.messages.stream import (
     Answer,
+    Beat,
     Body,
     Challenge,
     Chunk,
@@ -103,6 +108,7 @@ __all__ = [
     "AuditFile",
     "AuditReport",
     "Balance",
+    "Beat",
     "Bid",
     "BidClass",
     "Body",
@@ -114,6 +120,7 @@ __all__ = [
     "Check",
     "Chunk",
     "Closing",
+    "Crime",
     "Decline",
     "Delivery",
     "Document",
@@ -121,6 +128,7 @@ __all__ = [
     "Envelope",
     "Event",
     "EventKind",
+    "Evidence",
     "Fetch",
     "Finding",
     "Finish",
@@ -167,6 +175,9 @@ __all__ = [
     "ReasonCode",
     "Receipt",
     "Redeem",
+    "Reserve",
+    "ReserveEnded",
+    "Reserved",
     "Role",
     "Scheduler",
     "Signature",

@@ -115,6 +115,11 @@ class ReasonCode(IntEnum):
     LIMIT = 53
     INPUT_WRONG = 54
     AUDIT_FAILED = 55
+    PREEMPTED = 56
+    RESERVED = 57
+    CHECKPOINT_WRONG = 58
+    BANNED = 59
+    LOST = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class Spec:
     """What a job's price and feasibility depend on, and nothing else.
 
     The schedule has `skip` + `steps` steps. The first `skip` are not done, as the picture begins from an input instead
-    of from noise; `steps` are computed, traced and paid.
+    of from noise; of the `steps` that follow, the first `done` were computed and paid elsewhere, and the picture goes
+    on from a state (then `count` is 1). The others are computed, traced and paid.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class Spec:
     guided: bool
     adapters: Annotated[tuple[Adapter, ...], f.Size(0, limits.ADAPTERS_MAX)] = ()
     skip: Annotated[int, f.Range(0, 2**31 - 1)] = 0
+    done: Annotated[int, f.Range(0, 2**31 - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +67,30 @@ class JobHeader(Document):
     memory_bytes: f.Count
     preview_every: Annotated[int, f.Range(0, limits.STEPS_MAX)]
     checkpoint: f.MaybeDigest = b""
-    """The receipt of the checkpoint to go on from; empty for a job from its first step."""
+    """The receipt of the checkpoint to go on from (its document id); empty for a job from its first step."""
     body_length: Annotated[int, f.Range(1, limits.SEALED_MAX)] = limits.BODY_MAX
     plain_sha256: f.MaybeDigest = b""
+    checkpoint_every: Annotated[int, f.Range(0, limits.STEPS_MAX)] = 0
+    """Steps after which the state so far is sold, at the latest; 0: where the window or a stop demands it."""
 
 
 class InputKind(IntEnum):
-    """What an input is: the picture to begin from, or where it is to be made anew (white)."""
+    """What an input is: the picture to begin from, where it is to be made anew (white), or how far it has come."""
 
     UNSPECIFIED = 0
     IMAGE = 1
     MASK = 2
+    STATE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A picture that the work begins from, as PNG of exactly the job's size: RGB, a mask in one grey channel."""
+    """What the work begins from: a PNG of exactly the job's size (RGB, a mask in one grey channel), or the state that a
+    trace's leaf commits to, as a checkpoint delivers it.
+    """
 
     kind: InputKind
-    png: Annotated[bytes, f.Size(1, limits.INPUTS_BYTES_MAX)]
+    data: Annotated[bytes, f.Size(1, max(limits.INPUTS_BYTES_MAX, limits.STATE_MAX))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +137,10 @@ class Aead(IntEnum):
 class Receipt(Document):
     """What the provider states, under its signature, that it did for one delivery. Audience `*`: anyone may check it.
 
-    Digests are over the PNG before the receipt is put into it. `increment` is what this delivery adds to the lease's
-    due, `total_due` the lease's due with it.
+    Digests are over the PNG before the receipt is put into it, or over the state that a checkpoint holds. The steps
+    `first_step` to `last_step` are those that no earlier delivery of the picture was for; the trace has a leaf for each
+    state from that after `spec.done` steps to that after `last_step`. `increment` is what this delivery adds to the
+    lease's due, `total_due` the lease's due with it.
     """
 
     TYPE: ClassVar[str] = "application/vnd.gpufair.receipt.v1+protobuf"
@@ -170,7 +179,7 @@ class StreamOpen(Document):
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Document):
-    """The client stops one job; steps already begun are the provider's risk, delivered pictures stay due."""
+    """The client stops one job at its next step; what was done by then is delivered as a checkpoint, and due."""
 
     TYPE: ClassVar[str] = "application/vnd.gpufair.cancel.v1+protobuf"
 
@@ -196,10 +205,17 @@ class Fetch(Document):
     lease: f.Digest
     job: f.Id
     picture: Annotated[int, f.Range(0, limits.COUNT_MAX - 1)]
+    step: Annotated[int, f.Range(0, limits.STEPS_MAX)] = 0
+    """The checkpoint after so many steps; 0: the picture."""
 
 
 class Outcome(IntEnum):
-    """How an attempt ended; the five stops have five names."""
+    """How an attempt ended; the five stops have five names.
+
+    Cancelled: the client. Reclaimed: the owner takes the GPU back. Preempted: a better bid. Drained: the node goes down
+    for good, and its grace was over. Expired: time ran out. Each ends at a step; what was done of a picture by then is
+    delivered as a checkpoint, and due.
+    """
 
     UNSPECIFIED = 0
     DELIVERED = 1
@@ -209,6 +225,7 @@ class Outcome(IntEnum):
     RECLAIMED = 5
     PREEMPTED = 6
     EXPIRED = 7
+    DRAINED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,4 +239,41 @@ class JobEnded(Document):
     attempt: f.Id
     outcome: Outcome
     upfront_credit: f.Amount
+    reasons: Annotated[tuple[Reason, ...], f.Size(0, limits.REASONS_MAX)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve(Document):
+    """The client has a warm worker held for its lease, from the end of what it holds already, for `lasts_ms`.
+
+    Paid up front, unlocked, like every line that is due before work: `per_reserved_second` for each second begun.
+    """
+
+    TYPE: ClassVar[str] = "application/vnd.gpufair.reserve.v1+protobuf"
+
+    lease: f.Digest
+    lasts_ms: Annotated[int, f.Range(limits.RESERVE_MIN_MS, limits.RESERVE_MAX_MS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved(Document):
+    """The provider will hold the worker, once `amount` is paid, until then; `head.parent` is the order's id."""
+
+    TYPE: ClassVar[str] = "application/vnd.gpufair.reserved.v1+protobuf"
+
+    lease: f.Digest
+    from_ms: f.TimeMs
+    until_ms: f.TimeMs
+    amount: f.Amount
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveEnded(Document):
+    """The worker is held no longer. `credit` goes back against what is due next; `head.parent` is the order's id."""
+
+    TYPE: ClassVar[str] = "application/vnd.gpufair.reserve-ended.v1+protobuf"
+
+    lease: f.Digest
+    at_ms: f.TimeMs
+    credit: f.Amount
     reasons: Annotated[tuple[Reason, ...], f.Size(0, limits.REASONS_MAX)] = ()

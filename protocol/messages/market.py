@@ -50,11 +50,14 @@ class Isolation(IntEnum):
 
 
 class BidClass(IntEnum):
-    """On demand: runs to its end. Interruptible: a better bid may displace it."""
+    """On demand: at or above the ask, and no other bid displaces it. Interruptible: anywhere above the floor; a better
+    bid may displace it at any step. Reserved: as on demand, and a warm worker is held while its seconds are paid.
+    """
 
     UNSPECIFIED = 0
     ON_DEMAND = 1
     INTERRUPTIBLE = 2
+    RESERVED = 3
 
 
 class Precision(IntEnum):
@@ -108,6 +111,8 @@ class PriceSheet:
     per_cold_load: f.Amount
     per_adapter: f.Amount
     minimum: f.Amount
+    per_reserved_second: f.Amount = 0
+    """Of a warm worker that is held for one lease, beside the work that it does; 0: not for sale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,10 @@ class JobLimits:
 
 @dataclass(frozen=True, slots=True)
 class Offer(Document):
-    """A provider's advert. `record` is its node record's document id; `window_max` the window for strangers."""
+    """A provider's advert. `record` is its node record's document id; `window_max` the window for strangers.
+
+    What a bid has to pay at least follows from the sheets here, its class and its notice: `pricing.asked`.
+    """
 
     TYPE: ClassVar[str] = "application/vnd.gpufair.offer.v1+protobuf"
     SIZE_MAX: ClassVar[int] = limits.PAYLOAD_MAX
@@ -206,6 +214,16 @@ class Offer(Document):
     queue_free: f.Small
     region: f.MaybeName
     adapters: Annotated[tuple[AdapterOffer, ...], f.Size(0, limits.OFFER_ADAPTERS_MAX)] = ()
+    floor_milli: f.Milli = 1_000
+    """The least that an interruptible bid may pay, in thousandths of the sheets."""
+    notice_max_ms: Annotated[int, f.Range(0, limits.NOTICE_MAX_MS)] = 0
+    """The longest notice that the owner gives before it takes the GPU back."""
+    notice_discount_milli: f.Milli = 0
+    """What comes off the sheets, in thousandths, for no notice at all; half of it for half of the longest."""
+    queue_ms: f.Count = 0
+    """About how long a new job waits for its turn, rounded up to a power of two seconds."""
+    traces_bytes: f.Count = 0
+    """Room for the traces that audits ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +252,22 @@ class Bid(Document):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the provider would accept instead."""
+    """What the provider would accept instead: a bid with these terms, before the decline expires, meets no objection.
+
+    `offer` and `record` are what such a bid names; `wait_ms` is how long it would wait for its turn. All of it holds as
+    long as others do not take the place.
+    """
 
     sheet: PriceSheet
     window_max: f.Amount
     limits: JobLimits
+    bid_class: BidClass = BidClass.ON_DEMAND
+    notice_ms: Annotated[int, f.Range(0, limits.NOTICE_MAX_MS)] = 0
+    cap_max: f.Amount = 0
+    lease_max_ms: f.Count = 0
+    wait_ms: f.Count = 0
+    offer: f.MaybeDigest = b""
+    record: f.MaybeDigest = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from gpufair.protocol import limits
 from gpufair.protocol.messages.common import Envelope
 
 Picture = Annotated[int, f.Range(0, limits.COUNT_MAX - 1)]
+Checkpoint = Annotated[int, f.Range(0, limits.STEPS_MAX)]
+"""Which delivery of a picture: the checkpoint after so many steps; 0: the picture itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +30,33 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A signed answer to a job: `JobAcceptance`, `Decline` or `JobEnded`; its payload type says which."""
+    """A signed answer to a job: `JobAcceptance`, `Decline` or `JobEnded`; its payload type says which.
+
+    To a `Reserve`, whose id stands for the job's: `Reserved`, `Decline` or `ReserveEnded`.
+    """
 
     job: f.Id
     envelope: Envelope
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """The provider is alive and has the job: said every `limits.BEAT_MS` while it waits or runs.
+
+    `ahead` are the jobs that go before it (0: it is at work), `left_ms` about how long it will take (0: unknown).
+    """
+
+    job: f.Id
+    ahead: f.Small
+    left_ms: f.Count = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """A step is done. `leaf` is the trace leaf after it; step 0 is the noise that the picture starts from."""
+    """A step is done. `leaf` is the trace leaf after it; step 0 is the noise that the picture starts from.
+
+    A picture that goes on from a checkpoint begins with the step that it goes on from.
+    """
 
     job: f.Id
     picture: Picture
@@ -62,6 +82,7 @@ class Delivery:
     job: f.Id
     picture: Picture
     receipt: Envelope
+    step: Checkpoint = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,7 @@ class Chunk:
     picture: Picture
     offset: f.Count
     data: Annotated[bytes, f.Size(1, limits.CHUNK)]
+    step: Checkpoint = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +103,7 @@ class KeyReveal:
     job: f.Id
     picture: Picture
     key: f.Key
+    step: Checkpoint = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +129,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A signed `JobHeader`, `Voucher`, `Cancel` or `Finish`; its payload type says which."""
+    """A signed `JobHeader`, `Voucher`, `Cancel`, `Reserve` or `Finish`; its payload type says which."""
 
     envelope: Envelope
 
@@ -132,5 +155,5 @@ class StatePiece:
     data: Annotated[bytes, f.Size(1, limits.CHUNK)]
 
 
-Down = Challenge | Opened | Answer | Progress | Preview | Delivery | Chunk | KeyReveal | Kept | Closing
+Down = Challenge | Opened | Answer | Progress | Preview | Delivery | Chunk | KeyReveal | Kept | Closing | Beat
 Up = Open | Order | Body

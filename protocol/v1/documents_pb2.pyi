@@ -65,6 +65,11 @@ class ReasonCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CODE_LIMIT: _ClassVar[ReasonCode]
     REASON_CODE_INPUT_WRONG: _ClassVar[ReasonCode]
     REASON_CODE_AUDIT_FAILED: _ClassVar[ReasonCode]
+    REASON_CODE_PREEMPTED: _ClassVar[ReasonCode]
+    REASON_CODE_RESERVED: _ClassVar[ReasonCode]
+    REASON_CODE_CHECKPOINT_WRONG: _ClassVar[ReasonCode]
+    REASON_CODE_BANNED: _ClassVar[ReasonCode]
+    REASON_CODE_LOST: _ClassVar[ReasonCode]
 
 class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -99,6 +104,7 @@ class BidClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BID_CLASS_UNSPECIFIED: _ClassVar[BidClass]
     BID_CLASS_ON_DEMAND: _ClassVar[BidClass]
     BID_CLASS_INTERRUPTIBLE: _ClassVar[BidClass]
+    BID_CLASS_RESERVED: _ClassVar[BidClass]
 
 class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -123,6 +129,7 @@ class InputKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INPUT_KIND_UNSPECIFIED: _ClassVar[InputKind]
     INPUT_KIND_IMAGE: _ClassVar[InputKind]
     INPUT_KIND_MASK: _ClassVar[InputKind]
+    INPUT_KIND_STATE: _ClassVar[InputKind]
 
 class Goods(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -160,6 +167,16 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_RECLAIMED: _ClassVar[Outcome]
     OUTCOME_PREEMPTED: _ClassVar[Outcome]
     OUTCOME_EXPIRED: _ClassVar[Outcome]
+    OUTCOME_DRAINED: _ClassVar[Outcome]
+
+class Crime(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CRIME_UNSPECIFIED: _ClassVar[Crime]
+    CRIME_TWO_BROADCASTS: _ClassVar[Crime]
+    CRIME_NOISE: _ClassVar[Crime]
+    CRIME_TWO_HEADS: _ClassVar[Crime]
+    CRIME_FAILED_AUDIT: _ClassVar[Crime]
+    CRIME_FALSE_LEAF: _ClassVar[Crime]
 
 class QueryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -241,6 +258,11 @@ REASON_CODE_REFERENCE_USED: ReasonCode
 REASON_CODE_LIMIT: ReasonCode
 REASON_CODE_INPUT_WRONG: ReasonCode
 REASON_CODE_AUDIT_FAILED: ReasonCode
+REASON_CODE_PREEMPTED: ReasonCode
+REASON_CODE_RESERVED: ReasonCode
+REASON_CODE_CHECKPOINT_WRONG: ReasonCode
+REASON_CODE_BANNED: ReasonCode
+REASON_CODE_LOST: ReasonCode
 ROLE_UNSPECIFIED: Role
 ROLE_PROVIDER: Role
 ROLE_DIRECTORY: Role
@@ -260,6 +282,7 @@ ISOLATION_GVISOR: Isolation
 BID_CLASS_UNSPECIFIED: BidClass
 BID_CLASS_ON_DEMAND: BidClass
 BID_CLASS_INTERRUPTIBLE: BidClass
+BID_CLASS_RESERVED: BidClass
 PRECISION_UNSPECIFIED: Precision
 PRECISION_EXACT: Precision
 PRECISION_HALF: Precision
@@ -275,6 +298,7 @@ SCHEDULER_OWN: Scheduler
 INPUT_KIND_UNSPECIFIED: InputKind
 INPUT_KIND_IMAGE: InputKind
 INPUT_KIND_MASK: InputKind
+INPUT_KIND_STATE: InputKind
 GOODS_UNSPECIFIED: Goods
 GOODS_PICTURE: Goods
 GOODS_CHECKPOINT: Goods
@@ -297,6 +321,13 @@ OUTCOME_CANCELLED: Outcome
 OUTCOME_RECLAIMED: Outcome
 OUTCOME_PREEMPTED: Outcome
 OUTCOME_EXPIRED: Outcome
+OUTCOME_DRAINED: Outcome
+CRIME_UNSPECIFIED: Crime
+CRIME_TWO_BROADCASTS: Crime
+CRIME_NOISE: Crime
+CRIME_TWO_HEADS: Crime
+CRIME_FAILED_AUDIT: Crime
+CRIME_FALSE_LEAF: Crime
 QUERY_KIND_UNSPECIFIED: QueryKind
 QUERY_KIND_BALANCE: QueryKind
 QUERY_KIND_STATEMENT: QueryKind
@@ -381,20 +412,22 @@ class NodeRecord(_message.Message):
     def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., sequence: _Optional[int] = ..., roles: _Optional[_Iterable[_Union[Role, str]]] = ..., endpoints: _Optional[_Iterable[str]] = ..., tls_certificate: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., software: _Optional[str] = ...) -> None: ...
 
 class PriceSheet(_message.Message):
-    __slots__ = ("model", "per_step_megapixel", "per_decoded_megapixel", "per_cold_load", "per_adapter", "minimum")
+    __slots__ = ("model", "per_step_megapixel", "per_decoded_megapixel", "per_cold_load", "per_adapter", "minimum", "per_reserved_second")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PER_STEP_MEGAPIXEL_FIELD_NUMBER: _ClassVar[int]
     PER_DECODED_MEGAPIXEL_FIELD_NUMBER: _ClassVar[int]
     PER_COLD_LOAD_FIELD_NUMBER: _ClassVar[int]
     PER_ADAPTER_FIELD_NUMBER: _ClassVar[int]
     MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    PER_RESERVED_SECOND_FIELD_NUMBER: _ClassVar[int]
     model: bytes
     per_step_megapixel: int
     per_decoded_megapixel: int
     per_cold_load: int
     per_adapter: int
     minimum: int
-    def __init__(self, model: _Optional[bytes] = ..., per_step_megapixel: _Optional[int] = ..., per_decoded_megapixel: _Optional[int] = ..., per_cold_load: _Optional[int] = ..., per_adapter: _Optional[int] = ..., minimum: _Optional[int] = ...) -> None: ...
+    per_reserved_second: int
+    def __init__(self, model: _Optional[bytes] = ..., per_step_megapixel: _Optional[int] = ..., per_decoded_megapixel: _Optional[int] = ..., per_cold_load: _Optional[int] = ..., per_adapter: _Optional[int] = ..., minimum: _Optional[int] = ..., per_reserved_second: _Optional[int] = ...) -> None: ...
 
 class Speed(_message.Message):
     __slots__ = ("step_megapixel_us", "decoded_megapixel_us", "load_us")
@@ -479,7 +512,7 @@ class JobLimits(_message.Message):
     def __init__(self, pixels: _Optional[int] = ..., steps: _Optional[int] = ..., count: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("head", "sequence", "record", "gpus", "cpu_cores", "memory_bytes", "tasks", "schedulers", "precisions", "classes", "models", "worker_images", "ledgers", "isolation", "profiles", "limits", "window_max", "queue_free", "region", "adapters")
+    __slots__ = ("head", "sequence", "record", "gpus", "cpu_cores", "memory_bytes", "tasks", "schedulers", "precisions", "classes", "models", "worker_images", "ledgers", "isolation", "profiles", "limits", "window_max", "queue_free", "region", "adapters", "floor_milli", "notice_max_ms", "notice_discount_milli", "queue_ms", "traces_bytes")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
@@ -500,6 +533,11 @@ class Offer(_message.Message):
     QUEUE_FREE_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
     ADAPTERS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_MILLI_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_DISCOUNT_MILLI_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
+    TRACES_BYTES_FIELD_NUMBER: _ClassVar[int]
     head: Head
     sequence: int
     record: bytes
@@ -520,7 +558,12 @@ class Offer(_message.Message):
     queue_free: int
     region: str
     adapters: _containers.RepeatedCompositeFieldContainer[AdapterOffer]
-    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., sequence: _Optional[int] = ..., record: _Optional[bytes] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., cpu_cores: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., tasks: _Optional[_Iterable[_Union[Task, str]]] = ..., schedulers: _Optional[_Iterable[_Union[Scheduler, str]]] = ..., precisions: _Optional[_Iterable[_Union[Precision, str]]] = ..., classes: _Optional[_Iterable[_Union[BidClass, str]]] = ..., models: _Optional[_Iterable[_Union[ModelOffer, _Mapping]]] = ..., worker_images: _Optional[_Iterable[_Union[WorkerImage, _Mapping]]] = ..., ledgers: _Optional[_Iterable[_Union[LedgerRef, _Mapping]]] = ..., isolation: _Optional[_Union[Isolation, str]] = ..., profiles: _Optional[_Iterable[bytes]] = ..., limits: _Optional[_Union[JobLimits, _Mapping]] = ..., window_max: _Optional[int] = ..., queue_free: _Optional[int] = ..., region: _Optional[str] = ..., adapters: _Optional[_Iterable[_Union[AdapterOffer, _Mapping]]] = ...) -> None: ...
+    floor_milli: int
+    notice_max_ms: int
+    notice_discount_milli: int
+    queue_ms: int
+    traces_bytes: int
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., sequence: _Optional[int] = ..., record: _Optional[bytes] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., cpu_cores: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., tasks: _Optional[_Iterable[_Union[Task, str]]] = ..., schedulers: _Optional[_Iterable[_Union[Scheduler, str]]] = ..., precisions: _Optional[_Iterable[_Union[Precision, str]]] = ..., classes: _Optional[_Iterable[_Union[BidClass, str]]] = ..., models: _Optional[_Iterable[_Union[ModelOffer, _Mapping]]] = ..., worker_images: _Optional[_Iterable[_Union[WorkerImage, _Mapping]]] = ..., ledgers: _Optional[_Iterable[_Union[LedgerRef, _Mapping]]] = ..., isolation: _Optional[_Union[Isolation, str]] = ..., profiles: _Optional[_Iterable[bytes]] = ..., limits: _Optional[_Union[JobLimits, _Mapping]] = ..., window_max: _Optional[int] = ..., queue_free: _Optional[int] = ..., region: _Optional[str] = ..., adapters: _Optional[_Iterable[_Union[AdapterOffer, _Mapping]]] = ..., floor_milli: _Optional[int] = ..., notice_max_ms: _Optional[int] = ..., notice_discount_milli: _Optional[int] = ..., queue_ms: _Optional[int] = ..., traces_bytes: _Optional[int] = ...) -> None: ...
 
 class Bid(_message.Message):
     __slots__ = ("head", "sheet", "bid_class", "cap", "window", "notice_ms", "idle_limit_ms", "ledger", "accept_by_ms", "lease_expires_at_ms", "margin_ms", "worker_image", "record")
@@ -553,14 +596,28 @@ class Bid(_message.Message):
     def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., sheet: _Optional[_Union[PriceSheet, _Mapping]] = ..., bid_class: _Optional[_Union[BidClass, str]] = ..., cap: _Optional[int] = ..., window: _Optional[int] = ..., notice_ms: _Optional[int] = ..., idle_limit_ms: _Optional[int] = ..., ledger: _Optional[str] = ..., accept_by_ms: _Optional[int] = ..., lease_expires_at_ms: _Optional[int] = ..., margin_ms: _Optional[int] = ..., worker_image: _Optional[bytes] = ..., record: _Optional[bytes] = ...) -> None: ...
 
 class Terms(_message.Message):
-    __slots__ = ("sheet", "window_max", "limits")
+    __slots__ = ("sheet", "window_max", "limits", "bid_class", "notice_ms", "cap_max", "lease_max_ms", "wait_ms", "offer", "record")
     SHEET_FIELD_NUMBER: _ClassVar[int]
     WINDOW_MAX_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    BID_CLASS_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_MS_FIELD_NUMBER: _ClassVar[int]
+    CAP_MAX_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    OFFER_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
     sheet: PriceSheet
     window_max: int
     limits: JobLimits
-    def __init__(self, sheet: _Optional[_Union[PriceSheet, _Mapping]] = ..., window_max: _Optional[int] = ..., limits: _Optional[_Union[JobLimits, _Mapping]] = ...) -> None: ...
+    bid_class: BidClass
+    notice_ms: int
+    cap_max: int
+    lease_max_ms: int
+    wait_ms: int
+    offer: bytes
+    record: bytes
+    def __init__(self, sheet: _Optional[_Union[PriceSheet, _Mapping]] = ..., window_max: _Optional[int] = ..., limits: _Optional[_Union[JobLimits, _Mapping]] = ..., bid_class: _Optional[_Union[BidClass, str]] = ..., notice_ms: _Optional[int] = ..., cap_max: _Optional[int] = ..., lease_max_ms: _Optional[int] = ..., wait_ms: _Optional[int] = ..., offer: _Optional[bytes] = ..., record: _Optional[bytes] = ...) -> None: ...
 
 class Decline(_message.Message):
     __slots__ = ("head", "reasons", "would_accept")
@@ -581,7 +638,7 @@ class Adapter(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., weight_milli: _Optional[int] = ...) -> None: ...
 
 class Spec(_message.Message):
-    __slots__ = ("task", "model", "scheduler", "precision", "width", "height", "steps", "count", "guided", "adapters", "skip")
+    __slots__ = ("task", "model", "scheduler", "precision", "width", "height", "steps", "count", "guided", "adapters", "skip", "done")
     TASK_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SCHEDULER_FIELD_NUMBER: _ClassVar[int]
@@ -593,6 +650,7 @@ class Spec(_message.Message):
     GUIDED_FIELD_NUMBER: _ClassVar[int]
     ADAPTERS_FIELD_NUMBER: _ClassVar[int]
     SKIP_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
     task: Task
     model: bytes
     scheduler: Scheduler
@@ -604,10 +662,11 @@ class Spec(_message.Message):
     guided: bool
     adapters: _containers.RepeatedCompositeFieldContainer[Adapter]
     skip: int
-    def __init__(self, task: _Optional[_Union[Task, str]] = ..., model: _Optional[bytes] = ..., scheduler: _Optional[_Union[Scheduler, str]] = ..., precision: _Optional[_Union[Precision, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., steps: _Optional[int] = ..., count: _Optional[int] = ..., guided: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[Adapter, _Mapping]]] = ..., skip: _Optional[int] = ...) -> None: ...
+    done: int
+    def __init__(self, task: _Optional[_Union[Task, str]] = ..., model: _Optional[bytes] = ..., scheduler: _Optional[_Union[Scheduler, str]] = ..., precision: _Optional[_Union[Precision, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., steps: _Optional[int] = ..., count: _Optional[int] = ..., guided: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[Adapter, _Mapping]]] = ..., skip: _Optional[int] = ..., done: _Optional[int] = ...) -> None: ...
 
 class JobHeader(_message.Message):
-    __slots__ = ("head", "lease", "job", "spec", "worker_image", "body_sha256", "audit_commitment", "deadline_ms", "memory_bytes", "preview_every", "checkpoint", "body_length", "plain_sha256")
+    __slots__ = ("head", "lease", "job", "spec", "worker_image", "body_sha256", "audit_commitment", "deadline_ms", "memory_bytes", "preview_every", "checkpoint", "body_length", "plain_sha256", "checkpoint_every")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
@@ -621,6 +680,7 @@ class JobHeader(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     BODY_LENGTH_FIELD_NUMBER: _ClassVar[int]
     PLAIN_SHA256_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_EVERY_FIELD_NUMBER: _ClassVar[int]
     head: Head
     lease: bytes
     job: bytes
@@ -634,15 +694,16 @@ class JobHeader(_message.Message):
     checkpoint: bytes
     body_length: int
     plain_sha256: bytes
-    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., spec: _Optional[_Union[Spec, _Mapping]] = ..., worker_image: _Optional[bytes] = ..., body_sha256: _Optional[bytes] = ..., audit_commitment: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., preview_every: _Optional[int] = ..., checkpoint: _Optional[bytes] = ..., body_length: _Optional[int] = ..., plain_sha256: _Optional[bytes] = ...) -> None: ...
+    checkpoint_every: int
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., spec: _Optional[_Union[Spec, _Mapping]] = ..., worker_image: _Optional[bytes] = ..., body_sha256: _Optional[bytes] = ..., audit_commitment: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., preview_every: _Optional[int] = ..., checkpoint: _Optional[bytes] = ..., body_length: _Optional[int] = ..., plain_sha256: _Optional[bytes] = ..., checkpoint_every: _Optional[int] = ...) -> None: ...
 
 class Input(_message.Message):
-    __slots__ = ("kind", "png")
+    __slots__ = ("kind", "data")
     KIND_FIELD_NUMBER: _ClassVar[int]
-    PNG_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
     kind: InputKind
-    png: bytes
-    def __init__(self, kind: _Optional[_Union[InputKind, str]] = ..., png: _Optional[bytes] = ...) -> None: ...
+    data: bytes
+    def __init__(self, kind: _Optional[_Union[InputKind, str]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class JobBody(_message.Message):
     __slots__ = ("salt", "prompt", "negative_prompt", "seed", "guidance_milli", "inputs")
@@ -751,16 +812,18 @@ class Finish(_message.Message):
     def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ...) -> None: ...
 
 class Fetch(_message.Message):
-    __slots__ = ("head", "lease", "job", "picture")
+    __slots__ = ("head", "lease", "job", "picture", "step")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     head: Head
     lease: bytes
     job: bytes
     picture: int
-    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., picture: _Optional[int] = ...) -> None: ...
+    step: int
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., picture: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
 
 class Profile(_message.Message):
     __slots__ = ("python", "torch", "diffusers", "transformers", "wheel", "device_kind", "device_name", "dtype", "flags")
@@ -907,6 +970,58 @@ class JobEnded(_message.Message):
     upfront_credit: int
     reasons: _containers.RepeatedCompositeFieldContainer[Reason]
     def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., job: _Optional[bytes] = ..., attempt: _Optional[bytes] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., upfront_credit: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ...) -> None: ...
+
+class Reserve(_message.Message):
+    __slots__ = ("head", "lease", "lasts_ms")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    LASTS_MS_FIELD_NUMBER: _ClassVar[int]
+    head: Head
+    lease: bytes
+    lasts_ms: int
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., lasts_ms: _Optional[int] = ...) -> None: ...
+
+class Reserved(_message.Message):
+    __slots__ = ("head", "lease", "from_ms", "until_ms", "amount")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    FROM_MS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    head: Head
+    lease: bytes
+    from_ms: int
+    until_ms: int
+    amount: int
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., from_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., amount: _Optional[int] = ...) -> None: ...
+
+class ReserveEnded(_message.Message):
+    __slots__ = ("head", "lease", "at_ms", "credit", "reasons")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    head: Head
+    lease: bytes
+    at_ms: int
+    credit: int
+    reasons: _containers.RepeatedCompositeFieldContainer[Reason]
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., lease: _Optional[bytes] = ..., at_ms: _Optional[int] = ..., credit: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ...) -> None: ...
+
+class Evidence(_message.Message):
+    __slots__ = ("head", "accused", "crime", "documents", "blobs")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    ACCUSED_FIELD_NUMBER: _ClassVar[int]
+    CRIME_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    head: Head
+    accused: str
+    crime: Crime
+    documents: _containers.RepeatedScalarFieldContainer[bytes]
+    blobs: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, head: _Optional[_Union[Head, _Mapping]] = ..., accused: _Optional[str] = ..., crime: _Optional[_Union[Crime, str]] = ..., documents: _Optional[_Iterable[bytes]] = ..., blobs: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Lock(_message.Message):
     __slots__ = ("amount", "hashlock")

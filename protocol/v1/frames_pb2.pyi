@@ -135,7 +135,7 @@ class InputRef(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., sha256: _Optional[bytes] = ..., length: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("attempt", "task", "model", "prompt", "negative_prompt", "seed", "steps", "guidance_milli", "width", "height", "scheduler", "count", "preview_every", "first_picture", "adapters", "precision", "skip", "inputs", "first_step", "trace")
+    __slots__ = ("attempt", "task", "model", "prompt", "negative_prompt", "seed", "steps", "guidance_milli", "width", "height", "scheduler", "count", "preview_every", "first_picture", "adapters", "precision", "skip", "inputs", "first_step", "trace", "last_step")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +156,7 @@ class Run(_message.Message):
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
     attempt: bytes
     task: str
     model: bytes
@@ -176,7 +177,8 @@ class Run(_message.Message):
     inputs: _containers.RepeatedCompositeFieldContainer[InputRef]
     first_step: int
     trace: bool
-    def __init__(self, attempt: _Optional[bytes] = ..., task: _Optional[str] = ..., model: _Optional[bytes] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., seed: _Optional[int] = ..., steps: _Optional[int] = ..., guidance_milli: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., scheduler: _Optional[str] = ..., count: _Optional[int] = ..., preview_every: _Optional[int] = ..., first_picture: _Optional[int] = ..., adapters: _Optional[_Iterable[_Union[Adapter, _Mapping]]] = ..., precision: _Optional[str] = ..., skip: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[InputRef, _Mapping]]] = ..., first_step: _Optional[int] = ..., trace: _Optional[bool] = ...) -> None: ...
+    last_step: int
+    def __init__(self, attempt: _Optional[bytes] = ..., task: _Optional[str] = ..., model: _Optional[bytes] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., seed: _Optional[int] = ..., steps: _Optional[int] = ..., guidance_milli: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., scheduler: _Optional[str] = ..., count: _Optional[int] = ..., preview_every: _Optional[int] = ..., first_picture: _Optional[int] = ..., adapters: _Optional[_Iterable[_Union[Adapter, _Mapping]]] = ..., precision: _Optional[str] = ..., skip: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[InputRef, _Mapping]]] = ..., first_step: _Optional[int] = ..., trace: _Optional[bool] = ..., last_step: _Optional[int] = ...) -> None: ...
 
 class Replay(_message.Message):
     __slots__ = ("run", "step")

@@ -27,6 +27,16 @@ class Answer(_message.Message):
     envelope: _documents_pb2.Envelope
     def __init__(self, job: _Optional[bytes] = ..., envelope: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
+class Beat(_message.Message):
+    __slots__ = ("job", "ahead", "left_ms")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    LEFT_MS_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    ahead: int
+    left_ms: int
+    def __init__(self, job: _Optional[bytes] = ..., ahead: _Optional[int] = ..., left_ms: _Optional[int] = ...) -> None: ...
+
 class Progress(_message.Message):
     __slots__ = ("job", "picture", "step", "steps", "leaf")
     JOB_FIELD_NUMBER: _ClassVar[int]
@@ -54,36 +64,42 @@ class Preview(_message.Message):
     def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., step: _Optional[int] = ..., png: _Optional[bytes] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("job", "picture", "receipt")
+    __slots__ = ("job", "picture", "receipt", "step")
     JOB_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     picture: int
     receipt: _documents_pb2.Envelope
-    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., receipt: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ...) -> None: ...
+    step: int
+    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., receipt: _Optional[_Union[_documents_pb2.Envelope, _Mapping]] = ..., step: _Optional[int] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("job", "picture", "offset", "data")
+    __slots__ = ("job", "picture", "offset", "data", "step")
     JOB_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     picture: int
     offset: int
     data: bytes
-    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    step: int
+    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., step: _Optional[int] = ...) -> None: ...
 
 class KeyReveal(_message.Message):
-    __slots__ = ("job", "picture", "key")
+    __slots__ = ("job", "picture", "key", "step")
     JOB_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     job: bytes
     picture: int
     key: bytes
-    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., key: _Optional[bytes] = ...) -> None: ...
+    step: int
+    def __init__(self, job: _Optional[bytes] = ..., picture: _Optional[int] = ..., key: _Optional[bytes] = ..., step: _Optional[int] = ...) -> None: ...
 
 class Kept(_message.Message):
     __slots__ = ("voucher",)
@@ -130,7 +146,7 @@ class StreamUp(_message.Message):
     def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., order: _Optional[_Union[Order, _Mapping]] = ..., body: _Optional[_Union[Body, _Mapping]] = ...) -> None: ...
 
 class StreamDown(_message.Message):
-    __slots__ = ("challenge", "opened", "answer", "progress", "preview", "delivery", "chunk", "key_reveal", "kept", "closing")
+    __slots__ = ("challenge", "opened", "answer", "progress", "preview", "delivery", "chunk", "key_reveal", "kept", "closing", "beat")
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     OPENED_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +157,7 @@ class StreamDown(_message.Message):
     KEY_REVEAL_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
     CLOSING_FIELD_NUMBER: _ClassVar[int]
+    BEAT_FIELD_NUMBER: _ClassVar[int]
     challenge: Challenge
     opened: Opened
     answer: Answer
@@ -151,7 +168,8 @@ class StreamDown(_message.Message):
     key_reveal: KeyReveal
     kept: Kept
     closing: Closing
-    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., opened: _Optional[_Union[Opened, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., delivery: _Optional[_Union[Delivery, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., key_reveal: _Optional[_Union[KeyReveal, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
+    beat: Beat
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., opened: _Optional[_Union[Opened, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., preview: _Optional[_Union[Preview, _Mapping]] = ..., delivery: _Optional[_Union[Delivery, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., key_reveal: _Optional[_Union[KeyReveal, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ...) -> None: ...
 
 class Empty(_message.Message):
     __slots__ = ()

@@ -187,7 +187,7 @@ class Runner:
         if key is None:  # a backup was put back that is older than the key
             raise PeerError(Fault.UNKNOWN, "the key that the body is sealed to is gone")
         body = bodies.opened(self._attempts.sealed(attempt), key, header)
-        inputs = tuple(one.png for one in body.inputs)
+        inputs = tuple(one.data for one in body.inputs)
         for picture in range(attempt.count):
             if picture and not await self._room(attempt, running):
                 return

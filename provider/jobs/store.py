@@ -95,7 +95,10 @@ class AttemptTime:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One delivery: what was made, under which key, and whether that is out. `leaves` are its trace leaves, joined."""
+    """One delivery: what was made, under which key, and whether that is out. `leaves` are its trace leaves, joined.
+
+    `step` is 0 for a picture; a checkpoint is that of the state after so many steps.
+    """
 
     lease: bytes
     job: bytes
@@ -109,6 +112,7 @@ class DeliveryRow:
     amount: int
     revealed: bool
     made_ms: int
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class DeliveryDue:
     amount: int
     revealed: bool
     made_ms: int
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ TABLES: dict[type, Table] = {
         "deliveries", METADATA,
         blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("attempt"), blob("receipt"),
         blob("cipher"), blob("leaves"), blob("key"), blob("hashlock"), number("amount"), truth("revealed"),
-        number("made_ms"),
+        number("made_ms"), number("step", key=True),
     ),
     RequestRow: Table(
         "requests", METADATA,

@@ -11,20 +11,22 @@ WAYS = {
         agreed abandon abandoned, agreed expire expired, funded open open, funded close closing, open close closing,
         closing settle settled""",
     "job": """
-        draft place placed, draft cancel cancelled, placed start running, placed fail failed, placed cancel cancelled,
-        placed expire expired, running stop placed, running deliver delivered, running fail failed,
+        draft place placed, draft cancel cancelled, placed start running, placed stop stopped, placed fail failed,
+        placed cancel cancelled,
+        placed expire expired, running stop stopped, running deliver delivered, running fail failed,
         running cancel cancelled, running expire expired, delivered pay paid, delivered expire expired""",
     "attempt": """
         accepted queue queued, accepted reject rejected, accepted fail failed, accepted cancel cancelled,
-        accepted expire expired, queued start running, queued fail failed, queued cancel cancelled,
-        queued reclaim reclaimed, queued preempt preempted, queued expire expired, running deliver delivered,
+        accepted reclaim reclaimed, accepted drain drained, accepted expire expired, queued start running,
+        queued fail failed, queued cancel cancelled, queued reclaim reclaimed, queued preempt preempted,
+        queued drain drained, queued expire expired, running restart queued, running deliver delivered,
         running fail failed, running cancel cancelled, running reclaim reclaimed, running preempt preempted,
-        running expire expired, delivered pay paid, delivered expire expired""",
+        running drain drained, running expire expired, delivered pay paid, delivered expire expired""",
 }
 ENDS = {
     "lease": {"settled", "declined", "expired", "abandoned"},
-    "job": {"paid", "failed", "cancelled", "expired"},
-    "attempt": {"paid", "rejected", "failed", "cancelled", "reclaimed", "preempted", "expired"},
+    "job": {"paid", "stopped", "failed", "cancelled", "expired"},
+    "attempt": {"paid", "rejected", "failed", "cancelled", "reclaimed", "preempted", "drained", "expired"},
 }
 
 

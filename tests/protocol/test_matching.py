@@ -29,7 +29,7 @@ from gpufair.protocol.messages import (
     Task,
     WorkerImage,
 )
-from gpufair.protocol.pricing import quote
+from gpufair.protocol.pricing import quote, smallest_window
 
 NOW = 1_800_000_000_000
 SELLER, BUYER, BANK = (KeySigner.from_seed(bytes([n]) * 32) for n in (1, 2, 3))
@@ -169,8 +169,11 @@ def test_a_job_fits_the_lease_to_the_last_micro_credit():
     assert matching.affordable(JOB, lease, committed=1001, spare=0, first=True) == (
         Reason(C.PRICE_ABOVE_CAP, 1001 + price.total, 1000 + price.total, "micro-credits"),
     )
-    tight = replace(lease, window=price.increment - 1)
-    assert codes(matching.affordable(JOB, tight, committed=0, spare=0, first=True)) == [C.WINDOW_TOO_SMALL]
+    smallest = smallest_window(JOB, SHEET)
+    assert smallest < price.increment, "what does not fit the window whole is sold in pieces"
+    assert matching.affordable(JOB, replace(lease, window=smallest), committed=0, spare=0, first=False) == ()
+    tight = replace(lease, window=smallest - 1)
+    assert codes(matching.affordable(JOB, tight, committed=0, spare=0, first=False)) == [C.WINDOW_TOO_SMALL]
     dear = replace(lease, sheet=replace(SHEET, minimum=price.increment * price.count + 50))
     whole = quote(JOB, dear.sheet, first=False)
     dear = replace(dear, cap=whole.total, window=whole.total)

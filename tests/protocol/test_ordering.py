@@ -27,7 +27,7 @@ def header(spec: Spec) -> JobHeader:
 
 def test_every_value_of_a_job_reaches_its_worker() -> None:
     run = ordering.run(b"t" * 16, header(SPEC), BODY, 2)
-    digests = [hashlib.sha256(one.png).digest() for one in BODY.inputs]
+    digests = [hashlib.sha256(one.data).digest() for one in BODY.inputs]
     assert run == Run(
         b"t" * 16, b"m" * 32, "a fox", 7, 20, 4_000, 64, 128, "blue", "dpmpp_2m", 1, 4, 2, "inpaint",
         (RunAdapter(b"a" * 32, -500),), "single", 5,

@@ -82,7 +82,7 @@ class Watch:
     def client_got(self) -> int:
         """The worth of every picture that the client has, or can open with a key that the ledger shows it."""
         keys = {hashlib.sha256(k).digest() for (k,) in self.world.ledger.db.rows("SELECT key FROM keys")}
-        rows = self.world.client.db.rows("SELECT hashlock, amount, length(key), length(png) FROM deliveries")
+        rows = self.world.client.db.rows("SELECT hashlock, amount, length(key), length(plain) FROM deliveries")
         return sum(amount for lock, amount, key, png in rows if png or (lock in keys and not key))
 
     def upfront_signed(self) -> int:

@@ -40,7 +40,7 @@ def tally(world: World, counts: Counter[str]) -> None:
     client = world.client.db.rows
     counts["crashes"] += world.client.crashes + world.provider.crashes + world.ledger.crashes
     counts["captured"] += world.watch.captured()
-    counts["opened"] += len(client("SELECT 1 FROM deliveries WHERE length(png)"))
+    counts["opened"] += len(client("SELECT 1 FROM deliveries WHERE length(plain)"))
     counts["lies"] += getattr(world.client, "lies", 0) + getattr(world.provider, "lies", 0)
     if world.client.honest and world.provider.honest:
         counts["exact"] += smooth(world)
@@ -106,7 +106,7 @@ def paid(world: World) -> int:
 
 
 def opened(world: World) -> int:
-    return sum(amount for (amount,) in world.client.db.rows("SELECT amount FROM deliveries WHERE length(png)"))
+    return sum(amount for (amount,) in world.client.db.rows("SELECT amount FROM deliveries WHERE length(plain)"))
 
 
 def upfront(world: World) -> int:
@@ -128,13 +128,13 @@ def test_a_client_that_vanishes_has_not_seen_its_picture() -> None:
 def test_what_the_provider_withholds_the_ledger_shows() -> None:
     for world in company(cheats.Withholder, cap=10**5, window=10**4, finishes=True):
         assert paid(world) == opened(world) + upfront(world) > 0
-        assert not world.client.db.rows("SELECT 1 FROM deliveries WHERE locked AND NOT length(png)")
+        assert not world.client.db.rows("SELECT 1 FROM deliveries WHERE locked AND NOT length(plain)")
 
 
 def test_a_key_that_opens_noise_leaves_evidence_for_anyone() -> None:
     for world in company(cheats.NoiseMaker):
         assert world.client.cheats_seen
-        rows = world.client.db.rows("SELECT receipt, cipher, key, length(png) FROM deliveries WHERE length(key)")
+        rows = world.client.db.rows("SELECT receipt, cipher, key, length(plain) FROM deliveries WHERE length(key)")
         assert rows
         for receipt, cipher, key, png in rows:
             signed = envelope.authenticate(from_bytes(receipt, Receipt))

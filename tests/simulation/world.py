@@ -264,7 +264,7 @@ def honest_pair(world: World, hold: Any) -> None:
     insist(not client.cheats_seen, "an honest provider was accused", client.cheats_seen)
     tame = not (provider.crashes or client.crashes or world.ledger.crashes or world.sim.weather.wild)
     insist(not tame or not world.refusals or world.unfunded, "an honest message was refused", world.refusals)
-    got = client.db.rows("SELECT amount, length(png), length(key), locked FROM deliveries")
+    got = client.db.rows("SELECT amount, length(plain), length(key), locked FROM deliveries")
     opened = sum(amount for amount, png, _, _ in got if png)
     insist(all(png for _, png, key, _ in got if key), "a key did not open its picture")
     jobs = client.db.rows("SELECT state, upfront, acceptance FROM jobs")

@@ -69,7 +69,7 @@ def test_an_offer_without_a_worker_image_or_window_is_dropped(a_market: Any) -> 
         ({"window_max": 1}, ReasonCode.WINDOW_TOO_SMALL),
     ):
         with pytest.raises(NoOfferError) as caught:
-            choose(a_market(60, **fields), WISH)
+            choose(a_market(6_000, **fields), WISH)
         assert [reason.code for reason in caught.value.reasons] == [code]
 
 

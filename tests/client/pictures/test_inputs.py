@@ -55,7 +55,7 @@ def test_every_format_becomes_a_png_of_the_jobs_size(kind: str, width: int, heig
     begin = beginning(file(scene(), kind))
     [made] = begin.inputs(width, height)
     assert inputs.objection(replace(SPEC, width=width, height=height), (made,)) is None
-    picture = drawn(made.png)
+    picture = drawn(made.data)
     assert (picture.mode, picture.size) == ("RGB", (width, height))
     left, right = picture.getpixel((1, height // 2)), picture.getpixel((width - 2, height // 2))
     assert isinstance(left, tuple)
@@ -75,7 +75,7 @@ def test_every_kind_of_pixels(mode: str) -> None:
 def test_what_is_transparent_is_white() -> None:
     clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     [made] = beginning(file(clear)).inputs(64, 64)
-    assert drawn(made.png).getcolors() == [(64 * 64, (255, 255, 255))]
+    assert drawn(made.data).getcolors() == [(64 * 64, (255, 255, 255))]
 
 
 def test_a_photograph_is_turned_as_it_was_meant_and_tells_nothing_else() -> None:
@@ -88,14 +88,14 @@ def test_a_photograph_is_turned_as_it_was_meant_and_tells_nothing_else() -> None
     begin = beginning(data)
     assert begin.size == (64, 96)
     [made] = begin.inputs(64, 96)
-    top = drawn(made.png).getpixel((32, 5))
+    top = drawn(made.data).getpixel((32, 5))
     assert isinstance(top, tuple)
     assert top[0] > 200, "red was on the left, and is on top"
     names = []
     at = 8
-    while at < len(made.png):
-        (length,) = struct.unpack_from(">I", made.png, at)
-        names.append(made.png[at + 4 : at + 8])
+    while at < len(made.data):
+        (length,) = struct.unpack_from(">I", made.data, at)
+        names.append(made.data[at + 4 : at + 8])
         at += length + 12
     assert set(names) == {b"IHDR", b"IDAT", b"IEND"}
 
@@ -143,7 +143,7 @@ def test_a_mask_says_where() -> None:
     assert (begin.task, begin.size) == (Task.INPAINT, (96, 64))
     made = begin.inputs(96, 64)
     assert inputs.objection(replace(SPEC, task=Task.INPAINT, width=96), made) is None
-    where = drawn(made[1].png)
+    where = drawn(made[1].data)
     assert where.mode == "L"
     assert [where.getpixel((x, 30)) for x in (5, 90)] == [255, 0]
     assert set(where.tobytes()) == {0, 255}
@@ -166,12 +166,12 @@ def test_outpainting_adds_around_the_image() -> None:
     assert (begin.task, begin.size) == (Task.INPAINT, (112, 80))
     made = begin.inputs(112, 80)
     assert inputs.objection(replace(SPEC, task=Task.INPAINT, width=112, height=80), made) is None
-    image, where = (drawn(one.png) for one in made)
+    image, where = (drawn(one.data) for one in made)
     assert [where.getpixel(at) for at in ((31, 0), (32, 0), (95, 63), (96, 63), (95, 64))] == [255, 0, 0, 255, 255]
     assert [image.getpixel(at) for at in ((0, 0), (0, 79), (111, 79))] == [(255, 0, 0), (255, 0, 0), (0, 0, 255)]
     assert image.crop((32, 0, 96, 64)).tobytes() == scene(64, 64).tobytes()
     small = begin.inputs(64, 64)  # a model that draws one size alone: the image shrinks
-    assert drawn(small[1].png).getpixel((47, 47)) == 0
+    assert drawn(small[1].data).getpixel((47, 47)) == 0
     assert "scaled" in begin.words(64, 64)
 
 

@@ -162,7 +162,7 @@ def test_a_wrong_key_changes_nothing(deal):
         d.say(d.session.on(message))
     [(job,)] = d.wallet_db.rows("SELECT id FROM jobs")
     refused(Fault.MALFORMED, d.session.on, KeyReveal(job, 0, bytes(32)))
-    assert d.wallet_db.rows("SELECT length(key), length(png) FROM deliveries") == [(0, 0)]
+    assert d.wallet_db.rows("SELECT length(key), length(plain) FROM deliveries") == [(0, 0)]
     d.pump()
     assert jobs(d)[0][0] == "paid"
 

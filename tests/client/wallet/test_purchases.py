@@ -61,7 +61,7 @@ def test_looking_at_purchases_reads_no_picture(deal: Any) -> None:
     d, large = deal(cap=5000), 8 * limits.MIB
     jobs = [d.buy() for _ in range(3)]
     with d.wallet.begin() as rows:
-        rows.change(DeliveryRow, {"lease": d.lease}, png=b"\x89PNG" + bytes(large), cipher=bytes(large))
+        rows.change(DeliveryRow, {"lease": d.lease}, plain=b"\x89PNG" + bytes(large), cipher=bytes(large))
     looks = {
         "standing": lambda: purchases.standing(d.wallet, d.lease, jobs[0]).state,
         "by_id": lambda: purchases.by_id(d.wallet, d.lease, jobs[0]).opened[0].claim.picture,
@@ -98,7 +98,7 @@ def test_what_proves_a_cheat_is_named(deal: Any) -> None:
     job = d.buy()
     assert purchases.by_id(d.wallet, d.lease, job).proofs == ()
     with d.wallet.begin() as rows:
-        rows.change(DeliveryRow, {"lease": d.lease}, png=b"")
+        rows.change(DeliveryRow, {"lease": d.lease}, plain=b"")
     found = purchases.by_id(d.wallet, d.lease, job)
     assert found.pictures[0].is_false
     assert found.proofs == (from_bytes(found.pictures[0].receipt, Receipt).id,)
