@@ -154,6 +154,10 @@ def quotes() -> Iterator[dict[str, Any]]:
             "upfront": price.upfront,
             "increment": price.increment,
             "total": price.total,
+            "pieces": [
+                {"window": window, "every": every, "last_steps": list(pricing.pieces(spec, sheet, window, every))}
+                for window, every in ((price.increment, 0), (price.increment // 3, 0), (price.increment, 8))
+            ],
         }
 
 
