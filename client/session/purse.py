@@ -10,7 +10,7 @@ from dataclasses import replace
 from gpufair.client.session import events as ev
 from gpufair.client.session.checks import opened_faults
 from gpufair.client.session.turn import Turn
-from gpufair.client.wallet import bans
+from gpufair.client.wallet import bans, works
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.store import BodyRow, DeliveryKey, DeliveryRow, JobRow, LeaseRow
 from gpufair.protocol import limits, payment, sealing
@@ -56,7 +56,7 @@ class Purse:
     def pay_upfront(self, rows: Rows, job: JobRow) -> Turn:
         """Pay a job's up-front lines, unlocked, and send its body; wait if the window has no room for them now (5)."""
         account = self.account(rows)
-        if not account.is_paying:
+        if not account.is_paying or not works.is_wanted(rows, self.lease, job.id):
             return Turn()
         if not job.prepaid:
             if not account.may_prepay(job.id, job.upfront):
@@ -86,6 +86,8 @@ class Purse:
         turn, promise = Turn(), account.with_upfront()
         for delivery in account.deliveries:
             if delivery.locked or not account.may_lock(promise, delivery):
+                continue
+            if not works.is_wanted(rows, delivery.lease, delivery.job):
                 continue
             promise = payment.with_lock(promise, Lock(delivery.amount, delivery.hashlock))
             rows.change(DeliveryKey, where(delivery), locked=True)

@@ -91,9 +91,19 @@ class Session:
     # --- orders --------------------------------------------------------------------------------------------------
 
     def place(
-        self, spec: Spec, body: JobBody, *, deadline_ms: int, memory_bytes: int = 0, preview_every: int = 0
+        self,
+        spec: Spec,
+        body: JobBody,
+        *,
+        deadline_ms: int,
+        memory_bytes: int = 0,
+        preview_every: int = 0,
+        job: bytes = b"",
     ) -> Turn:
-        """Write a job down, priced and sealed, then order it. Raises LocalError if the lease is over or can't pay."""
+        """Write a job down, priced and sealed, then order it. Raises LocalError if the lease is over or can't pay.
+
+        `job` is its id, for whoever has written that down already; else one is drawn.
+        """
         with self._store.begin() as rows:
             account = self._purse.account(rows)
             lease, price = account.lease, quote(spec, account.bid.sheet, first=account.first())
@@ -102,7 +112,7 @@ class Session:
             if account.committed + matching.with_spare(price, account.spare) > lease.cap:
                 left = lease.cap - account.committed - account.spare
                 raise LocalError(Fault.INSUFFICIENT_FUNDS, f"the job costs {price.total}, the lease has {left} left")
-            job = self._desk.random.bytes(16)
+            job = job or self._desk.random.bytes(16)
             record = from_bytes(lease.record, NodeRecord).doc
             plain, nonce = wire.encode(body), self._desk.random.bytes(limits.KEY_BYTES)
             sealed = sealing.seal_plain(plain, record.sealing_key, lease=lease.id, job=job)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import MetaData, Table
 
+from gpufair.client.wallet import batches
 from gpufair.protocol.edge.columns import blob, number, truth, words
 from gpufair.protocol.edge.rows import Fault, RowStore, no_fault
 from gpufair.protocol.edge.sqlite import Database, open_database
@@ -278,6 +279,7 @@ TABLES[JobDue] = TABLES[JobRow]
 TABLES[JobKey] = TABLES[JobRow]
 TABLES[DeliveryKey] = TABLES[PlainRow] = TABLES[DeliveryRow]
 TABLES[EvidenceNote] = TABLES[EvidenceRow]
+TABLES |= batches.TABLES
 
 
 def open_wallet(path: Path | None, fault: Fault = no_fault) -> RowStore:
