@@ -34,7 +34,7 @@ class CrashDatabase(Database):
         self._image = _empty_image(folder)
         with self.read() as connection:
             self.raw: Any = connection.connection.dbapi_connection
-        self.writes = 0
+        self.writes = self.cuts = 0
         self._undone: bytes | None = None
         """The image that a power cut leaves behind, where the newest commits did not wait for the disk."""
 
@@ -75,13 +75,14 @@ class CrashDatabase(Database):
         self.raw.execute("PRAGMA foreign_keys=ON")
         self._undone = None
         self.writes += 1
+        self.cuts += 1
         return True
 
     def reset(self, fault: Callable[[str], None]) -> None:
         """As it was when it was made."""
         self.raw.deserialize(self._image)
         self.raw.execute("PRAGMA foreign_keys=ON")
-        self.fault, self.writes, self._undone = fault, 0, None
+        self.fault, self.writes, self.cuts, self._undone = fault, 0, 0, None
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """Look into it from outside, past all code under test."""
@@ -89,8 +90,8 @@ class CrashDatabase(Database):
 
 
 @cache
-def database(role: str) -> CrashDatabase:
-    """One database a role for all runs: making an engine costs more than a run."""
+def database(role: str, name: str = "") -> CrashDatabase:
+    """One database a process for all runs: making an engine costs more than a run."""
     return CrashDatabase(FOLDERS[role])
 
 
@@ -109,7 +110,7 @@ class Actor:
         self.sim, self.world, self.name, self.skew = sim, world, name, skew_ms
         self.up, self.epoch, self.crashes = True, 0, 0
         self.desk = Desk(signer(name), self, self)
-        self.db = database(self.role)
+        self.db = database(self.role, name)
         self.db.reset(self._fault)
 
     def now_ms(self) -> int:
@@ -135,7 +136,7 @@ class Actor:
             self.crash()
             return None
         finally:
-            self.world.check()
+            self.world.check(self)
 
     def later(self, ms: int, act: Callable[[], Any]) -> None:
         """Do something later, unless the process has died since."""

@@ -16,7 +16,7 @@ from network import Call, Sim, Stream
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits, matching, wire
 from gpufair.protocol.edge.rows import RowStore
-from gpufair.protocol.envelope import Signed
+from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.lifecycle import LIVE, AttemptState
 from gpufair.protocol.messages import (
@@ -83,7 +83,7 @@ class ProviderActor(WorkingActor):
         for effect in effects:
             match effect:
                 case Send(lease, message):
-                    self.world.sent_down(lease, message)
+                    self.world.sent_down(self, lease, message)
                     stream = self.streams.get(lease)
                     if stream is not None:
                         self.speak(stream, message)
@@ -99,7 +99,7 @@ class ProviderActor(WorkingActor):
     def speak(self, stream: Stream, message: Any) -> None:
         """One message goes out; a cheat may change it here."""
         if not isinstance(message, Progress):
-            self.sim.note("  provider: {}", message)
+            self.sim.note("  {}: {}", self.name, message)
         stream.send_down(message)
 
     # --- sales -------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class ProviderActor(WorkingActor):
         try:
             self.guard(self._on_up, stream, message)
         except PeerError as error:
-            self.sim.note("provider refuses {}: {}", message, error)
+            self.sim.note("{} refuses {}: {}", self.name, message, error)
             self.world.refused(self, message, error)
             if not self.sim.weather.wild:
                 stream.cut()
@@ -219,9 +219,11 @@ class ProviderActor(WorkingActor):
         for order in self.leases.captures.outbox():
             if order.id not in self.captures:
                 document = wire.decode(Envelope, order.envelope)
+                bank = self.world.banks[order.ledger]
                 self.captures[order.id] = Call(
-                    self.sim, self, lambda d=document: self.world.ledger.submit(d),
+                    self.sim, self, lambda b=bank, d=document: b.submit(d),
                     lambda answer, o=order: self.collected(o, answer), "capture", until=self.sim.now + 10**9,
+                    to=bank.name,
                 )  # fmt: skip
 
     def collected(self, order: OutboxRow, answer: Any) -> None:
@@ -249,13 +251,12 @@ class ProviderActor(WorkingActor):
         due = [at for (at,) in self.db.rows(waiting)]
         unpaid = self.db.rows("SELECT made_ms FROM deliveries WHERE NOT revealed")
         due += [max(made, self.up_since) + limits.WINDOW_TIMEOUT_MS for (made,) in unpaid]
-        for state, agreed, active, expires in self.db.rows(
-            "SELECT state, agreed_ms, active_ms, expires_ms FROM leases"
-        ):
+        going = "SELECT state, agreed_ms, active_ms, expires_ms, envelope FROM leases WHERE state IN ('agreed', ?, ?)"
+        for state, agreed, active, expires, bid in self.db.rows(going, *LIVE):
             if state == "agreed":
                 due.append(agreed + limits.FUNDING_TIMEOUT_MS)
-            elif state in LIVE:
-                due += [expires, active + self.world.idle_ms]
+            else:
+                due += [expires, active + from_bytes(bid, Bid).doc.idle_limit_ms]
         at = min((at for at in due if at > self.now_ms()), default=0)
         if at and not self.now_ms() < self.tick_at <= at:
             self.tick_at = at

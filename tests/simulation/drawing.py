@@ -56,7 +56,7 @@ class WorkingActor(Actor):
             header = from_bytes(row.header, JobHeader).doc
             bodies.opened(self.attempts.sealed(row), SEALING, header)
             self.later(row.deadline_ms - self.now_ms(), lambda w=work: self.expire(w))
-            self.sim.note("  worker begins job {} ({} pictures)", row.job, header.spec.count)
+            self.sim.note("  {} begins job {} ({} pictures)", self.name, row.job, header.spec.count)
             self.begin_picture(work)
 
     def begin_picture(self, work: Work) -> None:

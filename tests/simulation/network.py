@@ -46,6 +46,8 @@ class Sim:
         self.verbose = False
         self.trace: list[tuple[int, str, tuple[Any, ...]]] = []
         self.real_wire = self.rng.random() < 0.1
+        self.islands: dict[str, int] = {}
+        """Where the network is parted: on which island somebody is (0 if it is not said)."""
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -76,6 +78,10 @@ class Sim:
     def chance(self, probability: float) -> bool:
         """Whether a fault strikes now."""
         return not self.calm and probability > 0 and self.rng.random() < probability
+
+    def reaches(self, one: str, other: str) -> bool:
+        """Whether there is a way between two, by their names."""
+        return not self.islands or self.islands.get(one, 0) == self.islands.get(other, 0)
 
     def delay(self) -> int:
         """How long a message is under way, in ms."""
@@ -117,6 +123,8 @@ class Call:
     done: Callable[[Any], None]
     name: str
     until: int
+    to: str = ""
+    """The callee's name; nobody's is always reached."""
     wait_ms: int = 400
     answered: bool = False
     epoch: int = field(init=False)
@@ -137,6 +145,8 @@ class Call:
         self.wait_ms = min(self.wait_ms * 2, 20_000)
 
     def _arrive(self) -> None:
+        if not self._is_reached():
+            return
         try:
             answer = self.ask()
         except PeerError as error:
@@ -147,11 +157,14 @@ class Call:
             self.sim.after(self.sim.delay(), lambda: self._answer(answer))
 
     def _answer(self, answer: Any) -> None:
-        if self.answered or self.caller.epoch != self.epoch or not self.caller.up:
+        if self.answered or self.caller.epoch != self.epoch or not self.caller.up or not self._is_reached():
             return
         self.answered = True
         self.sim.note("{} hears {}: {}", self.caller.name, self.name, answer)
         self.caller.guard(self.done, answer)
+
+    def _is_reached(self) -> bool:
+        return not self.to or self.sim.reaches(self.caller.name, self.to)
 
 
 class Stream:
@@ -161,6 +174,13 @@ class Stream:
         self.sim, self.client, self.provider = sim, client, provider
         self.alive = True
         self._busy_until = {"up": 0, "down": 0}
+
+    def open(self) -> None:
+        """The provider sees that somebody has come."""
+        self.sim.after(self.sim.delay(), lambda: self.alive and self._is_there() and self.provider.connect(self))
+
+    def _is_there(self) -> bool:
+        return self.sim.reaches(self.client.name, self.provider.name)
 
     def send_up(self, message: Any) -> None:
         """Client to provider."""
@@ -175,7 +195,7 @@ class Stream:
             return
         if self.sim.real_wire:
             message = through_the_wire(generated, message)
-        if self.sim.chance(self.sim.weather.break_stream):
+        if self.sim.chance(self.sim.weather.break_stream) or not self._is_there():
             self.cut()
             return
         if self.sim.weather.wild and not self.sim.calm:

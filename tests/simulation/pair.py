@@ -13,7 +13,7 @@ from actor import database, signer
 from actors import CERTIFICATE
 from drawing import PROFILE, SEALING, SEALING_PUBLIC
 from network import NOW
-from world import IMAGE, MODEL, START_FUNDS, advert, spec
+from scenario import IMAGE, MODEL, START_FUNDS, advert, spec
 
 from gpufair.client.market.leases import Leases as Buying
 from gpufair.client.market.leases import Terms

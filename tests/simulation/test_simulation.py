@@ -19,9 +19,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import cheats
+from actors import ProviderActor
+from buyer import ClientActor
+from cheating_clients import PartialLocks, VanishingClient
+from cheating_providers import Dearer, Grabber, NoiseMaker, TwoLocks, Withholder, WrongGoods
 from invariants import BrokenError, insist
+from judges import upfront_agreed
 from network import Weather
-from world import World, play, scenario, smooth, spec
+from scenario import scenario, spec
+from world import World, play
 
 from gpufair.client.session.purse import Purse
 from gpufair.client.wallet import account as buying
@@ -33,7 +39,7 @@ from gpufair.provider.jobs.leases import Leases
 
 QUICK = int(os.environ.get("GPUFAIR_SIMULATIONS", "300"))
 CALM = {"weather": Weather(), "heal_ms": 0, "lasts_ms": 600_000, "idle_ms": 120_000, "deadline_ms": 300_000,
-        "cancels": 0.0, "client": cheats.ClientActor, "provider": cheats.ProviderActor}  # fmt: skip
+        "cancels": 0.0, "client": ClientActor, "provider": ProviderActor}  # fmt: skip
 
 
 def tally(world: World, counts: Counter[str]) -> None:
@@ -43,7 +49,7 @@ def tally(world: World, counts: Counter[str]) -> None:
     counts["opened"] += len(client("SELECT 1 FROM deliveries WHERE length(plain)"))
     counts["lies"] += getattr(world.client, "lies", 0) + getattr(world.provider, "lies", 0)
     if world.client.honest and world.provider.honest:
-        counts["exact"] += smooth(world)
+        counts["exact"] += world.smooth
     for (state,) in world.provider.db.rows("SELECT state FROM attempts"):
         counts[state] += 1
 
@@ -110,7 +116,7 @@ def opened(world: World) -> int:
 
 
 def upfront(world: World) -> int:
-    return world.watch.upfront_signed()
+    return sum(upfront_agreed(world.client, lease) for (lease,) in world.client.db.rows("SELECT id FROM leases"))
 
 
 @pytest.mark.parametrize("cheat", cheats.CLIENTS)
@@ -120,19 +126,19 @@ def test_a_cheating_client_costs_at_most_one_window(cheat: Any) -> None:
 
 
 def test_a_client_that_vanishes_has_not_seen_its_picture() -> None:
-    for world in company(cheats.VanishingClient):
+    for world in company(VanishingClient):
         assert opened(world) == 0
         assert paid(world) <= upfront(world)
 
 
 def test_what_the_provider_withholds_the_ledger_shows() -> None:
-    for world in company(cheats.Withholder, cap=10**5, window=10**4, finishes=True):
+    for world in company(Withholder, cap=10**5, window=10**4, finishes=True):
         assert paid(world) == opened(world) + upfront(world) > 0
         assert not world.client.db.rows("SELECT 1 FROM deliveries WHERE locked AND NOT length(plain)")
 
 
 def test_a_key_that_opens_noise_leaves_evidence_for_anyone() -> None:
-    for world in company(cheats.NoiseMaker):
+    for world in company(NoiseMaker):
         assert world.client.cheats_seen
         rows = world.client.db.rows("SELECT receipt, cipher, key, length(plain) FROM deliveries WHERE length(key)")
         assert rows
@@ -147,26 +153,26 @@ def test_a_key_that_opens_noise_leaves_evidence_for_anyone() -> None:
 
 
 def test_another_price_is_not_paid() -> None:
-    for world in company(cheats.Dearer):
+    for world in company(Dearer):
         assert world.client.cheats_seen
         assert paid(world) == 0
 
 
 def test_other_goods_are_not_locked() -> None:
-    for world in company(cheats.WrongGoods):
+    for world in company(WrongGoods):
         locked = {lock for (lock,) in world.client.db.rows("SELECT hashlock FROM deliveries WHERE locked")}
         assert locked <= world.provider.honoured
         assert paid(world) <= opened(world) + upfront(world)
 
 
 def test_a_picture_delivered_twice_is_paid_once() -> None:
-    for world in company(cheats.TwoLocks):
+    for world in company(TwoLocks):
         assert 0 < opened(world) <= paid(world) <= opened(world) + upfront(world)
 
 
 def test_no_capture_pays_twice_or_late() -> None:
     late = 0
-    for world in company(cheats.Grabber, runs=20):
+    for world in company(Grabber, runs=20):
         assert paid(world) <= opened(world) + upfront(world)
         late += world.provider.final_late
     assert late
@@ -188,15 +194,15 @@ def reveal_on_any_lock(kept: Any, lock: Any, own: Any, *, due: int, hold: int) -
 
 BLIND = {
     "the client locks beyond the window": (buying.payment, "may_lock", lambda *_a, **_k: True,
-                                             {"provider": cheats.Withholder}),
+                                             {"provider": Withholder}),
     "the provider works beyond the window": (Account, "has_room", lambda *_a: True,
-                                             {"window": 192, "client": cheats.PartialLocks}),
-    "a capture shows every key": (Account, "_full", property(lambda self: self.own), {"client": cheats.PartialLocks}),
-    "a key goes out for a partial lock": (payment, "may_reveal", reveal_on_any_lock, {"client": cheats.PartialLocks}),
+                                             {"window": 192, "client": PartialLocks}),
+    "a capture shows every key": (Account, "_full", property(lambda self: self.own), {"client": PartialLocks}),
+    "a key goes out for a partial lock": (payment, "may_reveal", reveal_on_any_lock, {"client": PartialLocks}),
     "foreign vouchers are kept": (Leases, "_check_voucher", lambda *_a: None, {"client": cheats.Foreign}),
     "fake locks count": (payment, "total", lambda p, _own, *, hold: p.unlocked + sum(x.amount for x in p.locks),
                          {"client": cheats.FakeLocks}),
-    "goods are not checked": (Purse, "distrust", lambda *_a: None, {"provider": cheats.WrongGoods}),
+    "goods are not checked": (Purse, "distrust", lambda *_a: None, {"provider": WrongGoods}),
 }  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from scenario import spec
 from session_steps import accepted, delivered, jobs, kinds, refused
-from world import spec
 
 from gpufair.client.session import events as ev
 from gpufair.client.session.checks import largest_cipher

@@ -6,7 +6,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from world import spec
+from scenario import spec
 
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.store import DeliveryRow
