@@ -29,6 +29,12 @@ def cpu_seconds(pid: int | str = "self") -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def busy_seconds() -> float:
+    """Processor seconds that everything on this machine has used so far."""
+    jiffies = _jiffies()
+    return (sum(jiffies) - jiffies[3] - jiffies[4]) / TICK
+
+
 @contextmanager
 def watched() -> Iterator[dict[str, Any]]:
     """Fill a dict, when the block ends, with the processor, the load average, and what others took of it meanwhile."""

@@ -88,12 +88,17 @@ def market(folder: Path, **change: str) -> Iterator[tuple[Node, Node]]:
         started(folder / "ledger", "--role", "ledger", "--role", "directory") as ledger,
         started(folder / "provider", "--ledger", ledger.address, change={"cpus": "1.0", **change}) as provider,
     ):
-        until = time.monotonic() + PATIENCE_S
-        while not any(model["state"] == "warm" for model in provider.status()["provider"]["models"]):
-            if time.monotonic() > until:
-                raise NotHereError(f"no worker became warm: {provider.status()['provider']['last_error']}")
-            time.sleep(0.5)
+        wait_warm(provider)
         yield ledger, provider
+
+
+def wait_warm(provider: Node) -> None:
+    """Wait until a worker of the node has a model in memory."""
+    until = time.monotonic() + PATIENCE_S
+    while not any(model["state"] == "warm" for model in provider.status()["provider"]["models"]):
+        if time.monotonic() > until:
+            raise NotHereError(f"no worker became warm: {provider.status()['provider']['last_error']}")
+        time.sleep(0.2)
 
 
 def gpufaird(*words: str) -> str:
