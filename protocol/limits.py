@@ -44,6 +44,12 @@ RESERVE_MAX_MS = 10 * MINUTE
 """How long a worker can be held by one order: what is paid at once stays small."""
 AGEING_MS = 30 * SECOND
 """A bid that has waited this long counts as if it paid as much again: so it is never passed for ever."""
+PROMOTED_MS = 10 * AGEING_MS
+"""An interruptible job that has waited this long is ranked by its age among those on demand, whatever it pays."""
+PREEMPT_MARGIN_MILLI = 100
+"""A better bid ends the work of an interruptible one that pays less by this much, in thousandths."""
+WAIT_SHOWN_MS = 30 * SECOND
+"""An offer tells a shorter wait only once it has been shorter for this long."""
 COUNTERS_MAX = 4
 """Counter-offers of one provider that a client goes through before it moves on."""
 ASK_AGAIN_MAX = 8

@@ -16,8 +16,9 @@ from gpufair.protocol.frames import InputRef, Measure, Measured, Run, RuntimePro
 from gpufair.protocol.inputs import NEEDED
 from gpufair.protocol.limits import SIDE_MULTIPLE
 from gpufair.protocol.messages import InputKind, Task
-from gpufair.protocol.ports import Random
+from gpufair.protocol.ports import Clock, Random
 from gpufair.provider.config import Config
+from gpufair.provider.hardware.energy import Meter, counter
 from gpufair.provider.hardware.probe import probe
 from gpufair.provider.home import Home
 from gpufair.provider.models.about import StoredModel
@@ -58,6 +59,7 @@ async def measure(
     did: str,
     models: Sequence[StoredModel],
     random: Random,
+    clock: Clock,
     said: Callable[[StoredModel, Figure], None],
 ) -> tuple[RuntimeProfile, dict[bytes, Measurement]]:
     """The profile of a worker started here, and what was measured of each model; `said` hears each figure as it comes.
@@ -76,14 +78,14 @@ async def measure(
                 load_ms = await pool.warm(model.digest)
                 footprint = footprints.of(model.digest)
                 side = (footprint.side if footprint is not None else 0) or SIDE
-                figures = []
+                figures, meter = [], Meter(counter(spec.gpu), clock)
                 for shape in shapes(model, side, config.limits.pixels):
                     run, inputs = order(model, shape, random.bytes(16))
                     answer = await pool.ask(Measure(run, ROUNDS), inputs)
                     assert isinstance(answer, Measured)
                     figures.append(figure(shape, answer))
                     said(model, figures[-1])
-                measured[model.digest] = Measurement(model.name, load_ms * 1000, tuple(figures))
+                measured[model.digest] = Measurement(model.name, load_ms * 1000, tuple(figures), meter.milliwatts())
             [profile] = pool.runtimes
             return profile, measured
         finally:

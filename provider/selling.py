@@ -26,9 +26,9 @@ from gpufair.provider.models.footprints import Footprints
 from gpufair.provider.models.store import ModelStore
 from gpufair.provider.rpc.ledgers import Ledgers
 from gpufair.provider.sales.admission import Admission
-from gpufair.provider.sales.ask import FixedAsk
 from gpufair.provider.sales.offers import Broadcasts, Offers
 from gpufair.provider.sales.office import MarketDesk
+from gpufair.provider.sales.policies import chosen
 from gpufair.provider.sales.speeds import Speeds
 from gpufair.provider.sales.stock import Gate, Model, Stock
 from gpufair.provider.workers import sources
@@ -78,7 +78,11 @@ class Seller:
             certificate_sha256=keys.tls.certificate_sha256,
             traces=Traces(home.traces, config.limits.traces_mib * limits.MIB),
         )  # fmt: skip
-        self.offers = Offers(desk, broadcasts, self.stock, FixedAsk(config.price))
+        self.ask = chosen(
+            config.price, desk.clock, lambda: (self.pool.busy, self.pool.size),
+            lambda digest: speeds.measurement(digest, self.pool.profiles),
+        )  # fmt: skip
+        self.offers = Offers(desk, broadcasts, self.stock, self.ask)
         self.market = MarketDesk(Admission(desk, store, self.jobs.leases, self.offers, self.stock), self.jobs)
         self._warming: asyncio.Task[None] | None = None
         self._fitting: tuple[list[StoredModel], list[AdapterOffer]] = [], []
@@ -128,15 +132,22 @@ class Seller:
             "waiting": self.jobs.runner.waiting,
             "paused": self.gate.paused,
             "draining": self.gate.draining,
-            "models": [
-                {"digest": m.digest.hex(), "name": m.name, "state": self.stock.state(m.digest).name.lower()}
-                for m in self.stock.models()
-            ],
+            "price_policy": self.stock.config.price.policy,
+            "models": [self._model_status(model) for model in self.stock.models()],
             "adapters": [
                 {"digest": one.digest.hex(), "name": one.name, "fits": [model.hex() for model in one.models]}
                 for one in self.stock.adapters(self.stock.models())
             ],
             "last_error": self.jobs.collector.last_error or self.pool.last_error,
+        }
+
+    def _model_status(self, model: Model) -> dict[str, Any]:
+        return {
+            "digest": model.digest.hex(),
+            "name": model.name,
+            "state": model.state.name.lower(),
+            "per_step_megapixel": self.ask.sheet(model.digest).per_step_megapixel,
+            "why": self.ask.why(model.digest),
         }
 
     def _on_sale(self) -> list[Model]:

@@ -50,7 +50,7 @@ def bench(
             say(_line(one, figure))
 
     try:
-        work = measuring.measure(where, settings, keys.did, chosen, SystemRandom(), said)
+        work = measuring.measure(where, settings, keys.did, chosen, SystemRandom(), SystemClock(), said)
         profile, measured = asyncio.run(work)
     except WorkerFailedError as error:
         hint = "`gpufaird doctor` looks at the machine; a model may be too large for `memory_mib`"

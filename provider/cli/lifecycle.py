@@ -46,6 +46,8 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say(f"workers    {provider['workers']} by {provider['runtime']} (isolation {provider['isolation']})")
         for model in provider["models"]:
             say(f"model      {model['name']} {model['digest'][:16]} {model['state']}")
+            rate, policy = model["per_step_megapixel"], provider["price_policy"]
+            say(f"price      {rate} a step-megapixel, {model['why']} (policy {policy})")
         for adapter in provider["adapters"]:
             say(f"lora       {adapter['name']} {adapter['digest'][:16]} fits {len(adapter['fits'])} of these")
         if provider["last_error"]:

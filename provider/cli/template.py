@@ -42,6 +42,7 @@ listen = {_text(choices.listen)}
 announce = {_list(choices.announce)}   # how others reach this node, host:port; empty: the address it listens on
 roles = {_list(choices.roles)}
 peers = {_list(choices.peers)}   # nodes to be known at, as did:key:…@host:port or host:port
+region = ""   # where this is, for buyers who care: any short word, such as eu-north
 
 [workers]
 runtime = {_text(choices.runtime)}   # docker: jobs in containers; process: no isolation; auto: docker if it is there
@@ -54,6 +55,7 @@ cpus = 0.0   # cores for each worker; 0: an equal share of all but one
 gpus = {_list(choices.gpus)}   # UUIDs of the GPUs to sell (nvidia-smi -L); empty: the CPU
 dtype = "float32"   # what denoisers compute in; bfloat16 or float16: faster on a GPU, sells the precision half alone
 compile = false   # compile denoisers for this machine: slow to begin with, then faster
+reserved_workers = 0   # workers that buyers may have held for themselves, paid by the second (per_reserved_second)
 
 [price]
 # A step-megapixel is a million pixels denoised for one step (twice with guidance).
@@ -63,6 +65,24 @@ per_decoded_megapixel = {price.per_decoded_megapixel}   # of pictures made, and 
 per_cold_load = {price.per_cold_load}   # for loading a model that was not warm, paid up front
 per_adapter = {price.per_adapter}
 minimum = {price.minimum}   # the least that a job costs
+per_reserved_second = {price.per_reserved_second}   # for a warm worker held for one buyer, beside its work; 0: not sold
+floor_milli = {price.floor_milli}   # the least for work that better bids may interrupt, in thousandths; 1000: not sold
+notice_seconds = {price.notice_seconds}   # the longest notice that you give before you take your machine back, up to 60
+notice_discount_milli = {price.notice_discount_milli}   # off for no notice, in thousandths; half for half of it
+policy = {_text(price.policy)}   # fixed: as above; utilisation, cost-plus: see below and docs/prices.md
+
+[price.utilisation]
+# All prices above move with the work there is, between two shares of them, in thousandths.
+idle_milli = {price.utilisation.idle_milli}   # when no worker has had anything to do
+busy_milli = {price.utilisation.busy_milli}   # when every worker has been at work all the time
+minutes = {price.utilisation.minutes}   # how far back that looks
+band_milli = {price.utilisation.band_milli}   # changes below this, in thousandths, are not published
+
+[price.cost_plus]
+# A step-megapixel costs the energy that it takes, and a margin, for each model that `gpufaird bench` has measured.
+tariff = {price.cost_plus.tariff}   # micro-credits that you pay for a kWh
+margin_milli = {price.cost_plus.margin_milli}   # what you earn on it, in thousandths
+watts = {price.cost_plus.watts}   # what a worker at work draws beside what its GPU's own counter says
 
 [limits]
 pixels = 1048576   # of one picture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits, matching, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
@@ -9,8 +11,8 @@ from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LIVE, LeaseState
-from gpufair.protocol.messages import Bid, Decline, Envelope, Offer, Reason, ReasonCode, Terms
-from gpufair.protocol.pricing import frozen_sheet
+from gpufair.protocol.messages import Bid, BidClass, Decline, Envelope, Offer, Reason, ReasonCode, Terms
+from gpufair.protocol.pricing import asked
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
 from gpufair.provider.sales.offers import Offers
@@ -42,10 +44,11 @@ class Admission:
         # Renewing the offer writes too, so it is done before our own transaction begins.
         offer, newest = self._offers.biddable(bid.doc.head.parent), self._offers.current()
         with self._store.begin() as rows:
-            reasons = self._objections(rows, bid, offer)
+            room = self._room(rows, bid)
+            reasons = self._objections(bid, offer, newest, room)
             key = self._offers.sealing_key(offer) if offer is not None else None
             if reasons or key is None:
-                answer = self._decline(bid, reasons, newest).envelope
+                answer = self._decline(bid, reasons, newest, room).envelope
             else:
                 answer = dsse.countersign(bid, self._desk.signer).envelope
                 self._leases.agree(rows, Signed(bid.doc, bid.id, answer), key)
@@ -56,45 +59,88 @@ class Admission:
             rows.insert(RequestRow(bid.issuer, bid.doc.head.id, bid.id, wire.encode(answer), forget))
         return answer
 
-    def _decline(self, bid: Signed[Bid], reasons: tuple[Reason, ...], newest: Signed[Offer]) -> Signed[Decline]:
-        model = matching.model_offer(newest.doc, bid.doc.sheet.model)
-        instead = Terms(frozen_sheet(model), newest.doc.window_max, newest.doc.limits) if model else None
-        head = self._desk.head(bid.issuer, parent=bid.id)
+    def _decline(
+        self, bid: Signed[Bid], reasons: tuple[Reason, ...], newest: Signed[Offer], room: _Room
+    ) -> Signed[Decline]:
+        """Every reason. What would pass is named for as long as its offer can be bid on, should it change now."""
+        instead = self._counter(bid.doc, newest, room)
+        until = self._desk.now_ms() + limits.SUPERSEDED_GRACE_MS if instead is not None else None
+        head = self._desk.head(bid.issuer, parent=bid.id, expires_at_ms=until)
         return self._desk.sign(Decline(head, reasons[: limits.REASONS_MAX], instead))
 
-    def _objections(self, rows: Rows, bid: Signed[Bid], offer: Signed[Offer] | None) -> tuple[Reason, ...]:
+    def _counter(self, bid: Bid, newest: Signed[Offer], room: _Room) -> Terms | None:
+        """A bid that would be accepted now, as near to this one as can be; None where none would."""
+        terms, stock = newest.doc, self._stock
+        model = matching.model_offer(terms, bid.sheet.model)
+        window_max = min(terms.window_max, room.unsecured)
+        if model is None or stock.gate.reasons() or room.reasons or window_max < 1:
+            return None
+        bid_class = bid.bid_class if bid.bid_class in terms.classes else BidClass.ON_DEMAND
+        notice_ms = min(bid.notice_ms, terms.notice_max_ms)
+        return Terms(
+            sheet=asked(terms, model, bid_class, notice_ms),
+            window_max=window_max,
+            limits=terms.limits,
+            bid_class=bid_class,
+            notice_ms=notice_ms,
+            cap_max=stock.config.limits.cap,
+            lease_max_ms=self._longest_ms,
+            wait_ms=stock.wait_ms(),
+            offer=newest.id,
+            record=terms.record,
+        )
+
+    def _objections(
+        self, bid: Signed[Bid], offer: Signed[Offer] | None, newest: Signed[Offer], room: _Room
+    ) -> tuple[Reason, ...]:
         gate = self._stock.gate.reasons()
+        reasons = [*gate]
         if offer is None:
             ours = self._offers.was_ours(bid.doc.head.parent)
-            return (*gate, Reason(ReasonCode.OFFER_SUPERSEDED if ours else ReasonCode.OFFER_UNKNOWN))
-        reasons = [*gate, *matching.acceptable(offer, bid.doc, cap_max=self._stock.config.limits.cap)]
-        reasons += self._time_reasons(bid.doc)
-        if bid.doc.record != offer.doc.record or self._offers.sealing_key(offer) is None:
+            reasons.append(Reason(ReasonCode.OFFER_SUPERSEDED if ours else ReasonCode.OFFER_UNKNOWN))
+        elif bid.doc.record != offer.doc.record or self._offers.sealing_key(offer) is None:
             reasons.append(Reason(ReasonCode.OFFER_SUPERSEDED, detail="the node record has been renewed"))
-        return (*reasons, *self._capacity_reasons(rows, bid))
+        if offer is not None or not gate:  # what is shown behind a closed gate says nothing of a bid on an older offer
+            reasons += matching.acceptable(offer or newest, bid.doc, cap_max=self._stock.config.limits.cap)
+        reasons += self._time_reasons(bid.doc)
+        if bid.doc.window > room.unsecured:
+            all_of_them = self._stock.config.limits.unsecured
+            wanted = all_of_them - room.unsecured + bid.doc.window
+            reasons.append(Reason(ReasonCode.UNSECURED_LIMIT, wanted, all_of_them, "micro-credits"))
+        return (*reasons, *room.reasons)
+
+    @property
+    def _longest_ms(self) -> int:
+        return self._stock.config.limits.lease_minutes * limits.MINUTE
 
     def _time_reasons(self, bid: Bid) -> list[Reason]:
         now, reasons = self._desk.now_ms(), []
-        longest = self._stock.config.limits.lease_minutes * limits.MINUTE
         lasts = bid.lease_expires_at_ms - now
-        if not 0 < lasts <= longest:
-            reasons.append(Reason(ReasonCode.EXPIRY_TOO_LATE, lasts, longest, "ms"))
+        if not 0 < lasts <= self._longest_ms:
+            reasons.append(Reason(ReasonCode.EXPIRY_TOO_LATE, lasts, self._longest_ms, "ms"))
         if bid.accept_by_ms < now:
             reasons.append(Reason(ReasonCode.EXPIRED, now, bid.accept_by_ms, "ms", "accept by"))
-        if bid.notice_ms:
-            reasons.append(Reason(ReasonCode.NOTICE_NOT_OFFERED, bid.notice_ms, 0, "ms"))
         return reasons
 
-    def _capacity_reasons(self, rows: Rows, bid: Signed[Bid]) -> list[Reason]:
+    def _room(self, rows: Rows, bid: Signed[Bid]) -> _Room:
         """Rules 21 and 22: few unfunded leases, and a bound on what all strangers together owe at any moment."""
         unfunded = rows.summary(LeaseRow, "window", state=LeaseState.AGREED)
         mine = rows.summary(LeaseRow, "window", state=LeaseState.AGREED, client=bid.issuer)
         live = rows.summary(LeaseRow, "window", state=LIVE)
-        unsecured = bid.doc.window + live.total
         checks = (
-            (ReasonCode.TOO_MANY_LEASES, mine.count + 1, limits.UNFUNDED_PER_DID_MAX, "unfunded leases of yours"),
-            (ReasonCode.TOO_MANY_LEASES, unfunded.count + 1, limits.UNFUNDED_MAX, "unfunded leases"),
-            (ReasonCode.TOO_MANY_LEASES, live.count + 1, limits.LEASES_MAX, "leases"),
-            (ReasonCode.UNSECURED_LIMIT, unsecured, self._stock.config.limits.unsecured, "micro-credits"),
+            (mine.count + 1, limits.UNFUNDED_PER_DID_MAX, "unfunded leases of yours"),
+            (unfunded.count + 1, limits.UNFUNDED_MAX, "unfunded leases"),
+            (live.count + 1, limits.LEASES_MAX, "leases"),
         )
-        return [Reason(code, wanted, limit, unit) for code, wanted, limit, unit in checks if wanted > limit]
+        full = [
+            Reason(ReasonCode.TOO_MANY_LEASES, wanted, most, unit) for wanted, most, unit in checks if wanted > most
+        ]
+        return _Room(self._stock.config.limits.unsecured - live.total, full)
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What is left for one more lease: unpaid work in micro-credits, and why there is no place, if so."""
+
+    unsecured: int
+    reasons: list[Reason]

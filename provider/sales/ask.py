@@ -1,4 +1,7 @@
-"""How an owner's prices are set. Rule: a policy makes a whole price sheet for a model, and nobody else makes one."""
+"""How an owner's prices are set. Rule: a policy makes a whole price sheet for a model, and nobody else makes one.
+
+The owner's sheet is written down; a policy keeps it as it is (`FixedAsk`) or moves it (`utilisation`, `cost_plus`).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ class AskPolicy(Protocol):
         """The sheet to offer now for the model with this digest."""
         ...
 
+    def why(self, model: bytes) -> str:
+        """Why that sheet is what it is, for the owner."""
+        ...
+
 
 class FixedAsk:
     """The sheet that the owner wrote down, for every model the same."""
@@ -24,15 +31,24 @@ class FixedAsk:
 
     def sheet(self, model: bytes) -> PriceSheet:
         """The configured sheet."""
-        price = self._price
-        return PriceSheet(
-            model=model,
-            per_step_megapixel=price.per_step_megapixel,
-            per_decoded_megapixel=price.per_decoded_megapixel,
-            per_cold_load=price.per_cold_load,
-            per_adapter=price.per_adapter,
-            minimum=price.minimum,
-        )
+        return written(self._price, model)
+
+    def why(self, model: bytes) -> str:
+        """It is what the owner wrote."""
+        return "as config.toml says"
+
+
+def written(price: PriceConfig, model: bytes) -> PriceSheet:
+    """The owner's own sheet for a model."""
+    return PriceSheet(
+        model=model,
+        per_step_megapixel=price.per_step_megapixel,
+        per_decoded_megapixel=price.per_decoded_megapixel,
+        per_cold_load=price.per_cold_load,
+        per_adapter=price.per_adapter,
+        minimum=price.minimum,
+        per_reserved_second=price.per_reserved_second,
+    )
 
 
 DEFAULT_CPU = PriceConfig(per_step_megapixel=60, per_decoded_megapixel=60, per_cold_load=0, minimum=10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import PeerAddress
@@ -12,21 +13,22 @@ from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import (
-    BidClass,
     LedgerRef,
     ModelOffer,
     NodeRecord,
     Offer,
+    PriceSheet,
     Role,
     WorkerImage,
 )
 from gpufair.provider.jobs.store import CounterRow
 from gpufair.provider.sales.ask import AskPolicy
-from gpufair.provider.sales.stock import Model, Stock
+from gpufair.provider.sales.stock import Catalogue, Model, Stock
+from gpufair.provider.sales.waits import ShownWait
 
 RENEW_AFTER_MS = limits.BROADCAST_TTL_MS // 3
 SHOWN = 8
-"""Broadcasts of one kind that are remembered after newer ones: bids on them may be on their way."""
+"""Broadcasts of one kind that are remembered after newer ones, and more if they were superseded just now."""
 
 
 class Broadcasts:
@@ -88,7 +90,8 @@ class Offers:
     def __init__(self, desk: Desk, broadcasts: Broadcasts, stock: Stock, ask: AskPolicy) -> None:
         self._desk, self._broadcasts, self._stock, self._ask = desk, broadcasts, stock, ask
         self._offers: list[Signed[Offer]] = []
-        self._content: object = None
+        self._content: _Content | None = None
+        self._wait = ShownWait()
 
     def current(self) -> Signed[Offer]:
         """The newest offer, renewed first if need be."""
@@ -98,9 +101,16 @@ class Offers:
             newest, self._desk.now_ms()
         ):  # fmt: skip
             self._content = content
-            newest = self._desk.sign(self._make(record.id))
-            self._offers = [*self._offers[1 - SHOWN :], newest]
+            newest = self._desk.sign(self._make(record.id, content))
+            self._offers = [*self._within_grace(), newest]
         return newest
+
+    def _within_grace(self) -> list[Signed[Offer]]:
+        """Those that were superseded less than a minute ago, and at least some: nobody who knows them is a stranger."""
+        oldest = self._desk.now_ms() - limits.SUPERSEDED_GRACE_MS
+        issued = [offer.doc.head.issued_at_ms for offer in self._offers[1:]]
+        late = sum(superseded < oldest for superseded in issued)
+        return self._offers[min(late, max(0, len(self._offers) + 1 - SHOWN)) :]
 
     def biddable(self, offer: bytes) -> Signed[Offer] | None:
         """The offer with this id, if it is the newest, or was superseded less than a minute ago (rule 20)."""
@@ -121,17 +131,22 @@ class Offers:
         """Whether we made this offer not long ago."""
         return any(known.id == offer for known in self._offers)
 
-    def _now(self) -> object:
-        """What a change of would make a new offer. The queue counts only as empty or not: it changes all the time."""
+    def _now(self) -> _Content:
         stock = self._stock
         catalogue = stock.catalogue()
-        sheets = tuple(self._ask.sheet(model.digest) for model in catalogue.models)
-        return catalogue, sheets, stock.queue_free > 0, stock.gate.reasons(), stock.shelf.profiles
+        return _Content(
+            catalogue,
+            tuple(self._ask.sheet(model.digest) for model in catalogue.models),
+            stock.queue_free > 0,
+            self._wait.look(stock.wait_ms(), self._desk.now_ms()),
+            bool(stock.gate.reasons()),
+            stock.shelf.profiles,
+        )
 
-    def _make(self, record: bytes) -> Offer:
-        stock, config, catalogue = self._stock, self._stock.config, self._stock.catalogue()
-        closed = bool(stock.gate.reasons())
+    def _make(self, record: bytes, content: _Content) -> Offer:
+        stock, config, catalogue = self._stock, self._stock.config, content.catalogue
         ledgers = [PeerAddress.parse(text) for text in config.ledger.accepted]
+        models = () if content.closed else tuple(map(_model, catalogue.models, content.sheets))
         return Offer(
             head=self._desk.broadcast_head(),
             sequence=self._broadcasts.sequence("offer"),
@@ -142,8 +157,8 @@ class Offers:
             tasks=catalogue.tasks,
             schedulers=catalogue.schedulers,
             precisions=catalogue.precisions,
-            classes=(BidClass.ON_DEMAND,),
-            models=() if closed else tuple(map(self._model, catalogue.models)),
+            classes=stock.classes,
+            models=models,
             worker_images=(WorkerImage(stock.worker_image, stock.worker_name),),
             ledgers=tuple(LedgerRef(ledger.did, str(ledger.endpoint)) for ledger in ledgers),
             isolation=stock.isolation,
@@ -151,16 +166,33 @@ class Offers:
             limits=catalogue.limits,
             window_max=config.limits.window,
             queue_free=stock.queue_free,
-            region="",
-            adapters=() if closed else catalogue.adapters,
+            region=config.node.region,
+            adapters=() if content.closed else catalogue.adapters,
+            floor_milli=config.price.floor_milli,
+            notice_max_ms=stock.notice_max_ms,
+            notice_discount_milli=config.price.notice_discount_milli,
+            queue_ms=content.wait_ms,
+            traces_bytes=stock.traces_bytes,
         )
 
-    def _model(self, model: Model) -> ModelOffer:
-        sheet = self._ask.sheet(model.digest)
-        return ModelOffer(
-            model.digest, model.name, model.family, model.licence, model.state, sheet, model.tasks, model.schedulers,
-            model.speed,
-        )  # fmt: skip
+
+@dataclass(frozen=True)
+class _Content:
+    """What a change of makes a new offer. The queue counts only as full or not: it changes all the time."""
+
+    catalogue: Catalogue
+    sheets: tuple[PriceSheet, ...]
+    queue_free: bool
+    wait_ms: int
+    closed: bool
+    profiles: frozenset[bytes]
+
+
+def _model(model: Model, sheet: PriceSheet) -> ModelOffer:
+    return ModelOffer(
+        model.digest, model.name, model.family, model.licence, model.state, sheet, model.tasks, model.schedulers,
+        model.speed,
+    )  # fmt: skip
 
 
 def _is_old(document: Signed[NodeRecord] | Signed[Offer], now_ms: int) -> bool:

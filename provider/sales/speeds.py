@@ -71,6 +71,8 @@ class Measurement:
     name: str
     load_us: int
     figures: tuple[Figure, ...]
+    milliwatts: int = 0
+    """What the worker's GPU drew on average while this was measured; 0: no counter."""
 
     @property
     def speed(self) -> Speed:
@@ -94,9 +96,13 @@ class Speeds:
 
     def of(self, model: bytes, profiles: Collection[bytes]) -> Speed | None:
         """How fast a model is, if it was measured; not if the workers that run now have other profiles."""
+        known = self.measurement(model, profiles)
+        return None if known is None else known.speed
+
+    def measurement(self, model: bytes, profiles: Collection[bytes]) -> Measurement | None:
+        """All that was measured of a model, as long as it holds."""
         self._look()
-        known = self._models.get(model)
-        return None if known is None or (profiles and self._profile not in profiles) else known.speed
+        return None if profiles and self._profile not in profiles else self._models.get(model)
 
     def keep(self, profile: RuntimeProfile, measured: dict[bytes, Measurement], now_ms: int) -> None:
         """Write what was measured. Older figures of other models stay if they are of the same profile."""
@@ -130,8 +136,9 @@ class Speeds:
 
 
 def _measurement(told: dict[str, Any]) -> Measurement:
-    found = Measurement(str(told["name"]), int(told["load_us"]), tuple(Figure(**one) for one in told["figures"]))
-    speed = found.speed
-    if speed.step_megapixel_us < 1 or not all(0 <= value <= limits.AMOUNT_MAX for value in astuple(speed)):
-        raise ValueError(f"no speed that could be: {speed}")
+    figures = tuple(Figure(**one) for one in told["figures"])
+    found = Measurement(str(told["name"]), int(told["load_us"]), figures, int(told.get("milliwatts", 0)))
+    speed, values = found.speed, (*astuple(found.speed), found.milliwatts)
+    if speed.step_megapixel_us < 1 or not all(0 <= value <= limits.AMOUNT_MAX for value in values):
+        raise ValueError(f"nothing that could be: {speed}, {found.milliwatts} mW")
     return found

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gpufair.protocol import families, limits
+from gpufair.protocol import families, limits, pricing
 from gpufair.protocol.matching import feasible
 from gpufair.protocol.memory import Footprint
 from gpufair.protocol.messages import (
     AdapterOffer,
+    BidClass,
     Gpu,
     Isolation,
     JobHeader,
@@ -113,6 +114,7 @@ class Stock:
         worker_image: bytes,
         worker_name: str,
         waiting: Callable[[], int],
+        wait_ms: Callable[[], int] = lambda: 0,
         adapters: Callable[[], list[AdapterOffer]] = list,
         footprint: Callable[[bytes], Footprint | None] = lambda _digest: None,
         speed: Callable[[bytes], Speed | None] = lambda _digest: None,
@@ -121,6 +123,8 @@ class Stock:
         self.gpus, self.cpu_cores, self.isolation = gpus, cpu_cores, isolation
         self.worker_image, self.worker_name = worker_image, worker_name
         self._models, self._adapters, self._waiting = models, adapters, waiting
+        self.wait_ms = wait_ms
+        """About how long a new job would wait for its turn."""
         self._footprint, self._speed = footprint, speed
 
     @property
@@ -144,6 +148,26 @@ class Stock:
     def queue_free(self) -> int:
         """Jobs that could still wait."""
         return max(0, self.config.limits.queue - self._waiting())
+
+    @property
+    def classes(self) -> tuple[BidClass, ...]:
+        """The classes of bids that are taken."""
+        price, classes = self.config.price, [BidClass.ON_DEMAND]
+        if price.floor_milli < pricing.MILLI:
+            classes.append(BidClass.INTERRUPTIBLE)
+        if self.config.workers.reserved_workers:
+            classes.append(BidClass.RESERVED)
+        return tuple(classes)
+
+    @property
+    def traces_bytes(self) -> int:
+        """Room for the proof of pictures."""
+        return self.config.limits.traces_mib * limits.MIB
+
+    @property
+    def notice_max_ms(self) -> int:
+        """The longest notice that is given before the machine is taken back."""
+        return self.config.price.notice_seconds * limits.SECOND
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

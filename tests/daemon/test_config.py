@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,11 @@ def test_what_init_writes_is_right_and_says_everything(path: Path) -> None:
     assert plain.limits == config.LimitsConfig()
     assert plain.workers == config.WorkersConfig()
     text = written()
-    for section in (plain.node, plain.workers, plain.price, plain.limits, plain.models, plain.ledger):
-        for name in section.__dataclass_fields__:
-            assert name == "null" or f"\n{name} = " in text, name
+    sections = (plain.node, plain.workers, plain.price, plain.limits, plain.models, plain.ledger)
+    for section in (*sections, plain.price.utilisation, plain.price.cost_plus):
+        for name, value in vars(section).items():
+            written_as = f"\n[price.{name}]\n" if is_dataclass(value) else f"\n{name} = "
+            assert name == "null" or written_as in text, name
 
 
 def test_any_text_survives_the_template(path: Path) -> None:
@@ -90,6 +93,15 @@ WRONG = [
     ("image = ", f'image = "{"x" * 600}"'), ("image = ", 'image = "banana"'), ("image = ", 'image = "sha256:abc"'),
     ("image = ", 'image = "worker:latest"'), ("image = ", f'image = "sha256:{"0" * 64}x"'),
     ("dtype = ", 'dtype = "int8"'), ("dtype = ", "dtype = 16"), ("compile = ", 'compile = "yes"'),
+    ("floor_milli = ", "floor_milli = 0"), ("floor_milli = ", "floor_milli = 1001"),
+    ("notice_seconds = ", "notice_seconds = 61"), ("notice_discount_milli = ", "notice_discount_milli = 1001"),
+    ("notice_discount_milli = ", "notice_discount_milli = 100"), ("policy = ", 'policy = "auction"'),
+    ("per_reserved_second = ", "per_reserved_second = 5"), ("reserved_workers = ", "reserved_workers = 1"),
+    ("reserved_workers = ", "reserved_workers = 2"), ("idle_milli = ", "idle_milli = 0"),
+    ("idle_milli = ", "idle_milli = 2001"), ("busy_milli = ", "busy_milli = 100001"), ("minutes = ", "minutes = 0"),
+    ("band_milli = ", "band_milli = 9"), ("tariff = ", "tariff = 0"), ("tariff = ", "tariff = 0.3"),
+    ("margin_milli = ", "margin_milli = 100001"), ("watts = ", "watts = -1"), ("region = ", "region = 5"),
+    ("region = ", f'region = "{"x" * 200}"'), ("[price.cost_plus]", "[price.cost-plus]"),
     ("[models]", "[models]\nallowed = []"),
     ("[workers]", "[workers]\nworker = 1"), ("[node]", "[node]\nport = 1"),
     ("[limits]", "[limit]"), ("[price]", "[price.fixed]"),

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gpufair.provider.hardware.energy import Meter, counter
 from gpufair.provider.hardware.gpu import GpuDevice, GpuFindings, NvmlProbe
 from gpufair.provider.hardware.probe import probe
 
@@ -131,3 +132,40 @@ def test_a_driver_that_fails_half_way_is_a_reason(monkeypatch):
     assert "version mismatch" in NvmlProbe().look().why
     library(monkeypatch, nvmlDeviceGetCount=lambda: 0)
     assert "knows no GPU" in NvmlProbe().look().why
+
+
+class TwoSecondsLater:
+    def __init__(self):
+        self.now = 0
+
+    def now_ms(self):
+        self.now += 2_000
+        return self.now
+
+
+def test_a_gpu_s_own_counter_and_what_was_drawn_on_average(monkeypatch):
+    drawn = iter([5_000, 905_000])
+    library(
+        monkeypatch, nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetTotalEnergyConsumption=lambda _: next(drawn),
+    )  # fmt: skip
+    assert Meter(counter("GPU-aaaa"), TwoSecondsLater()).milliwatts() == 450_000
+
+
+def test_no_counter_is_no_guess(monkeypatch):
+    def unsupported(_):
+        raise NvmlError("Not Supported")
+
+    assert Meter(counter(None), TwoSecondsLater()).milliwatts() == 0
+    library(monkeypatch, nvmlDeviceGetHandleByUUID=lambda uuid: uuid, nvmlDeviceGetTotalEnergyConsumption=unsupported)
+    assert counter("GPU-aaaa").millijoules() is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert counter("GPU-aaaa").millijoules() is None
+
+    class Reloaded:
+        counts = iter([7, 3])
+
+        def millijoules(self):
+            return next(self.counts)
+
+    assert Meter(Reloaded(), TwoSecondsLater()).milliwatts() == 0

@@ -33,6 +33,7 @@ from gpufair.protocol.messages import (
     ReasonCode,
     Role,
     Speed,
+    Terms,
 )
 from gpufair.protocol.pricing import frozen_sheet
 from gpufair.provider.config import Config, LedgerConfig, LimitsConfig, ModelsConfig, PriceConfig
@@ -62,6 +63,7 @@ class World:
     )
     now: int = NOW
     waiting: int = 0
+    wait_ms: int = 0
     models: list[Model] = field(default_factory=lambda: list(MODELS))
     adapters: list[AdapterOffer] = field(default_factory=lambda: [LORA])
     warm_models: frozenset[bytes] = frozenset()
@@ -81,10 +83,10 @@ class World:
         if not keys.exists(self.path.parent / "keys"):
             keys.create(self.path.parent / "keys")
         self.sealing = SealingKeys(self.path.parent / "keys")
-        self.leases = Leases(self.desk, self.store, Policy(capture_at=10**9))
+        self.leases = Leases(self.desk, self.store, Policy(10**9, self.config.limits.unsecured))
         self.stock = Stock(
             self.config, lambda: self.models, self, self.gate, gpus=(), cpu_cores=2, isolation=Isolation.NONE,
-            worker_image=IMAGE, worker_name="w", waiting=lambda: self.waiting,
+            worker_image=IMAGE, worker_name="w", waiting=lambda: self.waiting, wait_ms=lambda: self.wait_ms,
             adapters=lambda: self.adapters, footprint=lambda digest: self.footprints.get(digest),
             speed=lambda digest: self.speeds.get(digest),
         )  # fmt: skip
@@ -142,6 +144,17 @@ class World:
         assert lease.id == bid.id, "bid id = lease id"
         assert answer.payload == bid.envelope.payload, "the same bytes, signed by both"
         return lease.id
+
+    def following(self, counter: Terms, *, client: str = "client", **changes: Any) -> Signed[Bid]:
+        """A bid with a counter-offer's terms, all of them to the full."""
+        desk = self.desk_of(client)
+        plain = Bid(
+            head=desk.head(self.desk.did, parent=counter.offer), sheet=counter.sheet, bid_class=counter.bid_class,
+            cap=counter.cap_max, window=counter.window_max, notice_ms=counter.notice_ms, idle_limit_ms=60_000,
+            ledger=signer("ledger").did, accept_by_ms=self.now, lease_expires_at_ms=self.now + counter.lease_max_ms,
+            margin_ms=limits.MARGIN_MIN_MS, worker_image=IMAGE, record=counter.record,
+        )  # fmt: skip
+        return desk.sign(replace(plain, **changes))
 
     def reasons(self, bid: Signed[Bid]) -> dict[ReasonCode, Reason]:
         """Why a bid is declined."""
