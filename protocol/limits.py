@@ -1,4 +1,4 @@
-"""Every bound in one file. Rule: nothing in gpufair is unbounded, and no other file invents a limit."""
+"""Every bound in one file (directories among themselves: `gossip_limits`). Rule: nothing in gpufair is unbounded."""
 
 from __future__ import annotations
 
@@ -242,6 +242,12 @@ METADATA_MAX = 8 * KIB
 # --- directory ---------------------------------------------------------------------------------------------------
 DIRECTORY_BYTES_MAX = 1024 * MIB
 """Bytes of documents that a directory keeps in all."""
+EVIDENCE_MAX = 1_000
+"""Pieces of evidence that a directory keeps ..."""
+EVIDENCE_BYTES_MAX = 64 * MIB
+"""... and their bytes."""
+EVIDENCE_PER_ACCUSED = 2
+"""Pieces of evidence against one identity: one is enough to convict it."""
 
 # --- server ------------------------------------------------------------------------------------------------------
 STREAMS_MAX = 256

@@ -199,6 +199,72 @@ class PublishAnswer(_message.Message):
     stored: bool
     def __init__(self, sequence: _Optional[int] = ..., stored: _Optional[bool] = ...) -> None: ...
 
+class Heading(_message.Message):
+    __slots__ = ("place", "sequence")
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    place: bytes
+    sequence: int
+    def __init__(self, place: _Optional[bytes] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class Branch(_message.Message):
+    __slots__ = ("prefix", "digest")
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    prefix: str
+    digest: bytes
+    def __init__(self, prefix: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class Leaf(_message.Message):
+    __slots__ = ("prefix", "headings")
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    HEADINGS_FIELD_NUMBER: _ClassVar[int]
+    prefix: str
+    headings: _containers.RepeatedCompositeFieldContainer[Heading]
+    def __init__(self, prefix: _Optional[str] = ..., headings: _Optional[_Iterable[_Union[Heading, _Mapping]]] = ...) -> None: ...
+
+class Compare(_message.Message):
+    __slots__ = ("branches",)
+    BRANCHES_FIELD_NUMBER: _ClassVar[int]
+    branches: _containers.RepeatedCompositeFieldContainer[Branch]
+    def __init__(self, branches: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ...) -> None: ...
+
+class Compared(_message.Message):
+    __slots__ = ("split", "branches", "leaves")
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
+    BRANCHES_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
+    split: _containers.RepeatedScalarFieldContainer[str]
+    branches: _containers.RepeatedCompositeFieldContainer[Branch]
+    leaves: _containers.RepeatedCompositeFieldContainer[Leaf]
+    def __init__(self, split: _Optional[_Iterable[str]] = ..., branches: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ..., leaves: _Optional[_Iterable[_Union[Leaf, _Mapping]]] = ...) -> None: ...
+
+class Tell(_message.Message):
+    __slots__ = ("teller", "headings")
+    TELLER_FIELD_NUMBER: _ClassVar[int]
+    HEADINGS_FIELD_NUMBER: _ClassVar[int]
+    teller: str
+    headings: _containers.RepeatedCompositeFieldContainer[Heading]
+    def __init__(self, teller: _Optional[str] = ..., headings: _Optional[_Iterable[_Union[Heading, _Mapping]]] = ...) -> None: ...
+
+class Told(_message.Message):
+    __slots__ = ("wanted",)
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    wanted: int
+    def __init__(self, wanted: _Optional[int] = ...) -> None: ...
+
+class Pull(_message.Message):
+    __slots__ = ("places",)
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    places: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, places: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Bodies(_message.Message):
+    __slots__ = ("documents",)
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    documents: _containers.RepeatedCompositeFieldContainer[_documents_pb2.Envelope]
+    def __init__(self, documents: _Optional[_Iterable[_Union[_documents_pb2.Envelope, _Mapping]]] = ...) -> None: ...
+
 class JournalPage(_message.Message):
     __slots__ = ("events", "head")
     EVENTS_FIELD_NUMBER: _ClassVar[int]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ from gpufair.protocol.messages import (
 )
 from gpufair.provider.directory.directory import Directory
 from gpufair.provider.directory.store import DirectoryStore
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 CERTIFICATE = tls.create().certificate
 

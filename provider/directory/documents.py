@@ -1,0 +1,119 @@
+"""What may lie in a directory. Rule: a document proves itself, means something, and leads nobody where it shouldn't.
+
+Cheap questions come first: `read` looks at size and shape, `check_sense` at what it says; signatures come last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from gpufair.protocol import envelope, gossip_limits, limits, wire
+from gpufair.protocol.addresses import Endpoint, Reach, check_reach
+from gpufair.protocol.edge import tls
+from gpufair.protocol.envelope import Signed
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.fields import BROADCAST
+from gpufair.protocol.messages import Document, Envelope, NodeRecord, Offer
+
+Published = NodeRecord | Offer
+
+
+class Kind(IntEnum):
+    """What sort of document."""
+
+    RECORD = 1
+    OFFER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a document came from: the source that answers for it, and how far away that is."""
+
+    source: str
+    heard: Reach
+
+
+OWN = Origin("", Reach.LOOPBACK)
+"""This node itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a directory remembers of a document. `since_ms`: when it first heard of its place. `size` 0: buried."""
+
+    place: bytes
+    kind: Kind
+    did: str
+    sequence: int
+    id: bytes
+    expires_at_ms: int
+    size: int
+    source: str
+    heard: Reach
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A document that was parsed and is not believed yet."""
+
+    signed: Signed[Document]
+    kind: Kind
+    did: str
+    sequence: int
+    place: bytes
+
+
+_KINDS: dict[str, tuple[Kind, type[Published]]] = {
+    NodeRecord.TYPE: (Kind.RECORD, NodeRecord),
+    Offer.TYPE: (Kind.OFFER, Offer),
+}
+
+
+def place_of(kind: Kind, name: bytes) -> bytes:
+    """The place of a document: of a record or offer by its issuer's did."""
+    return hashlib.sha256(b"gpufair/place/v1\x00" + bytes([kind]) + name).digest()[: gossip_limits.PLACE_BYTES]
+
+
+def read(document: Envelope) -> Read:
+    """Parse a document for everyone. Raises PeerError."""
+    known = _KINDS.get(document.payload_type)
+    if known is None:
+        raise PeerError(Fault.WRONG_TYPE, f"a directory keeps no {document.payload_type}")
+    kind, shape = known
+    signed: Signed[Published] = envelope.read(document, shape)
+    if signed.doc.head.audience != (BROADCAST,):
+        raise PeerError(Fault.WRONG_AUDIENCE, "a record or offer is addressed to everyone and to no one else")
+    if signed.doc.head.parent:
+        raise PeerError(Fault.MALFORMED, "a record or offer answers nothing: its parent must be empty")
+    return Read(signed, kind, signed.issuer, signed.doc.sequence, place_of(kind, signed.issuer.encode()))
+
+
+def check_time(document: Read, now_ms: int) -> None:
+    """Whether it lives, by our clock."""
+    envelope.check_time(document.signed.doc.head, now_ms, lifetime_max_ms=limits.BROADCAST_TTL_MS)
+
+
+def check_sense(document: Read, heard: Reach) -> None:
+    """Whether anyone could act on it: addresses that lead to a machine, a certificate that can be pinned.
+
+    An address that is nearer than where it was heard of is refused here already, so that no directory passes on to its
+    neighbours what would lead them astray.
+    """
+    doc = document.signed.doc
+    if isinstance(doc, NodeRecord):
+        tls.check_certificate(doc.tls_certificate)
+        texts = doc.endpoints
+    elif isinstance(doc, Offer):
+        texts = tuple(ledger.endpoint for ledger in doc.ledgers)
+    for text in texts:
+        endpoint = Endpoint.parse(text)
+        if endpoint.is_ip:
+            check_reach(endpoint.host, heard)
+
+
+def parsed(data: bytes) -> Envelope:
+    """A kept document."""
+    return wire.decode(Envelope, data)

@@ -1,0 +1,260 @@
+"""Directories among themselves. Rule: we say what we have; what we lack we fetch, from whom we asked (ADR 24).
+
+A core without I/O: it takes answers and gives questions. `begin` opens a round (compare digests with a few others),
+`spread` tells what is new, `answered` and `failed` take what came of a question, and `differ`, `hear` and `give` answer
+those of others. Not thread-safe: it lives on its directory's thread.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from gpufair.protocol import gossip_limits, limits
+from gpufair.protocol.addresses import Endpoint, Reach, network
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.fields import DID_PREFIX
+from gpufair.protocol.messages import (
+    Bodies,
+    Branch,
+    Compare,
+    Compared,
+    Document,
+    Heading,
+    Leaf,
+    NodeRecord,
+    Pull,
+    Role,
+    Tell,
+    Told,
+)
+from gpufair.protocol.ports import Clock, Random
+from gpufair.provider.directory import documents
+from gpufair.provider.directory.company import Company, Mate
+from gpufair.provider.directory.directory import Directory, Taken
+from gpufair.provider.directory.documents import Held, Kind, Origin, place_of
+from gpufair.provider.directory.wants import Wants
+
+Request = Compare | Tell | Pull
+Reply = Compared | Told | Bodies
+
+_DIGITS = "0123456789abcdef"
+_NOBODYS_FAULT = (Fault.EXPIRED, Fault.FROM_THE_FUTURE, Fault.LIMIT)
+"""What may be wrong with a document although its bringer did nothing wrong: clocks differ, and we may be full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question to a peer."""
+
+    did: str
+    request: Request
+
+
+class Gossip:
+    """One directory in the company of others. `me` is its did."""
+
+    def __init__(self, me: str, directory: Directory, clock: Clock, random: Random) -> None:
+        self._me, self._directory, self._clock, self._random = me, directory, clock, random
+        self.company = Company(me, self._pick)
+        self._wants = Wants(self.company, directory, clock)
+        self._news: dict[bytes, str] = {}
+        """Places to tell of, and who told us."""
+        self._told_ms: OrderedDict[bytes, int] = OrderedDict()
+        directory.listeners.append(self._heard)
+        self._remember()
+
+    # --- what goes out -----------------------------------------------------------------------------------------------
+
+    def begin(self) -> list[Ask]:
+        """A round: compare with a few others, and ask on for what is still wanted."""
+        now_ms = self._clock.now_ms()
+        self._directory.prune()
+        self._wants.sweep()
+        asks: list[Ask] = []
+        for mate in self.company.some(gossip_limits.GOSSIP_COMPARED, now_ms):
+            mate.budget = gossip_limits.COMPARES_PER_ROUND
+            asks += self._compare(mate, [Branch("", self._directory.tree.digest())])
+        return asks + self._pulls()
+
+    def spread(self) -> list[Ask]:
+        """Tell a few others what is new; what was told a moment ago waits a little."""
+        now_ms, tree = self._clock.now_ms(), self._directory.tree
+        ripe = [p for p in self._news if self._told_ms.get(p, 0) + gossip_limits.GOSSIP_RETELL_MS <= now_ms]
+        ripe = ripe[: gossip_limits.TELL_HEADINGS]
+        bringers = {place: self._news.pop(place) for place in ripe}
+        headings = [Heading(place, tree.get(place)) for place in ripe if tree.get(place)]
+        for place in ripe:
+            self._told_ms[place] = now_ms
+            self._told_ms.move_to_end(place)
+        while len(self._told_ms) > gossip_limits.SPURNED_MAX:
+            self._told_ms.popitem(last=False)
+        asks = []
+        for mate in self.company.some(gossip_limits.GOSSIP_FAN_OUT, now_ms) if headings else ():
+            fresh = tuple(one for one in headings if bringers[one.place] != mate.did)
+            if fresh:
+                asks.append(Ask(mate.did, Tell(self._me, fresh)))
+        return asks
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `spread` has something to tell, now or in a moment."""
+        return bool(self._news)
+
+    def answered(self, ask: Ask, reply: Reply, heard: Reach) -> list[Ask]:
+        """What follows from an answer that came from `heard`. Nothing it says is believed."""
+        mate, now_ms = self.company.get(ask.did), self._clock.now_ms()
+        if mate is None:
+            return []
+        self.company.answered(mate, now_ms)
+        try:
+            if isinstance(ask.request, Compare) and isinstance(reply, Compared):
+                return self._compared(mate, ask.request, reply) + self._pulls()
+            if isinstance(ask.request, Pull) and isinstance(reply, Bodies):
+                self._pulled(mate, ask.request, reply, heard)
+        except PeerError as error:
+            self._wants.abandon(mate)
+            self.company.pause(mate, error.what, now_ms)
+        return self._pulls()
+
+    def failed(self, ask: Ask, why: str, *, refused: bool = False) -> list[Ask]:
+        """A question came to nothing: nobody answered, or (`refused`) the peer would not."""
+        mate, now_ms = self.company.get(ask.did), self._clock.now_ms()
+        if mate is None:
+            return []
+        if refused:
+            mate.seen_ms = now_ms
+        self._wants.abandon(mate)
+        self.company.failed(mate, why, now_ms)
+        return self._pulls()
+
+    # --- what comes in -----------------------------------------------------------------------------------------------
+
+    def differ(self, asked: Compare) -> Compared:
+        """Where we differ from the asker."""
+        tree = self._directory.tree
+        split: list[str] = []
+        branches: list[Branch] = []
+        leaves: list[Leaf] = []
+        for branch in asked.branches:
+            _check_prefix(branch.prefix)
+            look = tree.look(branch.prefix)
+            if look.digest == branch.digest:
+                continue
+            if look.headings is not None:
+                leaves.append(Leaf(branch.prefix, look.headings))
+            else:
+                split.append(branch.prefix)
+                branches += look.branches
+        return Compared(tuple(split), tuple(branches), tuple(leaves))
+
+    def hear(self, told: Tell) -> tuple[Told, list[Ask]]:
+        """News from somebody who says who it is: if we have its record, it is asked; if not, we lose nothing."""
+        mate = self.company.get(told.teller)
+        if mate is None and self._directory.tree.get(place_of(Kind.RECORD, told.teller.encode())):
+            mate = self.company.guest(told.teller, self._clock.now_ms())
+        if mate is None or mate.paused_until_ms > self._clock.now_ms():
+            return Told(), []
+        wanted = sum(self._wants.add(mate, heading) for heading in told.headings)
+        return Told(wanted), self._pulls()
+
+    def give(self, asked: Pull) -> Bodies:
+        """The documents of these places, as many as fit."""
+        return Bodies(tuple(self._directory.bodies(asked.places)))
+
+    # --- comparing ---------------------------------------------------------------------------------------------------
+
+    def _compare(self, mate: Mate, branches: list[Branch]) -> list[Ask]:
+        """Ask where we differ, within what a round may cost; where there is more, chance says what waits."""
+        asks = []
+        while branches and mate.budget > 0:
+            mate.budget -= 1
+            some = [
+                branches.pop(self._pick(len(branches)))
+                for _ in range(min(gossip_limits.COMPARE_BRANCHES, len(branches)))
+            ]
+            asks.append(Ask(mate.did, Compare(tuple(some))))
+        return asks
+
+    def _compared(self, mate: Mate, asked: Compare, found: Compared) -> list[Ask]:
+        prefixes, tree = {branch.prefix for branch in asked.branches}, self._directory.tree
+        theirs = {branch.prefix: branch.digest for branch in found.branches}
+        named = [*found.split, *(leaf.prefix for leaf in found.leaves)]
+        if not prefixes.issuperset(named) or not {prefix[:-1] for prefix in theirs} <= set(found.split):
+            raise PeerError(Fault.MALFORMED, "its digests are of something that it was not asked about")
+        deeper: list[Branch] = []
+        news: list[Heading] = []
+        for prefix in (parent + digit for parent in dict.fromkeys(found.split) for digit in _DIGITS):
+            mine = tree.digest(prefix)
+            if prefix not in theirs:
+                news += (
+                    tree.under(prefix, gossip_limits.TELL_HEADINGS)
+                    if mine and len(news) < gossip_limits.TELL_HEADINGS
+                    else ()
+                )
+            elif theirs[prefix] != mine:
+                deeper.append(Branch(prefix, mine))
+        for leaf in found.leaves:
+            news += self._read(mate, leaf)
+        tell = Tell(self._me, tuple(news[: gossip_limits.TELL_HEADINGS])) if news else None
+        return ([Ask(mate.did, tell)] if tell else []) + self._compare(mate, deeper)
+
+    def _read(self, mate: Mate, leaf: Leaf) -> list[Heading]:
+        """Want what a leaf has and we don't; what we have and it doesn't."""
+        theirs = {heading.place: heading.sequence for heading in leaf.headings}
+        if not all(place.hex().startswith(leaf.prefix) for place in theirs):
+            raise PeerError(Fault.MALFORMED, "its headings are of other places than it was asked about")
+        for heading in leaf.headings:
+            self._wants.add(mate, heading)
+        mine = self._directory.tree.under(leaf.prefix, gossip_limits.TELL_HEADINGS)
+        return [heading for heading in mine if heading.sequence > theirs.get(heading.place, 0)]
+
+    # --- fetching ----------------------------------------------------------------------------------------------------
+
+    def _pulls(self) -> list[Ask]:
+        """Ask everybody who has something for us, one question at a time."""
+        asks = []
+        for mate in self.company.present(self._clock.now_ms()):
+            if mate.queue and not mate.pulling:
+                mate.pulling = True
+                asks.append(Ask(mate.did, Pull(tuple(mate.queue)[: gossip_limits.PULL_PLACES])))
+        return asks
+
+    def _pulled(self, mate: Mate, asked: Pull, found: Bodies, heard: Reach) -> None:
+        """Take what came. What was asked for and did not come is asked of the next who says that it has it."""
+        mate.pulling = False
+        outcomes = self._directory.take(found.documents, Origin(mate.did, heard), only=asked.places)
+        mate.got += sum(isinstance(one, Taken) and one.stored for one in outcomes)
+        is_full = sum(len(one.payload) for one in found.documents) > limits.MESSAGE_MAX // 2
+        self._wants.came(mate, asked.places, left=asked.places[len(found.documents) :] if is_full else ())
+        for one in outcomes:
+            if isinstance(one, PeerError) and one.fault not in _NOBODYS_FAULT:
+                raise one
+
+    # --- what is new -------------------------------------------------------------------------------------------------
+
+    def _heard(self, held: Held, doc: Document) -> None:
+        """A document was taken: it is told on, and if it shows a directory, that may be company."""
+        if self._directory.tree.get(held.place):
+            self._news[held.place] = held.source
+        if isinstance(doc, NodeRecord) and Role.DIRECTORY in doc.roles and doc.endpoints:
+            first = Endpoint.parse(doc.endpoints[0])
+            same = network(first.host) if first.is_ip else ".".join(first.host.split(".")[-2:])
+            self.company.invite(held.did, network=same if held.heard is Reach.GLOBAL else "")
+
+    def _remember(self) -> None:
+        """After a restart: some of the directories whose records are still here."""
+        for document in self._directory.find_records(after=DID_PREFIX + "123456789ABCDEFGH"[self._pick(17)])[0]:
+            found = documents.read(document)
+            if (held := self._directory.held(found.place)) is not None:
+                self._heard(held, found.signed.doc)
+        self._news.clear()
+
+    def _pick(self, below: int) -> int:
+        """A number from 0 to below `below`."""
+        return int.from_bytes(self._random.bytes(8), "big") % below
+
+
+def _check_prefix(prefix: str) -> None:
+    if not set(prefix) <= set(_DIGITS):
+        raise PeerError(Fault.MALFORMED, "a prefix is of hexadecimal digits")

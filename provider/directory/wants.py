@@ -1,0 +1,100 @@
+"""What we lack and who says that it has it. Rule: one is asked at a time, and who doesn't deliver loses its turn.
+
+What nobody delivers is not asked for again for a while, so that promises cost nothing but the asking.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gpufair.protocol import gossip_limits, limits
+from gpufair.protocol.messages import Heading
+from gpufair.protocol.ports import Clock
+from gpufair.provider.directory.company import Company, Mate
+from gpufair.provider.directory.directory import Directory
+
+_ASK_AGAIN_MS = limits.MINUTE
+
+
+@dataclass
+class _Want:
+    sequence: int
+    sources: list[str] = field(default_factory=list)
+    """Who says that it has it; the first is being asked."""
+
+
+class Wants:
+    """The headings that are to be fetched."""
+
+    def __init__(self, company: Company, directory: Directory, clock: Clock) -> None:
+        self._company, self._directory, self._clock = company, directory, clock
+        self._wants: dict[bytes, _Want] = {}
+        self._spurned: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        """Place: a sequence that came to nothing, and until when."""
+
+    def __len__(self) -> int:
+        return len(self._wants)
+
+    def add(self, mate: Mate, heading: Heading) -> bool:
+        """Whether a heading is news to us: it is then to be asked of this peer, or of it too."""
+        held = self._directory.held(heading.place)
+        if held is not None and held.sequence >= heading.sequence:
+            return False
+        sequence, until_ms = self._spurned.get(heading.place, (0, 0))
+        if heading.sequence <= sequence and self._clock.now_ms() < until_ms:
+            return False
+        want = self._wants.get(heading.place)
+        if want is not None:
+            if mate.did not in want.sources and len(want.sources) < gossip_limits.GOSSIP_FAN_OUT:
+                want.sources.append(mate.did)
+            want.sequence = max(want.sequence, heading.sequence)
+            return True
+        if len(mate.queue) >= gossip_limits.WANTS_PER_PEER:
+            return False
+        self._wants[heading.place] = _Want(heading.sequence, [mate.did])
+        mate.queue[heading.place] = None
+        return True
+
+    def came(self, mate: Mate, places: Sequence[bytes], *, left: Sequence[bytes]) -> None:
+        """A peer has answered for these places; `left` did not fit, and stay with it."""
+        for place in places:
+            want, held = self._wants.get(place), self._directory.held(place)
+            if want is None or (held is not None and held.sequence >= want.sequence):
+                mate.queue.pop(place, None)
+                self._wants.pop(place, None)
+            elif place not in left:
+                self._pass_on(mate.did, place)
+
+    def abandon(self, mate: Mate) -> None:
+        """Expect nothing of a peer any more."""
+        mate.pulling = False
+        for place in list(mate.queue):
+            self._pass_on(mate.did, place)
+
+    def sweep(self) -> None:
+        """Pass on what was to be asked of peers that are no company any more."""
+        for place, want in list(self._wants.items()):
+            if want.sources[0] not in self._company:
+                self._pass_on(want.sources[0], place)
+
+    def _pass_on(self, did: str, place: bytes) -> None:
+        """Ask somebody else for it; if there is nobody, it came to nothing."""
+        mate, want = self._company.get(did), self._wants.get(place)
+        if mate is not None:
+            mate.queue.pop(place, None)
+        if want is None:
+            return
+        want.sources = [one for one in want.sources if one != did]
+        while want.sources:
+            other = self._company.get(want.sources[0])
+            if other is not None and len(other.queue) < gossip_limits.WANTS_PER_PEER:
+                other.queue[place] = None
+                return
+            want.sources.pop(0)
+        del self._wants[place]
+        self._spurned[place] = (want.sequence, self._clock.now_ms() + _ASK_AGAIN_MS)
+        self._spurned.move_to_end(place)
+        while len(self._spurned) > gossip_limits.SPURNED_MAX:
+            self._spurned.popitem(last=False)

@@ -1,0 +1,66 @@
+"""Rule: what one directory has all have soon; bodies are fetched by whoever lacks them; a liar costs a bounded bit."""
+
+from circle import Circle, Clock, Node
+
+from gpufair.protocol import gossip_limits
+from gpufair.protocol.edge import tls
+from gpufair.provider.directory.documents import Kind, place_of
+
+CERTIFICATE = tls.create().certificate
+
+
+def circle(count: int) -> Circle:
+    clock = Clock()
+    nodes = [Node(n, clock, CERTIFICATE) for n in range(count)]
+    return Circle({node.did: node for node in nodes}, clock)
+
+
+def meshed(count: int) -> tuple[Circle, list[Node]]:
+    """Everybody knows the first and has its own record; nothing else."""
+    made = circle(count)
+    nodes = list(made.nodes.values())
+    for node in nodes:
+        node.publish()
+        for first in nodes[:2]:
+            node.gossip.company.invite(first.did, typed=True)
+    return made, nodes
+
+
+def knows(node: Node, other: Node) -> int:
+    return node.directory.tree.get(place_of(Kind.RECORD, other.did.encode()))
+
+
+def test_all_have_all_after_a_few_rounds():
+    made, nodes = meshed(12)
+    for node in nodes[2:]:
+        nodes[0].directory.publish(node.record())  # as whoever starts publishes to its peers
+    for _ in range(3):
+        made.spread()
+        made.round()
+    assert {node.directory.tree.digest() for node in nodes} == {nodes[0].directory.tree.digest()}
+    assert len(nodes[5].directory.tree) == 12
+
+
+def test_a_newcomer_that_knows_one_peer_finds_everything():
+    made, nodes = meshed(2)
+    for n in range(100, 900):
+        nodes[0].directory.publish(Node(n, made.clock, CERTIFICATE).record())
+    late = Node(50, made.clock, CERTIFICATE)
+    made.nodes[late.did] = late
+    late.gossip.company.invite(nodes[0].did, typed=True)
+    made.round()
+    assert late.directory.tree.digest() == nodes[0].directory.tree.digest()
+    assert len(late.directory.tree) == 802  # the other one's too, that the first had found
+    assert len(list(late.gossip.company)) <= gossip_limits.GOSSIP_PEERS_MAX
+
+
+def test_when_nothing_is_new_a_round_costs_next_to_nothing():
+    made, nodes = meshed(4)
+    for n in range(100, 300):
+        nodes[0].directory.publish(Node(n, made.clock, CERTIFICATE).record())
+    for _ in range(4):
+        made.spread()
+        made.round()
+    before = [node.bytes_out for node in nodes]
+    made.round()
+    assert max(node.bytes_out - b for node, b in zip(nodes, before, strict=True)) < 300
