@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import gpufair.provider
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import Config
 from gpufair.client.config import Home as BuyerHome
@@ -36,7 +37,7 @@ from gpufair.provider.models.store import ModelStore
 
 PRICE = 11
 START = 1_000_000
-MODEL = Path(settings.__file__).parent / "models" / "demo"
+MODEL = Path(gpufair.provider.__path__[0]) / "models" / "demo"
 
 
 def free_port() -> int:
