@@ -32,6 +32,7 @@ class FailCode(IntEnum):
     MODEL_BAD = 4
     CANCELLED = 5
     INTERNAL = 6
+    CHECKPOINT_WRONG = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,11 @@ class Run:
     trace: bool = False
     last_step: U32 = 0
 
+    @property
+    def end_step(self) -> int:
+        """The step after which it ends: `steps` for one whose pictures are finished."""
+        return self.last_step if 0 < self.last_step < self.steps else self.steps
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:

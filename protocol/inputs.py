@@ -56,7 +56,7 @@ def _objection(spec: Spec, one: Input) -> Reason | None:
         return _png_objection(spec, one)
     size = len(one.data)
     if size % 4 or size > limits.STATE_MAX:
-        return Reason(ReasonCode.INPUT_WRONG, size, limits.STATE_MAX, "bytes", "a state is 32-bit floats")
+        return Reason(ReasonCode.CHECKPOINT_WRONG, size, limits.STATE_MAX, "bytes", "a state is 32-bit floats")
     return None
 
 

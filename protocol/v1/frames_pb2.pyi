@@ -16,6 +16,7 @@ class FailCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FAIL_CODE_MODEL_BAD: _ClassVar[FailCode]
     FAIL_CODE_CANCELLED: _ClassVar[FailCode]
     FAIL_CODE_INTERNAL: _ClassVar[FailCode]
+    FAIL_CODE_CHECKPOINT_WRONG: _ClassVar[FailCode]
 FAIL_CODE_UNSPECIFIED: FailCode
 FAIL_CODE_BAD_REQUEST: FailCode
 FAIL_CODE_OUT_OF_MEMORY: FailCode
@@ -23,6 +24,7 @@ FAIL_CODE_MODEL_MISSING: FailCode
 FAIL_CODE_MODEL_BAD: FailCode
 FAIL_CODE_CANCELLED: FailCode
 FAIL_CODE_INTERNAL: FailCode
+FAIL_CODE_CHECKPOINT_WRONG: FailCode
 
 class Frame(_message.Message):
     __slots__ = ("hello", "load", "run", "cancel", "stop", "input", "replay", "measure", "credit", "ready", "loaded", "load_failed", "accepting", "step", "preview", "output_chunk", "output_end", "done", "failed", "state", "replayed", "measured")

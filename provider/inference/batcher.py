@@ -145,8 +145,9 @@ class Batcher:
         return [partial(self._hand_over, work, picture) for work, picture in zip(turn, pictures, strict=True)]
 
     def _sweep(self) -> list[Ended]:
-        """End what was cancelled, whether it is its turn or not."""
-        return [self._end(work, _cancelled(work)) for work in list(self._works.values()) if work.cancelled()]
+        """End what was cancelled, whether it is its turn or not; a picture whose steps are all done is finished."""
+        going = [work for work in self._works.values() if not work.row.is_done]
+        return [self._end(work, _cancelled(work)) for work in going if work.cancelled()]
 
     def _turn(self) -> list[Work]:
         """The oldest attempt whose steps are done, else the oldest, and whoever may share its call, oldest first."""
@@ -194,14 +195,14 @@ class Batcher:
 
 
 def _step(work: Work, *answer: Any) -> bool:
-    """One step on the denoiser's answer; never the attempt's end, for the picture is still to be decoded."""
+    """One step on the denoiser's answer; whether the attempt ends there, its picture not being finished."""
     run, prediction = work.run, work.maker.step(work.row, *answer)
     work.tell_step()
     if preview_due(run, work.row.step):
         shown = work.maker.glimpse(work.pipeline, work.row, prediction)
         if shown is not None:
             work.tell(Preview(run.attempt, work.picture, work.row.step, png.preview(shown)))
-    return False
+    return work.row.step == run.end_step < run.steps
 
 
 def _cancelled(work: Work) -> RefusedError:

@@ -104,7 +104,7 @@ def tensors(row: Row) -> Tensors:
 def restore(row: Row, step: int, data: bytes) -> None:
     """Make a row that has just begun (`rows.begin`) one that has done `step` steps and had the state `data` then.
 
-    `RefusedError` for a step that its order doesn't have, and for bytes that can't be that state.
+    `RefusedError` (checkpoint wrong) for a step that its order doesn't have, and for bytes that can't be that state.
     """
     if not 0 <= step <= row.run.steps:
         raise _bad(f"a state after step {step} of {row.run.steps}")
@@ -132,4 +132,4 @@ def _bytes(tensor: torch.Tensor) -> bytes:
 
 
 def _bad(message: str) -> RefusedError:
-    return RefusedError(FailCode.BAD_REQUEST, message)
+    return RefusedError(FailCode.CHECKPOINT_WRONG, message)

@@ -110,8 +110,19 @@ def _wrong_inputs(run: Run) -> Iterator[str]:
         yield f"the inputs have {size} bytes, the limit is {limits.INPUTS_BYTES_MAX}"
     if run.first_step > run.steps:
         yield f"{run.first_step} steps are done already, there are {run.steps}"
+    yield from _wrong_end(run)
     for ref in run.inputs:
         if ref.kind == STATE and ref.step != run.first_step:
             yield f"the state is of step {ref.step}, where {run.first_step} are done"
         if ref.kind == STATE and ref.length > limits.STATE_MAX:
             yield f"the state has {ref.length} bytes, the limit is {limits.STATE_MAX}"
+
+
+def _wrong_end(run: Run) -> Iterator[str]:
+    """What is wrong with an attempt that ends before its picture is done."""
+    if run.end_step == run.steps:
+        return
+    if run.count != 1:
+        yield f"a run to step {run.end_step} is of one picture, not of {run.count}"
+    if run.end_step <= run.first_step:
+        yield f"the run ends after step {run.end_step}, and {run.first_step} steps are done already"

@@ -1,8 +1,8 @@
 """Checks one attempt's frames as they come. Rule: a worker's every claim is recomputed or refused. Does no I/O.
 
 The order it holds a worker to: Accepting; then for each picture its steps from 0, each after its state where a trace
-was asked for, a preview only where one is due, the picture's bytes without gap, and its end; then Done. Failed may come
-at any time after Accepting.
+was asked for, a preview only where one is due, the picture's bytes without gap, and its end; then Done. A run to a step
+has its steps alone. Failed may come at any time after Accepting.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ STATE_PER_PIXEL = 64
 
 
 class Attempt:
-    """The conversation about one Run. `before` are the leaves of the first picture's steps that were done elsewhere."""
+    """The conversation about one Run.
+
+    `before` are leaves of the first picture that the worker will not tell, as far back as its caller wants them in the
+    result: the last of them is that of the run's first step.
+    """
 
     def __init__(self, run: Run, runtime: RuntimeProfile, before: Sequence[bytes] = ()) -> None:
-        if len(before) != (run.first_step + 1 if run.first_step else 0):
+        if bool(before) != bool(run.first_step) or len(before) > run.first_step + 1:
             raise ValueError(f"{len(before)} leaves for a run that goes on after step {run.first_step}")
         self._run, self._runtime = run, runtime
         self._accepted = False
@@ -46,6 +50,8 @@ class Attempt:
         self._leaves = list(before)
         self._begun = len(before)
         """How many leaves of the picture at hand this worker has not told."""
+        self._base = run.first_step + 1 - len(before) if before else 0
+        """The step of the first of them."""
         self._state: _State | None = None
         self._previewed = 0
         self._data = bytearray()
@@ -75,11 +81,24 @@ class Attempt:
                 self.failure = WorkerFailedError(Failure(frame.code), frame.message)
                 self.finished = True
             case Done():
-                hold(self._picture == self._end, f"it is done after {self._picture} of {self._end} pictures")
+                self._done()
                 self.finished = True
             case other:
                 raise LieError(f"a {type(other).__name__} frame about an attempt")
         return None
+
+    @property
+    def _due_step(self) -> int:
+        """The step whose leaf comes next."""
+        return self._base + len(self._leaves)
+
+    def _done(self) -> None:
+        if self._run.end_step == self._run.steps:
+            hold(self._picture == self._end, f"it is done after {self._picture} of {self._end} pictures")
+            return
+        last = self._due_step - 1
+        hold(last == self._run.end_step, f"it is done after step {last}, it was to go to step {self._run.end_step}")
+        hold(self._state is None, "it is done in the middle of a state")
 
     def _piece(self, piece: State) -> State:
         hold(self._run.trace, "a state that was not asked for")
@@ -103,12 +122,12 @@ class Attempt:
     def _due(self, said: State | Step) -> None:
         self._current(said.picture)
         hold(not self._total, "a step after the picture's bytes began")
-        hold(said.step == len(self._leaves), f"step {said.step} came where step {len(self._leaves)} was due")
-        hold(said.step <= self._run.steps, f"step {said.step} of {self._run.steps}")
+        hold(said.step == self._due_step, f"step {said.step} came where step {self._due_step} was due")
+        hold(said.step <= self._run.end_step, f"step {said.step} of {self._run.end_step}")
 
     def _preview(self, preview: Preview) -> Preview:
         self._current(preview.picture)
-        every, last = self._run.preview_every, len(self._leaves) - 1
+        every, last = self._run.preview_every, self._due_step - 1
         due = every > 0 and preview.step > 0 and preview.step % every == 0 and 4 * preview.step <= 3 * self._run.steps
         hold(due and self._previewed < preview.step <= last, f"a preview of step {preview.step} was not asked for")
         hold(preview.png.startswith(PNG), "a preview that is no PNG")
@@ -118,7 +137,7 @@ class Attempt:
     def _chunk(self, chunk: OutputChunk) -> None:
         self._current(chunk.picture)
         hold(self._state is None, "a picture in the middle of a state")
-        hold(len(self._leaves) == self._run.steps + 1, f"a picture after {len(self._leaves) - 1} steps")
+        hold(self._due_step == self._run.steps + 1, f"a picture after {self._due_step - 1} steps")
         if not self._total:
             hold(chunk.total <= self._largest(), f"a picture of {chunk.total} bytes, it can't have that many")
             self._total = chunk.total
@@ -142,7 +161,8 @@ class Attempt:
         profile = self._runtime.digest()
         result = PictureResult(self._picture, png, end.sha256, root, len(leaves), leaves, profile, self._runtime)
         self._picture += 1
-        self._leaves, self._begun, self._data, self._total, self._previewed = [], 0, bytearray(), 0, 0
+        self._leaves, self._begun, self._base = [], 0, 0
+        self._data, self._total, self._previewed = bytearray(), 0, 0
         return result
 
     def _current(self, picture: int) -> None:

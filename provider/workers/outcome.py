@@ -15,8 +15,8 @@ from gpufair.protocol.messages.common import ReasonCode
 class PictureResult:
     """A finished picture. The digest, the length, the number of leaves and the root were recomputed here.
 
-    `index` counts over the whole job; `leaves` are those of all its steps, step 0 first; `profile` is the digest of
-    `runtime`, the profile that the worker stated at its start.
+    `index` counts over the whole job; `leaves` are those of all its steps, step 0 first, or that which the run went on
+    from; `profile` is the digest of `runtime`, the profile that the worker stated at its start.
     """
 
     index: int
@@ -29,12 +29,27 @@ class PictureResult:
     runtime: RuntimeProfile = field(repr=False)
 
 
-Event = Accepting | State | Step | Preview | PictureResult
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a picture has come whose run ends before it is done: at its last step, or because it was cancelled.
+
+    `state` is what leaf `step` commits to; `leaves` are those from the run's first step on, that one included; none of
+    it was taken on a worker's word. `runtime` is the profile that the workers stated.
+    """
+
+    index: int
+    step: int
+    state: bytes = field(repr=False)
+    leaves: tuple[bytes, ...] = field(repr=False)
+    runtime: RuntimeProfile = field(repr=False)
+
+
+Event = Accepting | State | Step | Preview | PictureResult | Reached
 Answer = Replayed | Measured
 
 
 class Failure(IntEnum):
-    """Why an attempt ended without its pictures. The first six are the worker's own words (`FailCode`)."""
+    """Why an attempt ended without its pictures. The first seven are the worker's own words (`FailCode`)."""
 
     BAD_REQUEST = FailCode.BAD_REQUEST
     OUT_OF_MEMORY = FailCode.OUT_OF_MEMORY
@@ -42,6 +57,7 @@ class Failure(IntEnum):
     MODEL_BAD = FailCode.MODEL_BAD
     CANCELLED = FailCode.CANCELLED
     INTERNAL = FailCode.INTERNAL
+    CHECKPOINT_WRONG = FailCode.CHECKPOINT_WRONG
     START = 16
     SILENT = 17
     DIED = 18
@@ -57,6 +73,7 @@ REASON = {
     Failure.MODEL_BAD: ReasonCode.MODEL_REFUSED,
     Failure.CANCELLED: ReasonCode.CANCELLED,
     Failure.INTERNAL: ReasonCode.WORKER_FAILED,
+    Failure.CHECKPOINT_WRONG: ReasonCode.CHECKPOINT_WRONG,
     Failure.START: ReasonCode.WORKER_FAILED,
     Failure.SILENT: ReasonCode.WORKER_GONE,
     Failure.DIED: ReasonCode.WORKER_GONE,

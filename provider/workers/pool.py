@@ -112,9 +112,10 @@ class Pool:
     ) -> AsyncGenerator[Event, None]:
         """One attempt: its events, pictures among them. `WorkerFailedError` when it fails, `LocalError` without engine.
 
-        `inputs` are the bytes of the run's inputs, in their order. A run with a trace survives its worker. Whoever
-        stops asking stops the worker, within one window of frames, or loses the attempt if others wait for the same
-        worker. Leaving early cancels the attempt.
+        `inputs` are the bytes of the run's inputs, in their order. A run with a trace survives its worker; if it ends
+        before its picture is done, at its last step or because it was cancelled, its last event is how far it came.
+        Whoever stops asking stops the worker, within one window of frames, or loses the attempt if others wait for the
+        same worker. Leaving early cancels the attempt.
         """
         going = Going(run, inputs)
         while True:
@@ -128,10 +129,16 @@ class Pool:
                     raise closed() from err
                 if err.again and going.is_made:
                     return
-                if (cancel is not None and cancel.is_set()) or not going.again(err):
+                if cancel is not None and cancel.is_set():
+                    if err.code is not Failure.LIED and going.reached is not None:
+                        yield going.reached
+                    raise
+                if not going.again(err):
                     raise
                 self._upkeep.last_error = str(err)
             else:
+                if going.reached is not None:
+                    yield going.reached
                 return
 
     async def ask(self, question: Replay | Measure, inputs: Sequence[bytes] = ()) -> Answer:
@@ -158,7 +165,7 @@ class Pool:
         if going.tries:
             wish = Wish(wish.model, profile=going.profile)
         async with self._worker(wish, run.attempt, cancel) as warm:
-            going.profile = warm.ran_on.digest()
+            going.runtime = warm.ran_on
             await self._load(warm, run)
             if cancel is not None and cancel.is_set():
                 raise _cancelled()

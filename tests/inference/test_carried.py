@@ -108,7 +108,7 @@ def test_bytes_that_can_be_no_state_are_refused_with_their_number(pipeline: Any,
     ):
         with pytest.raises(RefusedError, match=said) as caught:
             carried.restore(begin(pipeline, run, inputs), step, data)
-        assert caught.value.code is FailCode.BAD_REQUEST
+        assert caught.value.code is FailCode.CHECKPOINT_WRONG
 
 
 def test_every_scheduler_that_can_be_asked_for_is_known_here() -> None:

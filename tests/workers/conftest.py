@@ -106,8 +106,8 @@ def tools() -> SimpleNamespace:
         return isinstance(events[-1], PictureResult) and events[-1].leaf_count == 4
 
     return SimpleNamespace(
-        pool=pool, order=order, collect=collect, failure=failure, is_picture=is_picture, Failure=Failure, Times=Times,
-        MODEL=MODEL, random=OsRandom(),
+        pool=pool, order=order, collect=collect, failure=failure, is_picture=is_picture, Failure=Failure,
+        Failed=WorkerFailedError, Times=Times, MODEL=MODEL, random=OsRandom(),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from hostile_wire import leaf, send, state
+from hostile_wire import leaf, receive, send, state
 
 
 def finish(run):
@@ -156,3 +156,55 @@ def refuses_to_go_on(run):
         open(f"/tmp/again-{run.attempt.hex()}", "w").close()  # noqa: PTH123
         run.all_steps(1)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stretch(run):
+    """As an honest worker, to the step that it is to go to."""
+    run.accept()
+    if run.done_before and run.given != state(run.done_before):
+        run.fail(f"state {run.done_before} is {run.given!r}")
+        return
+    run.all_steps(run.last)
+    if run.last == run.steps:
+        finish(run)
+    else:
+        run.done()
+
+
+def short_stretch(run):
+    run.accept()
+    run.all_steps(run.last - 1)
+    run.done()
+
+
+def long_stretch(run):
+    run.accept()
+    run.all_steps(run.last + 1)
+
+
+def stretch_with_picture(run):
+    run.accept()
+    run.all_steps(run.last)
+    run.chunk()
+
+
+def waits_after_two(run):
+    """Ends where it is told to."""
+    run.accept()
+    run.all_steps(2)
+    while receive()[0] != "cancel":
+        pass
+    send("failed", run.attempt, 5, "cancelled after step 2")
+
+
+def killed_after_four(run):
+    """Goes on after three steps, and after four it is another's to go on."""
+    run.accept()
+    if run.given != state(run.done_before):
+        run.fail(f"state {run.done_before} is {run.given!r}")
+    elif run.done_before == 3:
+        run.step(4)
+        os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        run.all_steps()
+        finish(run)

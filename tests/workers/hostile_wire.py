@@ -129,6 +129,7 @@ class Run:
         self.steps = fields.get(7, 0)
         self.done_before = fields.get(19, 0)
         self.traced = fields.get(20, 0)
+        self.last = min(fields.get(21, 0) or self.steps, self.steps)
         self.given = given
 
     def accept(self):

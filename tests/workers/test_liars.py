@@ -92,6 +92,24 @@ def test_a_lie_about_a_state_is_not_tried_again(lie, script_runtime, spec, tools
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ("short_stretch", "done after step 1, it was to go to step 2"),
+        ("long_stretch", "step 3 of 2"),
+        ("stretch_with_picture", "a picture after 2 steps"),
+    ],
+)
+def test_a_run_to_a_step_ends_there(lie, said, script_runtime, spec, tools):
+    async def scenario():
+        pool = tools.pool(script_runtime(), spec)
+        failed = await tools.failure(pool, tools.order(lie, steps=6, trace=True, last_step=2))
+        assert (failed.code, said in failed.message) == (tools.Failure.LIED, True), failed
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
 def test_states_for_strangers_end_a_worker_and_then_the_attempt(script_runtime, spec, tools):
     async def scenario():
         runtime = script_runtime()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
 
 from gpufair.protocol import limits, trace
-from gpufair.protocol.frames import Accepting, State, Step
+from gpufair.protocol.frames import STATE, Accepting, InputRef, State, Step
+from gpufair.provider.workers.outcome import Reached
 
 
 def told(events):
@@ -84,3 +86,62 @@ def test_who_cancels_is_not_resumed(script_runtime, spec, tools):
         await pool.close()
 
     asyncio.run(scenario())
+
+
+def test_a_run_to_a_step_ends_with_how_far_it_came(script_runtime, spec, tools):
+    async def scenario():
+        pool = tools.pool(script_runtime(), spec)
+        whole = await tools.collect(pool, tools.order("stretch", steps=6, trace=True))
+        first = (await tools.collect(pool, tools.order("stretch", steps=6, trace=True, last_step=2)))[-1]
+        assert isinstance(first, Reached)
+        assert (first.step, first.leaves) == (2, whole[-1].leaves[:3])
+        assert trace.leaf(2, first.state) == first.leaves[-1]
+        second = (await on_from(pool, tools, first, last_step=5))[-1]
+        assert (second.step, second.leaves) == (5, whole[-1].leaves[2:6]), "from the leaf that it went on from"
+        last = (await on_from(pool, tools, second))[-1]
+        assert (last.png, last.leaves) == (whole[-1].png, whole[-1].leaves[5:])
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_that_began_from_a_state_outlives_its_worker_too(script_runtime, spec, tools):
+    async def scenario():
+        runtime = script_runtime()
+        pool = tools.pool(runtime, spec)
+        whole = await tools.collect(pool, tools.order("stretch", steps=6, trace=True))
+        first = (await tools.collect(pool, tools.order("stretch", steps=6, trace=True, last_step=3)))[-1]
+        last = (await on_from(pool, tools, first, prompt="killed_after_four"))[-1]
+        assert (last.png, last.leaves) == (whole[-1].png, whole[-1].leaves[3:])
+        assert len(set(runtime.started)) == 2
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_who_cancels_hears_how_far_it_came(script_runtime, spec, tools):
+    async def scenario():
+        pool = tools.pool(script_runtime(), spec)
+        cancel, events = asyncio.Event(), []
+
+        async def ask():
+            async for event in pool.run(tools.order("waits_after_two", steps=6, trace=True), cancel):
+                events.append(event)
+                if isinstance(event, Step) and event.step == 2:
+                    cancel.set()
+
+        with pytest.raises(tools.Failed) as failed:
+            await ask()
+        assert failed.value.code is tools.Failure.CANCELLED
+        assert isinstance(events[-1], Reached)
+        assert (events[-1].step, len(events[-1].leaves)) == (2, 3)
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+async def on_from(pool, tools, far, prompt="stretch", **more):
+    """What comes of the same order from where it had come."""
+    state = InputRef(STATE, hashlib.sha256(far.state).digest(), len(far.state), far.step)
+    run = tools.order(prompt, steps=6, trace=True, first_step=far.step, inputs=(state,), **more)
+    return [event async for event in pool.run(run, inputs=[far.state])]

@@ -201,7 +201,7 @@ def _settings(pipeline: Any, run: Run) -> dict[str, Any]:
     for is_wrong, what in (
         (run.task != TEXT_TO_IMAGE, f"the task {printable(run.task)}"),
         (run.scheduler != "", f"the scheduler {printable(run.scheduler)}; it has its own"),
-        (run.first_step or run.skip, "part of the steps"),
+        (run.first_step or run.skip or run.end_step < run.steps, "part of the steps"),
         (run.negative_prompt and "negative_prompt" not in taken, "a negative prompt"),
         (not unguided and "guidance_scale" not in taken, f"guidance, {run.guidance_milli} thousandths here"),
     ):
