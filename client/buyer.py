@@ -28,7 +28,7 @@ from gpufair.client.stopping import stopping, unless
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.bans import banned
 from gpufair.client.wallet.budget import check_cap
-from gpufair.client.wallet.purchases import Purchase, Standing
+from gpufair.client.wallet.purchase import Purchase, Standing
 from gpufair.client.wallet.store import LeaseRow, PeerRow
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress

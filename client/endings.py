@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, PurchaseError, StoppedError
 from gpufair.client.wallet import budget
-from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.purchase import Purchase
 from gpufair.protocol.lifecycle import JobState
 from gpufair.protocol.messages import Reason
 from gpufair.protocol.units import show

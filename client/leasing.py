@@ -20,8 +20,9 @@ from gpufair.client.session import events as ev
 from gpufair.client.session.session import Session
 from gpufair.client.session.talk import CLOSING_S, Listen, Talk
 from gpufair.client.wallet import purchases
-from gpufair.client.wallet.purchases import Purchase
-from gpufair.client.wallet.store import DeliveryKey, JobRow
+from gpufair.client.wallet.deliveries import DeliveryKey
+from gpufair.client.wallet.purchase import Purchase
+from gpufair.client.wallet.store import JobRow
 from gpufair.protocol import limits
 from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.edge.rows import Rows

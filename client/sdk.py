@@ -29,7 +29,7 @@ from gpufair.client.opening import open_buyer
 from gpufair.client.pictures.verify import sealed_with
 from gpufair.client.session.talk import Listen
 from gpufair.client.wallet import purchases
-from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.purchase import Purchase
 from gpufair.client.wishing import check_whole, wish
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import RowStore

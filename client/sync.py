@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from gpufair.client.audit.auditor import Audited
 from gpufair.client.market.choosing import Choices
 from gpufair.client.sdk import Client, Lease, Picture
-from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.purchase import Purchase
 
 R = TypeVar("R")
 

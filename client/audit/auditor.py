@@ -16,7 +16,7 @@ from gpufair.client.audit.judging import Judgement, judge, unanswered
 from gpufair.client.audit.worker import check_installed
 from gpufair.client.failures import VerificationError
 from gpufair.client.wallet import bans, purchases
-from gpufair.client.wallet.purchases import Picture, Purchase
+from gpufair.client.wallet.purchase import Picture, Purchase
 from gpufair.client.wallet.store import AuditRow, BodyRow, NonceRow
 from gpufair.protocol import limits, wire
 from gpufair.protocol.auditing import Table

@@ -66,6 +66,8 @@ class Watch:
                 )
             case ev.PictureOpened(_, picture):
                 self._tell(f"{self._nth(picture)} is here")
+            case ev.CheckpointOpened(_, picture, step):
+                self._tell(f"{self._nth(picture)} is ours up to step {step}")
             case ev.ConnectionLost(why):
                 self._lost(why)
             case ev.LeaseClosing():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gpufair.client.buyer import Buyer
     from gpufair.client.market.plan import Plan
     from gpufair.client.market.wish import Wish
-    from gpufair.client.wallet.purchases import Purchase
+    from gpufair.client.wallet.purchase import Purchase
 
 
 def register(app: typer.Typer) -> None:

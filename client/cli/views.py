@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpufair.client.counters import Counter
     from gpufair.client.market.plan import Plan
     from gpufair.client.pictures.verify import Verified
-    from gpufair.client.wallet.purchases import Purchase
+    from gpufair.client.wallet.purchase import Purchase
     from gpufair.protocol.envelope import Signed
     from gpufair.protocol.pricing import Quote
 

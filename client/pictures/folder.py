@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpufair.client.pictures.verify import sealed_with
 from gpufair.client.wallet import purchases
-from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.purchase import Purchase
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.errors import Fault, LocalError
 

@@ -16,6 +16,7 @@ Place = tuple[bytes, int]
 @dataclass
 class _Arriving:
     receipt: Signed[Receipt]
+    step: int
     pieces: dict[int, bytes] = field(default_factory=dict)
 
     def whole(self) -> bytes | None:
@@ -25,7 +26,7 @@ class _Arriving:
 
 
 class Arrivals:
-    """Trace leaves and pieces of ciphertext, by picture, until a delivery is whole."""
+    """Trace leaves by picture, and pieces of the one delivery of it that is on its way."""
 
     def __init__(self) -> None:
         self._leaves: dict[Place, dict[int, bytes]] = {}
@@ -35,21 +36,22 @@ class Arrivals:
         """Remember a leaf; a second leaf for a step counts for nothing: the first one was committed to."""
         self._leaves.setdefault((message.job, message.picture), {}).setdefault(message.step, message.leaf)
 
-    def leaves(self, place: Place) -> list[bytes]:
-        """The leaves of a picture in step order; a gap makes the list too short to pass the checks."""
-        return [leaf for _, leaf in sorted(self._leaves.get(place, {}).items())]
+    def leaves(self, place: Place, first: int, last: int) -> list[bytes]:
+        """The leaves of these steps, both ends included; a gap makes the list too short to pass the checks."""
+        known = self._leaves.get(place, {})
+        return [known[step] for step in range(first, last + 1) if step in known]
 
-    def begin(self, place: Place, receipt: Signed[Receipt]) -> None:
+    def begin(self, place: Place, step: int, receipt: Signed[Receipt]) -> None:
         """A delivery's receipt is here, its ciphertext follows. The same receipt again keeps what has come."""
         known = self._arriving.get(place)
         if known is None or known.receipt.id != receipt.id:
-            self._arriving[place] = _Arriving(receipt)
+            self._arriving[place] = _Arriving(receipt, step)
 
     def piece(self, message: Chunk) -> tuple[Signed[Receipt], bytes] | None:
         """Take a piece; the receipt and the whole ciphertext once it is complete."""
         place = (message.job, message.picture)
         arriving = self._arriving.get(place)
-        if arriving is None:
+        if arriving is None or arriving.step != message.step:
             return None
         # Pieces that overlapped would never make a whole, and could fill the memory meanwhile.
         length = min(limits.CHUNK, arriving.receipt.doc.cipher_length - message.offset)
@@ -62,6 +64,8 @@ class Arrivals:
         del self._arriving[place]
         return arriving.receipt, cipher
 
-    def forget(self, place: Place) -> None:
-        """The picture is safe in the wallet."""
-        self._leaves.pop(place, None)
+    def forget(self, place: Place, last: int) -> None:
+        """What ends with step `last` is safe in the wallet, its leaves with it."""
+        known = self._leaves.pop(place, {})
+        if later := {step: leaf for step, leaf in known.items() if step > last}:
+            self._leaves[place] = later

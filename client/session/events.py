@@ -72,6 +72,25 @@ class PictureOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointLocked:
+    """A picture's state after so many steps is here, encrypted, checked, and our lock for it is signed."""
+
+    job: bytes
+    picture: int
+    step: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointOpened:
+    """The state after so many steps is paid and ours: from here the picture can go on, wherever."""
+
+    job: bytes
+    picture: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobOver:
     """The attempt ended before all was delivered; the provider has signed how."""
 
@@ -109,6 +128,8 @@ Event = (
     | PreviewSeen
     | PictureLocked
     | PictureOpened
+    | CheckpointLocked
+    | CheckpointOpened
     | JobOver
     | Cheated
     | LeaseClosing

@@ -12,8 +12,9 @@ from gpufair.client.session.checks import opened_faults
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import bans, works
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import BodyRow, DeliveryKey, DeliveryRow, JobRow, LeaseRow
-from gpufair.protocol import limits, payment, sealing
+from gpufair.client.wallet.deliveries import DeliveryKey, DeliveryRow
+from gpufair.client.wallet.store import BodyRow, JobRow, LeaseRow
+from gpufair.protocol import limits, payment, sealing, trace
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -91,7 +92,7 @@ class Purse:
                 continue
             promise = payment.with_lock(promise, Lock(delivery.amount, delivery.hashlock))
             rows.change(DeliveryKey, where(delivery), locked=True)
-            turn.events.append(ev.PictureLocked(delivery.job, delivery.picture, delivery.amount))
+            turn.events.append(_locked(delivery))
         if turn.events:
             turn += self.sign(rows, account, promise)
         elif account.lease.voucher:
@@ -118,11 +119,11 @@ class Purse:
             raise LocalError(Fault.INTERNAL, "a delivery is gone from the wallet")
         job, receipt = self.job(rows, delivery.job), from_bytes(row.receipt, Receipt)
         try:
-            png = sealing.decrypt_output(row.cipher, key)
-            wrong = opened_faults(receipt.doc, png)
+            plain = sealing.decrypt_output(row.cipher, key)
+            wrong = opened_faults(receipt.doc, plain, row.leaves[-trace.DIGEST_BYTES :])
         except PeerError as error:
-            png, wrong = b"", [error.what]
-        rows.change(DeliveryKey, where(delivery), key=key, plain=b"" if wrong else png)
+            plain, wrong = b"", [error.what]
+        rows.change(DeliveryKey, where(delivery), key=key, plain=b"" if wrong else plain)
         if wrong:
             bans.ban(rows, self.row(rows).provider, f"a paid key opened noise: {'; '.join(wrong)}", self._desk.now_ms())
             return self.distrust(rows, job, "; ".join(wrong))
@@ -130,7 +131,9 @@ class Purse:
         if job.state == JobState.DELIVERED and all(d.key for d in mine):
             done = JOB.after(JobState.DELIVERED, JobEvent.PAY)
             rows.change(JobRow, {"id": job.id, "lease": job.lease}, state=done)
-        return Turn(events=[ev.PictureOpened(job.id, delivery.picture, png, receipt.doc)])
+        if delivery.step:
+            return Turn(events=[ev.CheckpointOpened(job.id, delivery.picture, delivery.step)])
+        return Turn(events=[ev.PictureOpened(job.id, delivery.picture, plain, receipt.doc)])
 
     def go_on(self, rows: Rows) -> Turn:
         """A key has made room in the window: pay what waited for it."""
@@ -153,4 +156,10 @@ class Purse:
 
 def where(delivery: DeliveryKey) -> dict[str, object]:
     """The key of a delivery's row."""
-    return {"lease": delivery.lease, "job": delivery.job, "picture": delivery.picture}
+    return {"lease": delivery.lease, "job": delivery.job, "picture": delivery.picture, "step": delivery.step}
+
+
+def _locked(delivery: DeliveryKey) -> ev.Event:
+    if delivery.step:
+        return ev.CheckpointLocked(delivery.job, delivery.picture, delivery.step, delivery.amount)
+    return ev.PictureLocked(delivery.job, delivery.picture, delivery.amount)

@@ -6,23 +6,24 @@ clock and the crash are somebody else's, so a simulator can be cruel to this ver
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from gpufair.client.session import events as ev
 from gpufair.client.session import settlement
-from gpufair.client.session.goods import Goods
+from gpufair.client.session.goods import Incoming
+from gpufair.client.session.placing import Terms, write_down
 from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import BodyRow, DeliveryKey, JobRow, NonceRow
-from gpufair.protocol import auditing, limits, matching, sealing, wire
+from gpufair.client.wallet.deliveries import DeliveryKey
+from gpufair.client.wallet.sequels import Before
+from gpufair.client.wallet.store import JobRow
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
-from gpufair.protocol.errors import Fault, LocalError, PeerError
+from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import JOB, LEASE, LIVE, JobEvent, JobState, LeaseEvent, LeaseState
+from gpufair.protocol.lifecycle import JOB, LEASE, JobEvent, JobState, LeaseEvent, LeaseState
 from gpufair.protocol.messages import (
     Answer,
     Cancel,
@@ -40,7 +41,6 @@ from gpufair.protocol.messages import (
     JobEnded,
     JobHeader,
     KeyReveal,
-    NodeRecord,
     Order,
     Outcome,
     Preview,
@@ -52,7 +52,14 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.pricing import quote
 
 _GOING = tuple(state for state in JobState if not JOB.is_terminal(state))
-_ENDS = {Outcome.CANCELLED: JobEvent.CANCEL, Outcome.EXPIRED: JobEvent.EXPIRE}
+_ENDS = {
+    Outcome.CANCELLED: JobEvent.CANCEL,
+    Outcome.EXPIRED: JobEvent.EXPIRE,
+    Outcome.RECLAIMED: JobEvent.STOP,
+    Outcome.PREEMPTED: JobEvent.STOP,
+    Outcome.DRAINED: JobEvent.STOP,
+}
+"""What an outcome is for the job; any other is a failure. After a stop it can go on elsewhere."""
 
 
 class Session:
@@ -62,7 +69,7 @@ class Session:
         self._desk = desk
         self._store = store
         self._purse = Purse(desk, lease)
-        self._goods = Goods(desk, store, self._purse)
+        self._goods = Incoming(desk, store, self._purse)
         self.lease = lease
 
     # --- the stream ----------------------------------------------------------------------------------------------
@@ -98,44 +105,20 @@ class Session:
         deadline_ms: int,
         memory_bytes: int = 0,
         preview_every: int = 0,
+        checkpoint_every: int = 0,
         job: bytes = b"",
+        before: Before | None = None,
     ) -> Turn:
         """Write a job down, priced and sealed, then order it. Raises LocalError if the lease is over or can't pay.
 
-        `job` is its id, for whoever has written that down already; else one is drawn.
+        `job` is its id, for whoever has written that down already; else one is drawn. `before`: it goes on with what
+        that one has left, for which nothing is signed from now on.
         """
+        terms = Terms(deadline_ms, memory_bytes, preview_every, checkpoint_every)
         with self._store.begin() as rows:
             account = self._purse.account(rows)
-            lease, price = account.lease, quote(spec, account.bid.sheet, first=account.first())
-            if lease.state not in LIVE or lease.distrust:
-                raise LocalError(Fault.CONFLICT, f"the lease is {lease.state}: {lease.distrust or 'it takes no jobs'}")
-            if account.committed + matching.with_spare(price, account.spare) > lease.cap:
-                left = lease.cap - account.committed - account.spare
-                raise LocalError(Fault.INSUFFICIENT_FUNDS, f"the job costs {price.total}, the lease has {left} left")
-            job = job or self._desk.random.bytes(16)
-            record = from_bytes(lease.record, NodeRecord).doc
-            plain, nonce = wire.encode(body), self._desk.random.bytes(limits.KEY_BYTES)
-            sealed = sealing.seal_plain(plain, record.sealing_key, lease=lease.id, job=job)
-            header = self._desk.sign(
-                JobHeader(
-                    head=self._desk.head(lease.provider, parent=lease.id), lease=lease.id, job=job, spec=spec,
-                    worker_image=account.bid.worker_image, body_sha256=hashlib.sha256(sealed).digest(),
-                    audit_commitment=auditing.commitment(nonce), deadline_ms=deadline_ms, memory_bytes=memory_bytes,
-                    preview_every=preview_every, body_length=len(sealed),
-                    plain_sha256=hashlib.sha256(plain).digest(),
-                )
-            )  # fmt: skip
-            rows.insert(
-                JobRow(
-                    id=job, lease=lease.id, document=header.id, state=JOB.after(JobState.DRAFT, JobEvent.PLACE),
-                    header=header.bytes, body=wire.encode(replace(body, inputs=())), acceptance=b"", upfront=0,
-                    increment=price.increment, count=price.count, created_ms=self._desk.now_ms(), ended=b"", note="",
-                    prompt=body.prompt, prepaid=False,
-                )
-            )  # fmt: skip
-            rows.insert(NonceRow(lease.id, job, nonce))
-            rows.insert(BodyRow(lease.id, job, plain, sealed))
-        return Turn([Order(header.envelope)], [ev.JobPlaced(job, price.total)])
+            header, price = write_down(self._desk, rows, account, spec, body, terms, job=job, before=before)
+        return Turn([Order(header.envelope)], [ev.JobPlaced(header.doc.job, price.total)])
 
     def cancel(self, job: bytes) -> Turn:
         """Ask the provider to stop a job; what it has delivered stays payable."""
@@ -241,7 +224,9 @@ class Session:
 
     def _on_key(self, message: KeyReveal) -> Turn:
         with self._store.begin() as rows:
-            delivery = rows.get(DeliveryKey, lease=self.lease, job=message.job, picture=message.picture)
+            delivery = rows.get(
+                DeliveryKey, lease=self.lease, job=message.job, picture=message.picture, step=message.step
+            )
             if delivery is None or delivery.key or not delivery.locked:
                 return Turn()
             turn = self._purse.use_key(rows, delivery, message.key)

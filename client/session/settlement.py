@@ -10,7 +10,8 @@ from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import BodyRow, DeliveryKey, JobRow, LeaseRow
+from gpufair.client.wallet.deliveries import DeliveryKey
+from gpufair.client.wallet.store import BodyRow, JobRow, LeaseRow
 from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import Signed, from_bytes

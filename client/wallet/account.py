@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gpufair.client.wallet.store import DeliveryKey, JobDue, LeaseRow
+from gpufair.client.wallet.deliveries import DeliveryKey
+from gpufair.client.wallet.store import JobDue, LeaseRow
 from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows, Summary
 from gpufair.protocol.envelope import from_bytes
@@ -30,7 +31,7 @@ class Account:
     paid: Summary
     """The up-front lines of those that are."""
     deliveries: tuple[DeliveryKey, ...]
-    """What came for those jobs, and what the newest voucher locks, by picture."""
+    """What came for those jobs, and what the newest voucher locks, in the order of their making."""
     locked: int
     """The deliveries that we signed for, their keys here or not."""
 
@@ -49,7 +50,7 @@ class Account:
             from_bytes(lease.envelope, Bid).doc,
             jobs,
             rows.summary(JobDue, "upfront", lease=lease.id, state=JobState.PAID),
-            tuple(sorted(found, key=lambda delivery: delivery.picture)),
+            tuple(sorted(found, key=lambda delivery: delivery.place)),
             rows.summary(DeliveryKey, "amount", lease=lease.id, locked=True).total,
         )
 

@@ -5,20 +5,13 @@ Pictures and ciphertexts are megabytes: they stay on disk until `png` asks for o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from gpufair.client.wallet import budget
 from gpufair.client.wallet.account import Account
-from gpufair.client.wallet.store import (
-    DeliveryKey,
-    EvidenceNote,
-    JobDue,
-    JobKey,
-    JobRow,
-    LeaseRow,
-    PictureRow,
-    PlainRow,
-)
+from gpufair.client.wallet.deliveries import CheckpointRow, DeliveryKey, PictureRow, PlainRow
+from gpufair.client.wallet.purchase import Checkpoint, Goods, Picture, Purchase, Standing
+from gpufair.client.wallet.store import EvidenceNote, JobDue, JobKey, JobRow, LeaseRow
 from gpufair.protocol import wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, document_id, from_bytes
@@ -27,15 +20,11 @@ from gpufair.protocol.lifecycle import JOB, JobState, LeaseState
 from gpufair.protocol.messages import (
     Bid,
     Envelope,
-    JobBody,
-    JobEnded,
     JobHeader,
     LedgerRef,
     NodeRecord,
     Offer,
-    Reason,
     Receipt,
-    Spec,
 )
 from gpufair.protocol.pricing import quote
 
@@ -44,115 +33,15 @@ _GOING = tuple(state for state in JobState if not JOB.is_terminal(state))
 ALIVE = (LeaseState.AGREED, LeaseState.FUNDED, LeaseState.OPEN)
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One delivered picture. `size` is that of the PNG in bytes, 0 until it is open; `receipt` the envelope's."""
-
-    index: int
-    size: int
-    receipt: bytes
-    amount: int
-    locked: bool
-    keyed: bool
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the picture is ours to look at."""
-        return self.size > 0
-
-    @property
-    def is_false(self) -> bool:
-        """Whether its key opened something that the receipt doesn't say."""
-        return self.keyed and not self.is_open
-
-    @property
-    def claim(self) -> Receipt:
-        """What the provider states about it."""
-        return from_bytes(self.receipt, Receipt).doc
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """A job with the lease that it was bought under."""
-
-    job: JobRow
-    lease: LeaseRow
-    spent: int
-    """What our vouchers promise for it; once the lease is settled, what the ledger paid. Under a lease with other jobs
-    it is this one's share.
-    """
-    pictures: tuple[Picture, ...]
-    proofs: tuple[bytes, ...]
-    """Ids of the signed documents in the wallet that prove that provider or ledger broke the deal."""
-
-    @property
-    def spec(self) -> Spec:
-        """The job's public part."""
-        return from_bytes(self.job.header, JobHeader).doc.spec
-
-    @property
-    def body(self) -> JobBody:
-        """The job's secret part, but for the pictures that it begins from."""
-        return wire.decode(JobBody, self.job.body)
-
-    @property
-    def opened(self) -> tuple[Picture, ...]:
-        """The pictures that are ours."""
-        return tuple(picture for picture in self.pictures if picture.is_open)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come of the job itself."""
-        return JOB.is_terminal(JobState(self.job.state))
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the ledger has closed the hold."""
-        return budget.is_closed(self.lease)
-
-    @property
-    def offer(self) -> Offer:
-        """The offer that the lease was made under."""
-        return from_bytes(self.lease.offer, Offer).doc
-
-    @property
-    def model_name(self) -> str:
-        """What the seller called the model."""
-        return next((m.name for m in self.offer.models if m.digest == self.spec.model), self.spec.model.hex()[:12])
-
-    @property
-    def reasons(self) -> tuple[Reason, ...]:
-        """Why the provider ended the job, in its own signed words."""
-        return from_bytes(self.job.ended, JobEnded).doc.reasons if self.job.ended else ()
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a job is: all that a conversation asks after every word, and no more than that."""
-
-    state: str
-    distrust: str
-    all_locked: bool
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come of the job itself."""
-        return JOB.is_terminal(JobState(self.state))
-
-    @property
-    def waits_for_key(self) -> bool:
-        """Whether everything is delivered and locked, and only keys are missing."""
-        return self.state == JobState.DELIVERED and self.all_locked
-
-
 def standing(store: RowStore, lease: bytes, job: bytes) -> Standing:
     """How far a job is. Raises LocalError if the wallet has none."""
     with store.read() as rows:
         due = rows.get(JobDue, lease=lease, id=job)
         if due is None:
             raise LocalError(Fault.UNKNOWN, "the wallet has no such job")
-        locked = all(one.locked for one in rows.all(DeliveryKey, lease=lease, job=job))
-        return Standing(due.state, lease_row(rows, lease).distrust, locked)
+        came = rows.all(DeliveryKey, lease=lease, job=job)
+        missing = any(one.locked and not one.key for one in came)
+        return Standing(due.state, lease_row(rows, lease).distrust, all(one.locked for one in came), missing)
 
 
 def read(rows: Rows, job: JobRow) -> Purchase:
@@ -162,10 +51,15 @@ def read(rows: Rows, job: JobRow) -> Purchase:
         Picture(one.picture, one.size, one.receipt, one.amount, one.locked, one.keyed)
         for one in rows.all(PictureRow, order="picture", lease=lease.id, job=job.id)
     )
+    checkpoints = tuple(
+        Checkpoint(one.picture, one.size, one.receipt, one.amount, one.locked, one.keyed, one.step)
+        for one in sorted(rows.all(CheckpointRow, lease=lease.id, job=job.id), key=lambda one: (one.picture, one.step))
+    )
+    came = (*pictures, *checkpoints)
     evidence = rows.all(EvidenceNote, order="job", lease=lease.id, job=(b"", job.id))
-    proofs = [one.document for one in evidence] + [one.receipt for one in pictures if one.is_false]
+    proofs = [one.document for one in evidence] + [one.receipt for one in came if one.is_false]
     ids = tuple(document_id(wire.decode(Envelope, proof)) for proof in proofs)
-    return Purchase(job, lease, _spent(rows, lease, job, pictures), pictures, ids)
+    return Purchase(job, lease, _spent(rows, lease, job, came), pictures, ids, checkpoints)
 
 
 def png(store: RowStore, purchase: Purchase, picture: Picture) -> bytes:
@@ -177,11 +71,11 @@ def png(store: RowStore, purchase: Purchase, picture: Picture) -> bytes:
         return row.plain
 
 
-def _spent(rows: Rows, lease: LeaseRow, job: JobRow, pictures: tuple[Picture, ...]) -> int:
+def _spent(rows: Rows, lease: LeaseRow, job: JobRow, came: Iterable[Goods]) -> int:
     settled = budget.is_closed(lease)
     if rows.summary(JobDue, "count", lease=lease.id).count == 1:
         return lease.captured if settled else Account.load(rows, lease).spent
-    return job.upfront + sum(one.amount for one in pictures if (one.is_open if settled else one.locked))
+    return job.upfront + sum(one.amount for one in came if (one.is_open if settled else one.locked))
 
 
 def history(store: RowStore, limit: int) -> list[Purchase]:

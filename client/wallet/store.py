@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import MetaData, Table
 
-from gpufair.client.wallet import batches
+from gpufair.client.wallet import batches, deliveries, sequels
 from gpufair.protocol.edge.columns import blob, number, truth, words
 from gpufair.protocol.edge.rows import Fault, RowStore, no_fault
 from gpufair.protocol.edge.sqlite import Database, open_database
@@ -104,62 +104,6 @@ class JobKey:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryRow:
-    """One delivery: first its receipt and ciphertext, then our lock for it, then its key and what it opened.
-
-    `step` is 0 for a picture (`plain` is its PNG); a checkpoint is that of the state after so many steps.
-    """
-
-    lease: bytes
-    job: bytes
-    picture: int
-    receipt: bytes
-    cipher: bytes
-    hashlock: bytes
-    amount: int
-    locked: bool
-    key: bytes
-    plain: bytes
-    step: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryKey:
-    """The money side of a delivery: its row without the megabytes."""
-
-    lease: bytes
-    job: bytes
-    picture: int
-    hashlock: bytes
-    amount: int
-    locked: bool
-    key: bytes
-    step: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PictureRow:
-    """A picture that came, for people: its receipt, and how large the picture is (0: not open) without reading it."""
-
-    lease: bytes
-    job: bytes
-    picture: int
-    receipt: bytes
-    amount: int
-    locked: bool
-    keyed: bool
-    """Whether its key is here: a picture that has one and is not open is not what its receipt says."""
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlainRow:
-    """What a delivery opened, alone."""
-
-    plain: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class EvidenceRow:
     """What proves a cheat that we never paid for: a signed envelope, and the ciphertext if that is part of it."""
 
@@ -249,16 +193,6 @@ TABLES: dict[type, Table] = {
     BodyRow: Table(
         "bodies", METADATA, blob("lease", key=True), blob("job", key=True), blob("plain"), blob("sealed")
     ),
-    DeliveryRow: Table(
-        "deliveries", METADATA,
-        blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("receipt"), blob("cipher"),
-        blob("hashlock"), number("amount"), truth("locked"), blob("key"), blob("plain"), number("step", key=True),
-    ),
-    PictureRow: Table(  # a view of the deliveries that are pictures
-        "pictures", METADATA,
-        blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("receipt"), number("amount"),
-        truth("locked"), truth("keyed"), number("size"),
-    ),
     EvidenceRow: Table(
         "evidence", METADATA,
         blob("lease", key=True), blob("job", key=True), words("what"), blob("document"), blob("cipher"),
@@ -277,9 +211,8 @@ TABLES: dict[type, Table] = {
 }  # fmt: skip
 TABLES[JobDue] = TABLES[JobRow]
 TABLES[JobKey] = TABLES[JobRow]
-TABLES[DeliveryKey] = TABLES[PlainRow] = TABLES[DeliveryRow]
 TABLES[EvidenceNote] = TABLES[EvidenceRow]
-TABLES |= batches.TABLES
+TABLES |= deliveries.TABLES | sequels.TABLES | batches.TABLES
 
 
 def open_wallet(path: Path | None, fault: Fault = no_fault) -> RowStore:

@@ -19,7 +19,7 @@ from gpufair.client.audit.evidence import open_case, read
 from gpufair.client.failures import NoOfferError, VerificationError
 from gpufair.client.market.wish import Wish
 from gpufair.client.wallet import bans
-from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.purchase import Purchase
 from gpufair.client.wishing import wish
 from gpufair.protocol import envelope, limits, wire
 from gpufair.protocol.auditing import Errors

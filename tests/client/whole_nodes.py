@@ -20,7 +20,7 @@ from gpufair.client.config import Home as BuyerHome
 from gpufair.client.market.wish import Wish
 from gpufair.client.session import events as ev
 from gpufair.client.wallet import purchases
-from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.purchase import Purchase
 from gpufair.client.wallet.store import PeerRow, open_wallet
 from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge import keys

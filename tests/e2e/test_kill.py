@@ -24,7 +24,7 @@ from command_line import Customer, wait_for_picture
 
 from gpufair.client.failures import PurchaseError
 from gpufair.client.sdk import Client
-from gpufair.client.wallet.purchases import Purchase
+from gpufair.client.wallet.purchase import Purchase
 from gpufair.client.wishing import wish
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.provider.cli.operator import operator

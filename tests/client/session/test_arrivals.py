@@ -23,7 +23,7 @@ def arrivals(deal):
     receipt = next(down.receipt for down in d.downs if isinstance(down, Delivery))
     signed = envelope.read(receipt, Receipt)
     found = Arrivals()
-    found.begin((JOB, 0), Signed(replace(signed.doc, cipher_length=SIZE), signed.id, signed.envelope))
+    found.begin((JOB, 0), 0, Signed(replace(signed.doc, cipher_length=SIZE), signed.id, signed.envelope))
     return found
 
 

@@ -34,7 +34,6 @@ LIES = {
     "another attempt": {"attempt": bytes(16)},
     "another lease": {"lease": bytes(32)},
     "other steps": {"last_step": 3},
-    "not from the start": {"first_step": 1},
     "another price": {"increment": 129},
     "another ciphertext": {"cipher_sha256": bytes(32)},
     "another trace": {"trace_root": bytes(32)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from alembic.command import downgrade
@@ -11,6 +12,8 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 from gpufair.client.wallet.batches import BatchLeaseRow, BatchRow, ItemRow, TryRow
+from gpufair.client.wallet.deliveries import CheckpointRow, DeliveryRow
+from gpufair.client.wallet.sequels import SequelRow
 from gpufair.client.wallet.store import BodyRow, JobRow, LeaseRow, open_wallet
 
 MIGRATIONS = Path(__file__).parents[3] / "client" / "wallet" / "migrations"
@@ -68,4 +71,24 @@ def test_a_batch_is_forgotten_on_the_way_back_and_its_jobs_are_not(tmp_path: Pat
     with wallet.read() as rows:
         assert rows.all(JobRow) == [JOB]
         assert rows.all(BatchRow) == rows.all(ItemRow) == rows.all(TryRow) == []
+    wallet.close()
+
+
+def test_a_checkpoint_stays_without_its_leaves_on_the_way_back(tmp_path: Path) -> None:
+    path = tmp_path / "wallet.db"
+    wallet = open_wallet(path)
+    came = DeliveryRow(LEASE.id, JOB.id, 0, b"r", b"c", bytes(32), 5, True, b"k", b"state", step=3, leaves=bytes(64))
+    with wallet.begin() as rows:
+        rows.insert(LEASE)
+        rows.insert(JOB)
+        rows.insert(came)
+        rows.insert(SequelRow(LEASE.id, b"s" * 16, LEASE.id, JOB.id, 0))
+    wallet.close()
+    back(path, "0008")
+    wallet = open_wallet(path)
+    with wallet.read() as rows:
+        assert rows.all(DeliveryRow) == [replace(came, leaves=b"")]
+        assert rows.all(SequelRow) == []
+        [seen] = rows.all(CheckpointRow)
+        assert (seen.step, seen.size, seen.keyed) == (3, 5, True)
     wallet.close()

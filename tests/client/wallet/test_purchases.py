@@ -9,7 +9,7 @@ import pytest
 from scenario import spec
 
 from gpufair.client.wallet import purchases
-from gpufair.client.wallet.store import DeliveryRow
+from gpufair.client.wallet.deliveries import DeliveryRow
 from gpufair.protocol import limits
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import LocalError
