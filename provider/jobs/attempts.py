@@ -151,7 +151,7 @@ class Attempts:
             rows.insert(BodyRow(attempt.id, lease_id, sealed))
             rows.change(AttemptRow, {"id": attempt.id}, bodied=True)
             account = Account.load(rows, find(rows, lease_id))
-            return [Enqueue(queued, lease_id) for queued in settle_attempts(rows, account)]
+            return [Enqueue(queued) for queued in settle_attempts(rows, account)]
 
     # --- doing it ------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ class Enqueue:
     """An attempt is ready to run."""
 
     attempt: bytes
-    lease: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ class Leases:
         effects: list[Effect] = [Send(lease.id, Kept(lease.kept))]
         # Keys that went out before go out again: the client may have missed them.
         effects += [Send(lease.id, KeyReveal(d.job, d.picture, d.key)) for d in account.bought]
-        return effects + [Enqueue(a, lease.id) for a in queued] + ([Wake(lease.id)] if better else []) + capture
+        return effects + [Enqueue(a) for a in queued] + ([Wake(lease.id)] if better else []) + capture
 
     def _check_voucher(self, lease: LeaseRow, signed: Signed[Voucher]) -> None:
         head = signed.doc.head

@@ -8,8 +8,9 @@ from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.lifecycle import LEASE, LeaseEvent, LeaseState
-from gpufair.protocol.messages import JobHeader, Precision
+from gpufair.protocol.messages import Bid, BidClass, JobHeader, Precision
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow
+from gpufair.provider.jobs.turns import Turn
 from gpufair.provider.workers.places import Wish
 
 
@@ -42,10 +43,14 @@ def find_delivery(rows: Rows, lease: bytes, job: bytes, picture: int) -> Deliver
     return row
 
 
-def wish(rows: Rows, attempt: bytes) -> Wish:
-    """What an attempt needs of a worker. Raises PeerError where there is none."""
+def find_turn(rows: Rows, attempt: bytes) -> Turn:
+    """An attempt's place in the queue, by what its lease pays. Raises PeerError where there is none."""
     row = rows.get(AttemptRow, id=attempt)
     if row is None:
         raise PeerError(Fault.UNKNOWN, f"no attempt {attempt.hex()[:12]}")
     spec = from_bytes(row.header, JobHeader).doc.spec
-    return Wish(spec.model, shares=spec.precision is Precision.SINGLE)
+    bid = from_bytes(find(rows, row.lease).envelope, Bid).doc
+    return Turn(
+        attempt, row.lease, Wish(spec.model, shares=spec.precision is Precision.SINGLE), row.accepted_ms,
+        rate=bid.sheet.per_step_megapixel, interruptible=bid.bid_class is BidClass.INTERRUPTIBLE,
+    )  # fmt: skip

@@ -46,7 +46,7 @@ from gpufair.provider.jobs.collector import Collector, LedgerPort
 from gpufair.provider.jobs.effects import Effect, Enqueue, Expect, Post, Send, Stop, Wake
 from gpufair.provider.jobs.fetches import Fetches
 from gpufair.provider.jobs.leases import Leases
-from gpufair.provider.jobs.lookup import wish
+from gpufair.provider.jobs.lookup import find_turn
 from gpufair.provider.jobs.objections import Admission
 from gpufair.provider.jobs.requests import check_stream, is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages
@@ -100,8 +100,8 @@ class JobOffice:
                     self.streams.end(lease, GOODBYE_S)
                 case Send(lease, message):
                     self.streams.send(lease, message)
-                case Enqueue(attempt, lease):
-                    self._enqueue(attempt, lease)
+                case Enqueue(attempt):
+                    self._enqueue(attempt)
                 case Stop(attempt):
                     self.runner.stop(attempt)
                 case Wake(lease):
@@ -111,10 +111,10 @@ class JobOffice:
                 case Expect(model):
                     self._workers.prefetch(model)
 
-    def _enqueue(self, attempt: bytes, lease: bytes) -> None:
+    def _enqueue(self, attempt: bytes) -> None:
         with self._store.read() as rows:
-            wanted = wish(rows, attempt)
-        self.runner.enqueue(attempt, lease, wanted)
+            turn = find_turn(rows, attempt)
+        self.runner.enqueue(turn)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class JobOffice:
             reason = Reason(ReasonCode.RESTARTED, detail="the provider was restarted while it ran")
             self.perform(self.attempts.end(attempt.id, Outcome.FAILED, reason))
         for attempt in self.attempts.in_state(AttemptState.QUEUED):
-            self._enqueue(attempt.id, attempt.lease)
+            self._enqueue(attempt.id)
         self.perform([*self.leases.tick(), Post()])
         self._tasks = [asyncio.create_task(self.collector.run()), asyncio.create_task(self._tick())]
 

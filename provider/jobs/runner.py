@@ -103,11 +103,11 @@ class Runner:
         """Whether nothing waits and nothing is under way, an attempt between the queue and its worker included."""
         return not self._queue and not self._tasks
 
-    def enqueue(self, attempt: bytes, lease: bytes, wish: Wish) -> None:
+    def enqueue(self, turn: Turn) -> None:
         """An attempt is ready: it starts now or waits its turn."""
-        running = self._running.get(lease)
-        if running is None or running.attempt != attempt:
-            self._queue.add(Turn(attempt, lease, wish))
+        running = self._running.get(turn.lease)
+        if running is None or running.attempt != turn.attempt:
+            self._queue.add(turn)
         self._start_more()
 
     def stop(self, attempt: bytes) -> None:
@@ -138,7 +138,7 @@ class Runner:
     def _start_more(self) -> None:
         busy = {*self._running}
         while self._open:
-            ready = self._queue.ready(busy)
+            ready = self._queue.ready(busy, self._clock.now_ms())
             wishes = [running.wish for running in self._running.values()]
             turn = choose(ready, wishes, self._workers.size, self._workers.warm_models)
             if turn is None:

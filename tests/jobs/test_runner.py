@@ -12,12 +12,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from office_world import CANARY, MODEL, PICTURE, PROFILE, Scripted, World
+from office_world import CANARY, MODEL, PICTURE, PROFILE, SHEET, Scripted, World
 
 from gpufair.protocol import limits
 from gpufair.protocol.envelope import from_bytes, read
 from gpufair.protocol.lifecycle import AttemptState
-from gpufair.protocol.messages import Cancel, Decline, JobEnded, Lock, Outcome, Precision, ReasonCode
+from gpufair.protocol.messages import BidClass, Cancel, Decline, JobEnded, Lock, Outcome, Precision, ReasonCode
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow
 from gpufair.provider.workers.outcome import Failure
 
@@ -52,6 +52,20 @@ def test_in_the_order_of_acceptance_one_at_a_time(tmp_path: Path) -> None:
         await world.until(lambda: not world.office.busy())
         assert world.workers.started == attempts
         assert [world.state(a) for a in attempts] == [AttemptState.DELIVERED] * 3
+
+    play(story())
+
+
+def test_the_better_bid_first_and_on_demand_before_interruptible(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        first = world.begin(world.lease())
+        full, spot = SHEET.per_step_megapixel, BidClass.INTERRUPTIBLE
+        cheap, fair = (world.begin(world.lease(bid_class=spot, rate=full * share // 10)) for share in (4, 9))
+        demand, raised = (world.begin(world.lease(rate=rate, window=2 * PICTURE)) for rate in (full, full + 1))
+        world.workers.gate.set()
+        await world.until(lambda: not world.office.busy())
+        assert world.workers.started == [first, raised, demand, fair, cheap]
 
     play(story())
 
