@@ -32,12 +32,11 @@ class Turn:
     interruptible: bool = False
     passed: int = 0
 
-    def rank(self, now_ms: int) -> tuple[int, int, int, bool]:
+    def rank(self, now_ms: int) -> tuple[int, float, int]:
         """Its place in the order: whoever has the smallest goes first."""
         if now_ms - self.since_ms >= PROMOTED_MS:
-            return 0, 0, self.since_ms, self.interruptible
-        ahead_ms = round(AGEING_MS * log2(self.rate))
-        return 1 + self.interruptible, self.since_ms - ahead_ms, self.since_ms, self.interruptible
+            return 0, self.since_ms, self.interruptible
+        return 1 + self.interruptible, self.since_ms - AGEING_MS * log2(self.rate), -self.rate
 
 
 class Turns:

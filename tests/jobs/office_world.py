@@ -179,7 +179,9 @@ class World:
         client = client or self.client
         bid = client.sign(
             Bid(
-                head=client.head(self.desk.did, parent=bytes(32)), sheet=replace(SHEET, model=model, per_step_megapixel=rate), bid_class=bid_class, cap=cap, window=window, notice_ms=0, idle_limit_ms=60_000,
+                head=client.head(self.desk.did, parent=bytes(32)),
+                sheet=replace(SHEET, model=model, per_step_megapixel=rate), bid_class=bid_class, cap=cap,
+                window=window, notice_ms=0, idle_limit_ms=60_000,
                 ledger=signer("ledger").did, accept_by_ms=self.now + 30_000, lease_expires_at_ms=self.now + limits.HOUR,
                 margin_ms=limits.MARGIN_MIN_MS, worker_image=IMAGE, record=bytes(32),
             )

@@ -38,6 +38,8 @@ def test_on_demand_goes_before_interruptible_and_who_pays_more_before_who_pays_l
     cheap, dear = bid(1, 0, 60), bid(2, 10, 90)
     spot, better = bid(3, 0, 30, interruptible=True), bid(4, 10, 200, interruptible=True)
     assert order([spot, better, cheap, dear], 20) == [dear, cheap, better, spot]
+    a_little_more = bid(1, 5, RATE_MAX), bid(2, 5, RATE_MAX + 1)
+    assert order([*a_little_more], 20) == [*a_little_more[::-1]]
     same = [bid(number, 10 - number, 60) for number in range(5)]
     assert order(same, 20) == same[::-1], "age breaks ties"
 
