@@ -48,6 +48,12 @@ PROMOTED_MS = 10 * AGEING_MS
 """An interruptible job that has waited this long is ranked by its age among those on demand, whatever it pays."""
 PREEMPT_MARGIN_MILLI = 100
 """A better bid ends the work of an interruptible one that pays less by this much, in thousandths."""
+PREEMPT_GAIN_MS = SECOND
+"""Work that is done sooner than this is not ended for a better bid: that would gain nobody anything."""
+PREEMPTIONS_MAX = 2
+"""How often one job is ended for better bids, under whatever leases: then it is let finish."""
+PREEMPTED_KEPT = 4096
+"""Jobs of which a provider remembers that."""
 WAIT_SHOWN_MS = 30 * SECOND
 """An offer tells a shorter wait only once it has been shorter for this long."""
 COUNTERS_MAX = 4

@@ -14,7 +14,8 @@ from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.protocol.messages import Bid, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
-from gpufair.provider.jobs.store import AttemptDue, DeliveryDue, LeaseRow
+from gpufair.provider.jobs.lookup import find
+from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, LeaseRow
 
 ENDED = tuple(state for state in AttemptState if ATTEMPT.is_terminal(state))
 GOING = tuple(state for state in AttemptState if not ATTEMPT.is_terminal(state))
@@ -195,3 +196,12 @@ class Account:
     def working(self) -> bool:
         """Whether a job waits or runs: one that is delivered and unpaid keeps no lease open."""
         return any(a.state != AttemptState.DELIVERED for a in self.attempts)
+
+
+def startable(rows: Rows, attempt_id: bytes) -> AttemptRow | None:
+    """An attempt that waits, if it may begin: its lease has no other at work, and its window has room (rule 3)."""
+    attempt = rows.get(AttemptRow, id=attempt_id)
+    if attempt is None or attempt.state != AttemptState.QUEUED:
+        return None
+    account = Account.load(rows, find(rows, attempt.lease))
+    return None if account.is_at_work or not account.has_room(attempt.increment) else attempt

@@ -30,7 +30,7 @@ from gpufair.protocol.messages import (
     Receipt,
 )
 from gpufair.protocol.pricing import is_first, quote
-from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.account import Account, startable
 from gpufair.provider.jobs.bodies import Pieces, WrongBodyError
 from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
 from gpufair.provider.jobs.leases import settle_attempts
@@ -159,15 +159,17 @@ class Attempts:
         """The attempt goes to a worker now. None if it must wait for its lease's window (rule 3), or has ended."""
         # On disk before the first trace leaf goes out: run again after a power cut, it might give other leaves.
         with self._store.begin() as rows:
-            attempt = rows.get(AttemptRow, id=attempt_id)
-            if attempt is None or attempt.state != AttemptState.QUEUED:
-                return None
-            account = Account.load(rows, find(rows, attempt.lease))
-            if account.is_at_work or not account.has_room(attempt.increment):
+            attempt = startable(rows, attempt_id)
+            if attempt is None:
                 return None
             started = ATTEMPT.after(AttemptState.QUEUED, AttemptEvent.START)
             rows.change(AttemptRow, {"id": attempt_id}, state=started)
             return replace(attempt, state=started)
+
+    def may_start(self, attempt_id: bytes) -> bool:
+        """Whether `start` would let it go now."""
+        with self._store.read() as rows:
+            return startable(rows, attempt_id) is not None
 
     def has_room(self, attempt: AttemptRow) -> bool:
         """Whether the window allows the next picture of an attempt at work (rule 3)."""

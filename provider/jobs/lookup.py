@@ -51,6 +51,7 @@ def find_turn(rows: Rows, attempt: bytes) -> Turn:
     spec = from_bytes(row.header, JobHeader).doc.spec
     bid = from_bytes(find(rows, row.lease).envelope, Bid).doc
     return Turn(
-        attempt, row.lease, Wish(spec.model, shares=spec.precision is Precision.SINGLE), row.accepted_ms,
-        rate=bid.sheet.per_step_megapixel, interruptible=bid.bid_class is BidClass.INTERRUPTIBLE,
+        attempt, row.lease, row.job, Wish(spec.model, shares=spec.precision is Precision.SINGLE), row.accepted_ms,
+        rate=bid.sheet.per_step_megapixel, steps=spec.count * (spec.steps - spec.done),
+        interruptible=bid.bid_class is BidClass.INTERRUPTIBLE,
     )  # fmt: skip

@@ -24,11 +24,11 @@ from gpufair.provider.jobs import bodies
 from gpufair.provider.jobs.attempts import Attempts, Made
 from gpufair.provider.jobs.bodies import WrongBodyError
 from gpufair.provider.jobs.effects import Effect, Send
+from gpufair.provider.jobs.preempting import AtWork, Displaced, displaced, why
 from gpufair.provider.jobs.store import AttemptRow
 from gpufair.provider.jobs.traces import Traces, Writing
 from gpufair.provider.jobs.turns import Turn, Turns, choose, went
 from gpufair.provider.workers.outcome import Event, Failure, PictureResult, WorkerFailedError
-from gpufair.provider.workers.places import Wish
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ class Workers(Protocol):
 
 @dataclass
 class _Running:
-    attempt: bytes
-    wish: Wish
+    work: AtWork
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     money: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when money has come under its lease, or when it need not wait for any."""
@@ -82,7 +81,7 @@ class Runner:
     ) -> None:
         self._attempts, self._workers, self._sealing, self._clock = attempts, workers, sealing, clock
         self._perform, self._traces = perform, traces
-        self._queue = Turns()
+        self._queue, self._displaced = Turns(), Displaced()
         self._running: dict[bytes, _Running] = {}
         """By lease."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,7 +105,7 @@ class Runner:
     def enqueue(self, turn: Turn) -> None:
         """An attempt is ready: it starts now or waits its turn."""
         running = self._running.get(turn.lease)
-        if running is None or running.attempt != turn.attempt:
+        if running is None or running.work.turn.attempt != turn.attempt:
             self._queue.add(turn)
         self._start_more()
 
@@ -114,7 +113,7 @@ class Runner:
         """End an attempt at its next step boundary; its row has been ended by whoever asks."""
         self._queue.remove(attempt)
         for running in self._running.values():
-            if running.attempt == attempt:
+            if running.work.turn.attempt == attempt:
                 running.cancel.set()
                 running.money.set()
 
@@ -139,9 +138,10 @@ class Runner:
         busy = {*self._running}
         while self._open:
             ready = self._queue.ready(busy, self._clock.now_ms())
-            wishes = [running.wish for running in self._running.values()]
+            wishes = [running.work.turn.wish for running in self._running.values()]
             turn = choose(ready, wishes, self._workers.size, self._workers.warm_models)
             if turn is None:
+                self._make_way(ready)
                 return
             busy.add(turn.lease)
             attempt = self._attempts.start(turn.attempt)
@@ -149,10 +149,23 @@ class Runner:
                 continue
             went(turn, ready)
             self._queue.remove(turn.attempt)
-            running = self._running[turn.lease] = _Running(turn.attempt, turn.wish)
+            running = self._running[turn.lease] = _Running(AtWork(turn, self._clock.now_ms()))
             task = asyncio.create_task(self._run(attempt, running))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
+
+    def _make_way(self, ready: list[Turn]) -> None:
+        """End interruptible work at its next step for better bids that wait."""
+        works = [running.work for running in self._running.values()]
+        while found := displaced(ready, works, self._workers.size, self._clock.now_ms(), self._displaced):
+            worse, better = found
+            if not self._attempts.may_start(better.attempt):  # its lease owes something
+                ready = [turn for turn in ready if turn is not better]
+                continue
+            for work in worse:
+                work.stopping = True
+                self._displaced.add(work.turn.job)
+                self._end(work.turn.attempt, Outcome.PREEMPTED, why(work.turn, better))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -194,18 +207,19 @@ class Runner:
             # The states behind its leaves are for audits, and for another worker should this one be lost.
             run = replace(ordering.run(attempt.id, header, body, picture), trace=True)
             with self._traces.begin(attempt.id, picture) as writing:
-                await self._picture(attempt, run, inputs, running.cancel, writing)
+                await self._picture(attempt, run, inputs, running, writing)
 
     async def _picture(
-        self, attempt: AttemptRow, run: frames.Run, inputs: tuple[bytes, ...], cancel: asyncio.Event, writing: Writing
+        self, attempt: AttemptRow, run: frames.Run, inputs: tuple[bytes, ...], running: _Running, writing: Writing
     ) -> None:
         lease, job, steps = attempt.lease, attempt.job, run.steps
-        async with contextlib.aclosing(self._workers.run(run, cancel, inputs=inputs)) as events:
+        async with contextlib.aclosing(self._workers.run(run, running.cancel, inputs=inputs)) as events:
             async for event in events:
                 match event:
                     case frames.State():
                         writing.write(event)
                     case frames.Step(_, picture, step, leaf):
+                        running.work.done += step > run.first_step
                         self._perform([Send(lease, Progress(job, picture, step, steps, leaf))])
                         await asyncio.sleep(0)  # it goes out now, whatever the worker's pipe holds already
                     case frames.Preview(_, picture, step, png):

@@ -20,15 +20,18 @@ from gpufair.provider.workers.places import Wish, needed
 
 @dataclass
 class Turn:
-    """An attempt that waits, under its lease, and how often others that rank below it went before."""
+    """An attempt that waits, of a job under a lease, and how often others that rank below it went before."""
 
     attempt: bytes
     lease: bytes
+    job: bytes
     wish: Wish
     since_ms: int
     """When its job was accepted."""
     rate: int
     """What it pays for a step-megapixel, in micro-credits: something."""
+    steps: int
+    """Those of all its pictures."""
     interruptible: bool = False
     passed: int = 0
 

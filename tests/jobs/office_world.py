@@ -202,10 +202,11 @@ class World:
         model: bytes = MODEL,
         precision: Precision = Precision.EXACT,
         inputs: tuple[Input, ...] = (),
+        job: bytes = b"",
         **claims: Any,
     ) -> Any:
         """A job's order and body, whole; `claims` are what the header says otherwise than it should."""
-        job = self.bytes(16)
+        job = job or self.bytes(16)
         plain = wire.encode(JobBody(bytes(16), CANARY, "", 7, 1000, inputs))
         if not sealed:
             with self.store.read() as rows:
@@ -229,7 +230,7 @@ class World:
         job, order, body = self.job(lease, **terms)
         self.office.perform(self.office.order(lease.id, order.envelope))
         self.send(lease, body)
-        return self.attempt(job).id
+        return self.attempt(job, lease=lease.id).id
 
     def send(self, lease: Signed[Bid], body: Body) -> None:
         """Bring a whole body in."""
@@ -242,9 +243,9 @@ class World:
         voucher = self.client.sign(Voucher(head, lease.id, unlocked, locks))
         self.office.perform(self.office.order(lease.id, voucher.envelope))
 
-    def attempt(self, job: bytes) -> AttemptRow:
+    def attempt(self, job: bytes, **where: bytes) -> AttemptRow:
         with self.store.read() as rows:
-            found = rows.get(AttemptRow, job=job)
+            found = rows.get(AttemptRow, job=job, **where)
         assert found is not None
         return found
 

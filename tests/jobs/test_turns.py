@@ -15,12 +15,12 @@ WARM, COLD = b"w" * 32, b"c" * 32
 
 
 def turn(number: int, model: bytes = WARM, *, shares: bool = False) -> Turn:
-    return Turn(bytes([number]), b"lease %d" % number, Wish(model, shares=shares), number, 60)
+    return Turn(bytes([number]), b"lease %d" % number, b"job", Wish(model, shares=shares), number, 60, 20)
 
 
 def bid(number: int, since_ms: int, rate: int, *, interruptible: bool = False) -> Turn:
     name = number.to_bytes(4, "big")
-    return Turn(name, name, Wish(WARM), since_ms, rate, interruptible)
+    return Turn(name, name, name, Wish(WARM), since_ms, rate, 20, interruptible)
 
 
 def order(turns: list[Turn], now_ms: int) -> list[Turn]:
@@ -159,7 +159,7 @@ def test_whatever_comes_nobody_waits_for_ever() -> None:
             kind = dice.choice([Wish(WARM, shares=True)] * 6 + [Wish(WARM), Wish(COLD)])
             if len(queue) < 20:
                 rate, spot = dice.randint(1, 1000), dice.random() < 0.5
-                queue.add(Turn(number, number, kind, now * SECOND, rate, spot))
+                queue.add(Turn(number, number, number, kind, now * SECOND, rate, 20, spot))
                 waited[number] = now
         running = [one for one in running if dice.random() < 0.8]
         warm = {one.wish.model for one in running} or {WARM}
