@@ -198,7 +198,7 @@ def _work(jobs: Path, wallet: Path, paid: dict[bytes, int]) -> None:
         assert ATTEMPT.is_terminal(AttemptState(state)), (state, lease.hex())
     assert not rows(jobs, "SELECT 1 FROM outbox WHERE answer = x''")
     revealed = dict(rows(jobs, "SELECT lease, sum(amount) FROM deliveries WHERE revealed GROUP BY lease"))
-    opened = dict(rows(wallet, "SELECT lease, sum(amount) FROM deliveries WHERE length(png) GROUP BY lease"))
+    opened = dict(rows(wallet, "SELECT lease, sum(amount) FROM deliveries WHERE length(plain) GROUP BY lease"))
     upfront = dict(rows(jobs, "SELECT lease, sum(upfront) FROM attempts GROUP BY lease"))
     for lease, captured in paid.items():
         assert captured >= revealed.get(lease, 0), "a key went out unpaid"

@@ -147,7 +147,7 @@ def test_status_for_programs(shared: Any) -> None:
     assert all(type(sales[name]) is int and sales[name] >= 0 for name in whole)
     assert {name: type(sales[name]) for name in sales if name not in whole} == {
         "runtime": str, "isolation": str, "worker_image": str, "paused": bool, "draining": bool, "models": list,
-        "adapters": list, "last_error": str,
+        "adapters": list, "last_error": str, "price_policy": str,
     }  # fmt: skip
     assert sales["models"] == [{"digest": sales["models"][0]["digest"], "name": "demo", "state": "warm"}]
     assert (sales["runtime"], sales["isolation"], sales["last_error"]) == ("process", "none", "")
