@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import sampler
 from benchmarks.machine import cpu_seconds
 from benchmarks.running import NotHereError
+from benchmarks.sampler import Samples
 from gpufair.provider.control import ask
 
 GPUFAIRD = str(Path(sys.executable).with_name("gpufaird"))
+SAMPLES = "samples.json"
 PATIENCE_S = 120.0
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -46,6 +49,19 @@ class Node:
         """Processor seconds of the daemon so far."""
         return cpu_seconds(self.process.pid)
 
+    def sample_anew(self) -> None:
+        """Forget what was sampled so far; for a node under a sampler."""
+        self.process.send_signal(signal.SIGUSR1)
+
+    def sampled(self) -> Samples:
+        """What was sampled since `sample_anew`."""
+        file = self.home / SAMPLES
+        self.process.send_signal(signal.SIGUSR2)
+        until = time.monotonic() + PATIENCE_S
+        while not file.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        return sampler.read(file)
+
     def worker_cpu(self) -> float:
         """Processor seconds of its worker processes so far."""
         pid = self.process.pid
@@ -55,8 +71,11 @@ class Node:
 
 
 @contextlib.contextmanager
-def started(home: Path, *options: str, change: dict[str, str] | None = None) -> Iterator[Node]:
-    """Initialise a home, change keys of its configuration, and run a node there for as long as the block lasts."""
+def started(home: Path, *options: str, change: dict[str, str] | None = None, sampled: bool = False) -> Iterator[Node]:
+    """Initialise a home, change keys of its configuration, and run a node there for as long as the block lasts.
+
+    `sampled`: under a sampler, see `Node.sampled`.
+    """
     port = _free_port()
     gpufaird("init", "--home", str(home), "--listen", f"127.0.0.1:{port}", *options)
     config = home / "config.toml"
@@ -68,7 +87,8 @@ def started(home: Path, *options: str, change: dict[str, str] | None = None) -> 
             text = text.replace("[workers]\n", f"[workers]\n{key} = {value}\n")
     config.write_text(text)
     with (home / "log").open("wb") as log:
-        command = [GPUFAIRD, "up", "--home", str(home)]
+        program = [sys.executable, "-m", "benchmarks.sampler", str(home / SAMPLES)] if sampled else [GPUFAIRD]
+        command = [*program, "up", "--home", str(home)]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
     try:
         yield Node(home, f"{_did(home, process)}@127.0.0.1:{port}", process)

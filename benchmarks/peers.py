@@ -10,33 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, nodes
+from benchmarks import fleet, machine
+from benchmarks.fleet import FLIGHT, LEASES, PROVIDERS
 from benchmarks.peer import house
 from benchmarks.rows import Row, Samples
 from benchmarks.running import NotHereError, Options, say
-from gpufair.client.config import Home
-from gpufair.client.leasing import OpenLease
-from gpufair.client.opening import open_buyer
-from gpufair.client.sdk import Lease
-from gpufair.client.wishing import wish
-from gpufair.protocol import limits
-from gpufair.protocol.addresses import PeerAddress
-from gpufair.protocol.edge import keys
 from gpufair.provider.inference.null import PICTURE
 
-PROVIDERS, LEASES, FLIGHT = 4, 4, 64
-BUDGET = 100_000_000
 HERE = Path(__file__).parent / "peer"
 
 
@@ -75,71 +65,18 @@ def run(options: Options) -> Iterator[Row]:
 
 
 def _ours(folder: Path, jobs: int) -> Turn:
-    with contextlib.ExitStack() as stack:
-        roles = ("--role", "ledger", "--role", "directory")
-        ledger = stack.enter_context(nodes.started(folder / "ledger", *roles))
-        change = {"runtime": '"process"', "null": "true", "cpus": "1.0", "queue": str(limits.QUEUE_MAX)}
-        providers = [
-            stack.enter_context(nodes.started(folder / f"provider-{n}", "--ledger", ledger.address, change=change))
-            for n in range(PROVIDERS)
-        ]
-        for provider in providers:
-            nodes.wait_warm(provider)
-        return asyncio.run(_buy(folder, ledger, providers, jobs))
+    with fleet.running(folder) as running:
+        return asyncio.run(_buy(running, jobs))
 
 
-async def _buy(folder: Path, ledger: nodes.Node, providers: list[nodes.Node], jobs: int) -> Turn:
-    home = Home(folder / "buyer")
-    made = keys.create(home.keys)
-    nodes.gpufaird("ledger", "issue", made.did, "2000", "--reference", "benchmark", "--home", str(ledger.home))
-    async with _leases(home, providers) as leases:
-        await _all(leases, jobs // 5)
-        before = _cpu(ledger, providers)
-        seconds = await _all(leases, jobs)
-        after = _cpu(ledger, providers)
+async def _buy(running: fleet.Fleet, jobs: int) -> Turn:
+    async with running.leases() as leases:
+        await fleet.buy(leases, jobs // 5)
+        before = running.cpu()
+        seconds = await fleet.buy(leases, jobs)
+        after = running.cpu()
     spent = {f"{name}_cpu_ms_per_job": round(1000 * (after[name] - before[name]) / jobs, 2) for name in after}
     return Turn(jobs, seconds, spent)
-
-
-@contextlib.asynccontextmanager
-async def _leases(home: Home, providers: list[nodes.Node]) -> AsyncIterator[list[Lease]]:
-    """Leases of every provider in turn: one, then the next."""
-    wanted = {"steps": 1, "size": (64, 64)}
-    async with open_buyer(home) as buyer:
-        opened: list[OpenLease] = []
-        try:
-            for provider in providers * LEASES:
-                buyer.config = replace(buyer.config, peers=(PeerAddress.parse(provider.address),))
-                plan = await buyer.plan(wish("anything", **wanted), budget=BUDGET)
-                lease, plan = await buyer.lease(plan, lasts_ms=limits.HOUR // 2)
-                opened.append(OpenLease(buyer, lease, plan))
-                opened[-1].open()
-            yield [Lease(one, wanted, buyer.store) for one in opened]
-        finally:
-            await asyncio.gather(*(one.close() for one in opened))
-
-
-async def _all(leases: list[Lease], jobs: int) -> float:
-    """Seconds until every job has brought its picture, `FLIGHT` of them under way."""
-    room = asyncio.Semaphore(FLIGHT)
-
-    async def one(number: int) -> None:
-        async with room:
-            picture = await leases[number % len(leases)].run("red apple", seed=number)
-            assert picture.png
-
-    start = time.perf_counter()
-    await asyncio.gather(*(one(number) for number in range(jobs)))
-    return time.perf_counter() - start
-
-
-def _cpu(ledger: nodes.Node, providers: list[nodes.Node]) -> dict[str, float]:
-    return {
-        "buyer": machine.cpu_seconds(os.getpid()),
-        "providers": sum(provider.cpu() for provider in providers),
-        "workers": sum(provider.worker_cpu() for provider in providers),
-        "ledger": ledger.cpu(),
-    }
 
 
 # --- the peers ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ BENCHMARKS = (
     Entry("market", "benchmarks.market", "a picture through the market, against the same pipeline in a plain loop"),
     Entry("dispatch", "benchmarks.dispatch", "a job sent until the worker's first frame, against a bare gRPC echo"),
     Entry("peers", "benchmarks.peers", "null jobs a second over four providers, beside Celery with Redis, and Ray"),
+    Entry("costs", "benchmarks.costs", "where a null job's processor time goes: buyer, providers, ledger"),
     Entry("container", "benchmarks.container", "a hardened worker's start against plain docker run; cold against warm"),
     Entry(
         "ledger", "benchmarks.captures", "durable captures a second, against plain sqlite3 and the signatures' limit"

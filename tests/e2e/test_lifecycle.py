@@ -149,7 +149,9 @@ def test_status_for_programs(shared: Any) -> None:
         "runtime": str, "isolation": str, "worker_image": str, "paused": bool, "draining": bool, "models": list,
         "adapters": list, "last_error": str, "price_policy": str,
     }  # fmt: skip
-    assert sales["models"] == [{"digest": sales["models"][0]["digest"], "name": "demo", "state": "warm"}]
+    [model] = sales["models"]
+    assert set(model) == {"digest", "name", "state", "per_step_megapixel", "why"}
+    assert (model["name"], model["state"], sales["price_policy"]) == ("demo", "warm", "fixed")
     assert (sales["runtime"], sales["isolation"], sales["last_error"]) == ("process", "none", "")
     book = json.loads(command(ledger, "status", "--json").stdout)["ledger"]
     assert {"accounts", "events", "holds_open", "held", "outstanding"} <= set(book)
