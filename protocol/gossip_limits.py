@@ -34,7 +34,9 @@ GOSSIP_PER_NETWORK = 4
 """Of them, learned ones of one network (IPv4 /24, IPv6 /48) of the internet."""
 GOSSIP_PAUSE_MS = 10 * limits.MINUTE
 """For how long a directory that passes on what does not prove itself is left alone."""
-GOSSIP_BACK_OFF_MS = 10 * limits.SECOND
+GOSSIP_NAMED_PAUSE_MS = limits.MINUTE
+"""The longest that one which our owner named is left alone because it did not answer."""
+GOSSIP_BACK_OFF_MS = 5 * limits.SECOND
 """How long one that does not answer is left alone at first, twice as long each time after ..."""
 GOSSIP_FAILURES_MAX = 6
 """... and after so many times, a learned one for good."""

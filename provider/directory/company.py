@@ -8,9 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from gpufair.protocol import gossip_limits, limits
 from gpufair.protocol.errors import printable
+
+_JITTER_MILLI = 250
+"""By how much, in thousandths, a wait is shorter or longer: who lost sight of a peer together return one by one."""
+
+
+class Trouble(StrEnum):
+    """Why a source gives nothing, or not all that it has."""
+
+    NONE = ""
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    CLOCK = "clock off"
+    FULL = "no room"
+    ASTRAY = "out of reach"
+    DISPROVED = "disproved"
+    EMPTY = "empty"
+
+
+_OF_THE_LINE = (Trouble.UNREACHABLE, Trouble.REFUSED)
+"""Over as soon as it answers."""
 
 
 @dataclass
@@ -22,10 +43,13 @@ class Mate:
     typed: bool = False
     failures: int = 0
     paused_until_ms: int = 0
+    trouble: Trouble = Trouble.NONE
     why: str = ""
-    """What went wrong the last time; empty when the last answer was good."""
+    """What went wrong, in words; empty without trouble."""
     seen_ms: int = 0
     """When it last answered."""
+    level_ms: int = 0
+    """When it last had exactly what we have."""
     got: int = 0
     """Documents of its that were taken."""
     budget: int = 0
@@ -33,6 +57,10 @@ class Mate:
     pulling: bool = False
     queue: dict[bytes, None] = field(default_factory=dict)
     """Places that wait to be asked of it."""
+
+    def troubled(self, trouble: Trouble, why: str = "") -> None:
+        """Note what is wrong with it, or that nothing is."""
+        self.trouble, self.why = trouble, printable(why, limits.TEXT_MAX)
 
 
 class Company:
@@ -78,6 +106,15 @@ class Company:
         mate = self._mates[did] = self._guests.pop(did) if did in self._guests else Mate(did)
         mate.network, mate.typed = network, typed
 
+    def is_member(self, did: str) -> bool:
+        """Whether it is more than a guest."""
+        return did in self._mates
+
+    def unname(self, did: str) -> None:
+        """Our owner's address leads to somebody else now: whoever was there is as good as a learned one."""
+        if did in self._mates:
+            self._mates[did].typed = False
+
     def drop(self, did: str) -> None:
         """Forget a learned mate, or a guest."""
         self._guests.pop(did, None)
@@ -90,26 +127,49 @@ class Company:
         return [one for one in (*self._mates.values(), *self._guests.values()) if one.paused_until_ms <= now_ms]
 
     def some(self, count: int, now_ms: int) -> list[Mate]:
-        """A few of them at random."""
+        """A few of them at random; the first is one that our owner named, if there is one to be had.
+
+        So whoever fills our company with friends of its own never has us to itself.
+        """
         left = [mate for mate in self._mates.values() if mate.paused_until_ms <= now_ms]
-        return [left.pop(self._pick(len(left))) for _ in range(min(count, len(left)))]
+        chosen: list[Mate] = []
+        while left and len(chosen) < count:
+            named = [] if chosen else [mate for mate in left if mate.typed]
+            mate = (named or left)[self._pick(len(named or left))]
+            left.remove(mate)
+            chosen.append(mate)
+        return chosen
 
     def answered(self, mate: Mate, now_ms: int) -> None:
         """It did."""
-        mate.failures, mate.why, mate.seen_ms = 0, "", now_ms
+        mate.failures, mate.seen_ms = 0, now_ms
+        if mate.trouble in _OF_THE_LINE:
+            mate.troubled(Trouble.NONE)
 
-    def failed(self, mate: Mate, why: str, now_ms: int) -> None:
-        """It did not answer: it is asked again later and later; a learned one is forgotten in the end."""
+    def failed(self, mate: Mate, trouble: Trouble, why: str, now_ms: int) -> None:
+        """It did not answer: it is asked again later and later; a learned one is forgotten in the end.
+
+        Questions that were under way together count once.
+        """
+        mate.troubled(trouble, why)
+        if mate.paused_until_ms > now_ms:
+            return
         mate.failures += 1
-        mate.why = printable(why, limits.TEXT_MAX)
-        wait_ms = gossip_limits.GOSSIP_BACK_OFF_MS * 2 ** min(mate.failures - 1, 16)
-        mate.paused_until_ms = now_ms + min(wait_ms, gossip_limits.GOSSIP_PAUSE_MS)
+        most = gossip_limits.GOSSIP_NAMED_PAUSE_MS if mate.typed else gossip_limits.GOSSIP_PAUSE_MS
+        wait_ms = min(gossip_limits.GOSSIP_BACK_OFF_MS * 2 ** min(mate.failures - 1, 16), most)
+        mate.paused_until_ms = now_ms + self.jittered(wait_ms)
         if mate.failures >= gossip_limits.GOSSIP_FAILURES_MAX:
             self.drop(mate.did)
 
     def pause(self, mate: Mate, why: str, now_ms: int) -> None:
         """It passed on what it must not: it is left alone."""
-        mate.why, mate.paused_until_ms = printable(why, limits.TEXT_MAX), now_ms + gossip_limits.GOSSIP_PAUSE_MS
+        mate.troubled(Trouble.DISPROVED, why)
+        mate.paused_until_ms = now_ms + gossip_limits.GOSSIP_PAUSE_MS
+
+    def jittered(self, wait_ms: int) -> int:
+        """About so long."""
+        spread = wait_ms * _JITTER_MILLI // 1_000
+        return wait_ms - spread + self._pick(2 * spread + 1)
 
     def _has_room(self, network: str) -> bool:
         learned = [mate for mate in self._mates.values() if not mate.typed]

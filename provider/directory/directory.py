@@ -33,6 +33,7 @@ News = Callable[[Held, Document], None]
 class Taken:
     """`stored`: the document is now held, or was already, byte for byte. Otherwise one of that sequence or above is."""
 
+    place: bytes
     sequence: int
     stored: bool
 
@@ -167,11 +168,11 @@ class Directory:
     def _admit(self, found: Read, origin: Origin, batch: _Batch, only: Collection[bytes] | None) -> Taken:
         now_ms = self._clock.now_ms()
         if only is not None and found.place not in only:
-            raise PeerError(Fault.NOT_ALLOWED, "it sent a document that nobody asked for")
+            raise PeerError(Fault.MALFORMED, "it sent a document that nobody asked for")
         documents.check_time(found, now_ms)
         had = self._held.get(found.place)
         if had is not None and had.sequence >= found.sequence:
-            return Taken(had.sequence, had.id == found.signed.id)
+            return Taken(found.place, had.sequence, had.id == found.signed.id)
         documents.check_sense(found, origin.heard)
         envelope.authenticate(found.signed, verify=self._verify)
         data, head = found.signed.bytes, found.signed.doc.head
@@ -185,7 +186,7 @@ class Directory:
         self._will_end(held)
         if head.expires_at_ms > now_ms:
             self.tree.put(found.place, found.sequence)
-        return Taken(found.sequence, True)
+        return Taken(found.place, found.sequence, True)
 
     def _make_room(self, held: Held, had: Held | None, now_ms: int, batch: _Batch) -> None:
         """Let go of what is long dead, then of what takes more than its share. Raises PeerError LIMIT."""

@@ -30,7 +30,7 @@ from gpufair.protocol.messages import (
 )
 from gpufair.protocol.ports import Clock, Random
 from gpufair.provider.directory import documents
-from gpufair.provider.directory.company import Company, Mate
+from gpufair.provider.directory.company import Company, Mate, Trouble
 from gpufair.provider.directory.directory import Directory, Taken
 from gpufair.provider.directory.documents import Held, Kind, Origin, place_of
 from gpufair.provider.directory.wants import Wants
@@ -39,8 +39,14 @@ Request = Compare | Tell | Pull
 Reply = Compared | Told | Bodies
 
 _DIGITS = "0123456789abcdef"
-_NOBODYS_FAULT = (Fault.EXPIRED, Fault.FROM_THE_FUTURE, Fault.LIMIT)
-"""What may be wrong with a document although its bringer did nothing wrong: clocks differ, and we may be full."""
+_NOBODYS_FAULT = {
+    Fault.EXPIRED: Trouble.CLOCK,
+    Fault.FROM_THE_FUTURE: Trouble.CLOCK,
+    Fault.LIMIT: Trouble.FULL,
+    Fault.NOT_ALLOWED: Trouble.ASTRAY,
+}
+"""What may be wrong with a document although its bringer did nothing wrong: clocks differ, we may be full, and what is
+near to it may be out of our reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +79,14 @@ class Gossip:
         self._wants.sweep()
         asks: list[Ask] = []
         for mate in self.company.some(gossip_limits.GOSSIP_COMPARED, now_ms):
-            mate.budget = gossip_limits.COMPARES_PER_ROUND
-            asks += self._compare(mate, [Branch("", self._directory.tree.digest())])
+            asks += self._whole(mate)
         return asks + self._pulls()
+
+    def greet(self, did: str) -> list[Ask]:
+        """Our owner's address led to this directory: have it for company, and compare with it at once."""
+        self.company.invite(did, typed=True)
+        mate = self.company.get(did)
+        return [] if mate is None or mate.paused_until_ms > self._clock.now_ms() else self._whole(mate)
 
     def spread(self) -> list[Ask]:
         """Tell a few others what is new; what was told a moment ago waits a little."""
@@ -117,15 +128,15 @@ class Gossip:
             self.company.pause(mate, error.what, now_ms)
         return self._pulls()
 
-    def failed(self, ask: Ask, why: str, *, refused: bool = False) -> list[Ask]:
-        """A question came to nothing: nobody answered, or (`refused`) the peer would not."""
+    def failed(self, ask: Ask, why: str, trouble: Trouble = Trouble.UNREACHABLE) -> list[Ask]:
+        """A question came to nothing: nobody answered, or the peer would not, or broke the protocol."""
         mate, now_ms = self.company.get(ask.did), self._clock.now_ms()
         if mate is None:
             return []
-        if refused:
+        if trouble is not Trouble.UNREACHABLE:
             mate.seen_ms = now_ms
         self._wants.abandon(mate)
-        self.company.failed(mate, why, now_ms)
+        self.company.failed(mate, trouble, why, now_ms)
         return self._pulls()
 
     # --- what comes in -----------------------------------------------------------------------------------------------
@@ -164,6 +175,10 @@ class Gossip:
 
     # --- comparing ---------------------------------------------------------------------------------------------------
 
+    def _whole(self, mate: Mate) -> list[Ask]:
+        mate.budget = gossip_limits.COMPARES_PER_ROUND
+        return self._compare(mate, [Branch("", self._directory.tree.digest())])
+
     def _compare(self, mate: Mate, branches: list[Branch]) -> list[Ask]:
         """Ask where we differ, within what a round may cost; where there is more, chance says what waits."""
         asks = []
@@ -182,6 +197,8 @@ class Gossip:
         named = [*found.split, *(leaf.prefix for leaf in found.leaves)]
         if not prefixes.issuperset(named) or not {prefix[:-1] for prefix in theirs} <= set(found.split):
             raise PeerError(Fault.MALFORMED, "its digests are of something that it was not asked about")
+        if prefixes == {""}:
+            self._judge_whole(mate, found)
         deeper: list[Branch] = []
         news: list[Heading] = []
         for prefix in (parent + digit for parent in dict.fromkeys(found.split) for digit in _DIGITS):
@@ -198,6 +215,16 @@ class Gossip:
             news += self._read(mate, leaf)
         tell = Tell(self._me, tuple(news[: gossip_limits.TELL_HEADINGS])) if news else None
         return ([Ask(mate.did, tell)] if tell else []) + self._compare(mate, deeper)
+
+    def _judge_whole(self, mate: Mate, found: Compared) -> None:
+        """What the first answer of a round says of a peer: that it has what we have, or nothing at all."""
+        if found == Compared():
+            mate.level_ms = self._clock.now_ms()
+            mate.troubled(Trouble.NONE)
+        elif any(not leaf.headings for leaf in found.leaves):
+            mate.troubled(Trouble.EMPTY, "it knows of nobody")
+        elif mate.trouble is Trouble.EMPTY:
+            mate.troubled(Trouble.NONE)
 
     def _read(self, mate: Mate, leaf: Leaf) -> list[Heading]:
         """Want what a leaf has and we don't; what we have and it doesn't."""
@@ -226,10 +253,23 @@ class Gossip:
         outcomes = self._directory.take(found.documents, Origin(mate.did, heard), only=asked.places)
         mate.got += sum(isinstance(one, Taken) and one.stored for one in outcomes)
         is_full = sum(len(one.payload) for one in found.documents) > limits.MESSAGE_MAX // 2
-        self._wants.came(mate, asked.places, left=asked.places[len(found.documents) :] if is_full else ())
-        for one in outcomes:
-            if isinstance(one, PeerError) and one.fault not in _NOBODYS_FAULT:
-                raise one
+        left = asked.places[len(found.documents) :] if is_full else ()
+        self._wants.came(mate, asked.places, found=[one.place for one in outcomes if isinstance(one, Taken)], left=left)
+        errors = [one for one in outcomes if isinstance(one, PeerError)]
+        for error in errors:
+            if error.fault not in _NOBODYS_FAULT:
+                raise error
+        self._note(mate, errors, len(outcomes))
+
+    @staticmethod
+    def _note(mate: Mate, errors: list[PeerError], count: int) -> None:
+        """Why some of what a peer gave was not kept, though nobody did wrong."""
+        if not errors:
+            mate.troubled(Trouble.NONE)
+            return
+        mate.troubled(
+            _NOBODYS_FAULT[errors[0].fault], f"{len(errors)} of {count} documents were not taken: {errors[0].what}"
+        )
 
     # --- what is new -------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """What we lack and who says that it has it. Rule: one is asked at a time, and who doesn't deliver loses its turn.
 
-What nobody delivers is not asked for again for a while, so that promises cost nothing but the asking.
+Whoever promised a document and did not deliver it isn't asked for that place again for a while. That counts for it
+alone: what one invents about a document never keeps us from having it of another.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from gpufair.protocol import gossip_limits, limits
@@ -31,8 +32,8 @@ class Wants:
     def __init__(self, company: Company, directory: Directory, clock: Clock) -> None:
         self._company, self._directory, self._clock = company, directory, clock
         self._wants: dict[bytes, _Want] = {}
-        self._spurned: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
-        """Place: a sequence that came to nothing, and until when."""
+        self._spurned: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        """Who promised what and did not deliver it, and until when it is not asked for that."""
 
     def __len__(self) -> int:
         return len(self._wants)
@@ -42,13 +43,11 @@ class Wants:
         held = self._directory.held(heading.place)
         if held is not None and held.sequence >= heading.sequence:
             return False
-        sequence, until_ms = self._spurned.get(heading.place, (0, 0))
-        if heading.sequence <= sequence and self._clock.now_ms() < until_ms:
+        if self._clock.now_ms() < self._spurned.get((mate.did, heading.place), 0):
             return False
         want = self._wants.get(heading.place)
         if want is not None:
-            if mate.did not in want.sources and len(want.sources) < gossip_limits.GOSSIP_FAN_OUT:
-                want.sources.append(mate.did)
+            self._also(want, mate.did)
             want.sequence = max(want.sequence, heading.sequence)
             return True
         if len(mate.queue) >= gossip_limits.WANTS_PER_PEER:
@@ -57,15 +56,17 @@ class Wants:
         mate.queue[heading.place] = None
         return True
 
-    def came(self, mate: Mate, places: Sequence[bytes], *, left: Sequence[bytes]) -> None:
-        """A peer has answered for these places; `left` did not fit, and stay with it."""
+    def came(
+        self, mate: Mate, places: Sequence[bytes], *, found: Collection[bytes] = (), left: Sequence[bytes] = ()
+    ) -> None:
+        """A peer has answered for these places: `found` came, if not the newest; `left` did not fit and stay."""
         for place in places:
             want, held = self._wants.get(place), self._directory.held(place)
             if want is None or (held is not None and held.sequence >= want.sequence):
                 mate.queue.pop(place, None)
                 self._wants.pop(place, None)
             elif place not in left:
-                self._pass_on(mate.did, place)
+                self._pass_on(mate.did, place, spurn=place not in found)
 
     def abandon(self, mate: Mate) -> None:
         """Expect nothing of a peer any more."""
@@ -79,13 +80,26 @@ class Wants:
             if want.sources[0] not in self._company:
                 self._pass_on(want.sources[0], place)
 
-    def _pass_on(self, did: str, place: bytes) -> None:
+    def _also(self, want: _Want, did: str) -> None:
+        """Remember one more who has it. A guest gives way to a peer: dids are free, and guests could crowd it out."""
+        if did in want.sources:
+            return
+        if len(want.sources) < gossip_limits.GOSSIP_FAN_OUT:
+            want.sources.append(did)
+        elif self._company.is_member(did):
+            guest = next((one for one in want.sources[1:] if not self._company.is_member(one)), None)
+            if guest is not None:
+                want.sources[want.sources.index(guest)] = did
+
+    def _pass_on(self, did: str, place: bytes, *, spurn: bool = True) -> None:
         """Ask somebody else for it; if there is nobody, it came to nothing."""
         mate, want = self._company.get(did), self._wants.get(place)
         if mate is not None:
             mate.queue.pop(place, None)
         if want is None:
             return
+        if spurn:
+            self._spurn(did, place)
         want.sources = [one for one in want.sources if one != did]
         while want.sources:
             other = self._company.get(want.sources[0])
@@ -94,7 +108,9 @@ class Wants:
                 return
             want.sources.pop(0)
         del self._wants[place]
-        self._spurned[place] = (want.sequence, self._clock.now_ms() + _ASK_AGAIN_MS)
-        self._spurned.move_to_end(place)
+
+    def _spurn(self, did: str, place: bytes) -> None:
+        self._spurned[did, place] = self._clock.now_ms() + _ASK_AGAIN_MS
+        self._spurned.move_to_end((did, place))
         while len(self._spurned) > gossip_limits.SPURNED_MAX:
             self._spurned.popitem(last=False)

@@ -3,8 +3,9 @@
 from circle import Circle, Clock, Node
 
 from gpufair.protocol import gossip_limits
+from gpufair.protocol.addresses import Reach
 from gpufair.protocol.edge import tls
-from gpufair.provider.directory.documents import Kind, place_of
+from gpufair.provider.directory.documents import Kind, Origin, place_of
 
 CERTIFICATE = tls.create().certificate
 
@@ -16,11 +17,13 @@ def circle(count: int) -> Circle:
 
 
 def meshed(count: int) -> tuple[Circle, list[Node]]:
-    """Everybody knows the first and has its own record; nothing else."""
+    """Everybody names the first two and has published its record to them, as nodes do; nothing else."""
     made = circle(count)
     nodes = list(made.nodes.values())
     for node in nodes:
         node.publish()
+        for first in nodes[:2]:
+            first.directory.publish(node.record(), Origin(node.did, Reach.PRIVATE))
         for first in nodes[:2]:
             node.gossip.company.invite(first.did, typed=True)
     return made, nodes
@@ -32,8 +35,6 @@ def knows(node: Node, other: Node) -> int:
 
 def test_all_have_all_after_a_few_rounds():
     made, nodes = meshed(12)
-    for node in nodes[2:]:
-        nodes[0].directory.publish(node.record())  # as whoever starts publishes to its peers
     for _ in range(3):
         made.spread()
         made.round()
@@ -61,6 +62,7 @@ def test_when_nothing_is_new_a_round_costs_next_to_nothing():
     for _ in range(4):
         made.spread()
         made.round()
+    assert len({node.directory.tree.digest() for node in nodes}) == 1
     before = [node.bytes_out for node in nodes]
     made.round()
     assert max(node.bytes_out - b for node, b in zip(nodes, before, strict=True)) < 300
