@@ -63,6 +63,11 @@ def reach(text: str) -> Reach:
     return Reach.GLOBAL
 
 
+def heard_at(text: str) -> Reach:
+    """How far away is what is heard from an IP address: from one that no node has, as from the internet."""
+    return reach(text) or Reach.GLOBAL
+
+
 def network(text: str) -> str:
     """The network of an internet address, as one owner has it at least; of any other the address itself."""
     address = _plain(text)

@@ -28,6 +28,8 @@ GOSSIP_NEWS_MS = 200
 """How long news waits for more of it."""
 GOSSIP_RETELL_MS = 2 * limits.SECOND
 """One place's news is told no more often than this, however often its document changes."""
+GOSSIP_ASKED_AT_ONCE = 32
+"""Other directories that are being asked something at the same time."""
 GOSSIP_PEERS_MAX = 64
 """Other directories that one exchanges documents with."""
 GOSSIP_PER_NETWORK = 4

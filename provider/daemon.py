@@ -22,6 +22,7 @@ from gpufair.provider import report
 from gpufair.provider.config import Config
 from gpufair.provider.control import ControlServer
 from gpufair.provider.directory.directory import Directory
+from gpufair.provider.directory.gossip import Gossip
 from gpufair.provider.directory.office import DirectoryDesk
 from gpufair.provider.directory.store import DirectoryStore
 from gpufair.provider.hardware.probe import cpu_cores
@@ -29,7 +30,9 @@ from gpufair.provider.home import Home
 from gpufair.provider.jobs.store import TABLES
 from gpufair.provider.ledger import Ledger, Writer, open_store
 from gpufair.provider.ledger.office import LedgerService
+from gpufair.provider.rpc.gossiper import Gossiper
 from gpufair.provider.rpc.publisher import Publisher
+from gpufair.provider.rpc.roads import Roads
 from gpufair.provider.rpc.server import NodeServer, serve
 from gpufair.provider.sales.offers import Broadcasts
 from gpufair.provider.selling import Seller, open_runtime
@@ -69,9 +72,7 @@ class Node:
         exits.callback(self.store.close)
         self.peers = Peers(self.desk.clock)
         exits.push_async_callback(self.peers.close)
-        self.directory = DirectoryDesk(
-            Directory(DirectoryStore(self.home.directory), self.desk.clock), lambda: self.broadcasts.record().envelope
-        )
+        self.directory = self._open_directory()
         exits.callback(self.directory.close)
         self.ledger = self._open_ledger() if Role.LEDGER in self.config.roles else None
         if self.ledger is not None:
@@ -99,10 +100,15 @@ class Node:
         await self.server.start()
         if self.seller is not None:
             self.seller.warm()
-        self.publisher = Publisher(self._documents, self.directory, self.peers, self.config.node.peers)
-        await self.publisher.round()
         exits.push_async_callback(self._end_tasks)
-        self._tasks = [asyncio.create_task(self.publisher.run())]
+        self.publisher = Publisher(
+            self._documents, self.directory, self.peers, self.config.node.peers, self.desk.random
+        )
+        if Role.DIRECTORY in self.config.roles:
+            roads = Roads(self.peers, self.directory, self.publisher.named)
+            self._tasks.append(asyncio.create_task(Gossiper(self.directory, roads, self.desk.random).run()))
+        await self.publisher.round()
+        self._tasks.append(asyncio.create_task(self.publisher.run()))
         self.control = ControlServer(self.home.socket, self._commands())
         exits.push_async_callback(self.control.stop)
         await self.control.start()
@@ -120,6 +126,13 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _open_directory(self) -> DirectoryDesk:
+        clock, random = self.desk.clock, self.desk.random
+        directory = Directory(DirectoryStore(self.home.directory), clock)
+        talks = Role.DIRECTORY in self.config.roles
+        gossip = Gossip(self.keys.did, directory, clock, random) if talks else None
+        return DirectoryDesk(directory, lambda: self.broadcasts.record().envelope, gossip)
 
     def _open_ledger(self) -> LedgerService:
         store = open_store(self.home.ledger, self.keys.did)

@@ -36,4 +36,4 @@ def earnings(store: RowStore, now_ms: int) -> dict[str, Any]:
 
 def peers(states: Iterable[PeerState]) -> list[dict[str, str]]:
     """Each configured peer, and why it could not be told about us, if so."""
-    return [{"address": state.address, "error": state.error} for state in states]
+    return [{"address": str(state.address.endpoint), "error": state.error} for state in states]

@@ -7,6 +7,7 @@ record, which must be signed, live, and carry exactly the certificate that answe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
@@ -127,8 +128,8 @@ class Peers:
         certificate = await tls.fetch_certificate(wanted.endpoint)
         return await self._connect(wanted.endpoint, certificate, wanted.did)
 
-    async def at(self, record: Signed[NodeRecord]) -> Peer:
-        """The node of a record, at the first of its endpoints that answers as it should.
+    async def at(self, record: Signed[NodeRecord], *, through: Sequence[Endpoint] = ()) -> Peer:
+        """The node of a record, at the first of its endpoints (or of `through`) that answers as it should.
 
         Raises PeerUnreachable, PeerError.
         """
@@ -138,7 +139,7 @@ class Peers:
             if have is not None and have.is_alive:
                 have.keep(record)
                 return self._used(have)
-            return await self._first(record)
+            return await self._first(record, through or [Endpoint.parse(text) for text in record.doc.endpoints])
 
     async def _known(self, wanted: PeerAddress) -> Peer | None:
         """A connection that stands, to this did at this address; None if there is none, or it turns out to be dead."""
@@ -159,13 +160,13 @@ class Peers:
             self._open[key] = self._open.pop(key)
         return peer
 
-    async def _first(self, record: Signed[NodeRecord]) -> Peer:
+    async def _first(self, record: Signed[NodeRecord], endpoints: Sequence[Endpoint]) -> Peer:
         failure = PeerUnreachable(
             f"{identity.short(record.issuer)} gives no address: it calls others, and none call it"
         )
-        for text in record.doc.endpoints:
+        for endpoint in endpoints:
             try:
-                return await self._connect(Endpoint.parse(text), record.doc.tls_certificate, record.issuer)
+                return await self._connect(endpoint, record.doc.tls_certificate, record.issuer)
             except PeerUnreachable as error:
                 failure = error
         raise failure

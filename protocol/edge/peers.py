@@ -17,7 +17,7 @@ from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.edge.streams import ExecuteStream, parts
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.journal import JournalPage
-from gpufair.protocol.messages import Envelope, StatePiece
+from gpufair.protocol.messages import Bodies, Compare, Compared, Envelope, Pull, StatePiece, Tell, Told
 
 
 class Use:
@@ -103,6 +103,18 @@ class DirectoryPeer(_Service):
     def all_offers(self, dids: Sequence[str] = ()) -> AsyncIterator[Envelope]:
         """Every offer, page by page."""
         return self._all("FindOffers", dids)
+
+    async def differ(self, mine: Compare) -> Compared:
+        """Where the peer's documents differ from ours."""
+        return wire.decode(Compared, await self._ask("Differ", wire.encode(mine)))
+
+    async def hear(self, news: Tell) -> Told:
+        """Tell the peer what we have; how much of it is news there."""
+        return wire.decode(Told, await self._ask("Hear", wire.encode(news)))
+
+    async def give(self, wanted: Pull) -> Bodies:
+        """Documents by their places, as many as fit; not yet verified."""
+        return wire.decode(Bodies, await self._ask("Give", wire.encode(wanted)))
 
     async def _find(self, method: str, dids: Sequence[str], after: str) -> tuple[tuple[Envelope, ...], str]:
         request = wire.encode(calls.FindRequest(tuple(dids), after))

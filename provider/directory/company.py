@@ -156,7 +156,7 @@ class Company:
             return
         mate.failures += 1
         most = gossip_limits.GOSSIP_NAMED_PAUSE_MS if mate.typed else gossip_limits.GOSSIP_PAUSE_MS
-        wait_ms = min(gossip_limits.GOSSIP_BACK_OFF_MS * 2 ** min(mate.failures - 1, 16), most)
+        wait_ms = min(gossip_limits.GOSSIP_BACK_OFF_MS << min(mate.failures - 1, 16), most)
         mate.paused_until_ms = now_ms + self.jittered(wait_ms)
         if mate.failures >= gossip_limits.GOSSIP_FAILURES_MAX:
             self.drop(mate.did)

@@ -114,6 +114,11 @@ def check_sense(document: Read, heard: Reach) -> None:
             check_reach(endpoint.host, heard)
 
 
+def record(document: Envelope) -> Signed[NodeRecord]:
+    """A kept node record."""
+    return envelope.read(document, NodeRecord)
+
+
 def parsed(data: bytes) -> Envelope:
     """A kept document."""
     return wire.decode(Envelope, data)

@@ -8,7 +8,6 @@ those of others. Not thread-safe: it lives on its directory's thread.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from gpufair.protocol import gossip_limits, limits
 from gpufair.protocol.addresses import Endpoint, Reach, network
@@ -16,12 +15,10 @@ from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.fields import DID_PREFIX
 from gpufair.protocol.messages import (
     Bodies,
-    Branch,
     Compare,
     Compared,
     Document,
     Heading,
-    Leaf,
     NodeRecord,
     Pull,
     Role,
@@ -30,15 +27,13 @@ from gpufair.protocol.messages import (
 )
 from gpufair.protocol.ports import Clock, Random
 from gpufair.provider.directory import documents
+from gpufair.provider.directory.asks import Ask, Reply
 from gpufair.provider.directory.company import Company, Mate, Trouble
+from gpufair.provider.directory.comparing import Comparing
 from gpufair.provider.directory.directory import Directory, Taken
 from gpufair.provider.directory.documents import Held, Kind, Origin, place_of
 from gpufair.provider.directory.wants import Wants
 
-Request = Compare | Tell | Pull
-Reply = Compared | Told | Bodies
-
-_DIGITS = "0123456789abcdef"
 _NOBODYS_FAULT = {
     Fault.EXPIRED: Trouble.CLOCK,
     Fault.FROM_THE_FUTURE: Trouble.CLOCK,
@@ -49,14 +44,6 @@ _NOBODYS_FAULT = {
 near to it may be out of our reach."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question to a peer."""
-
-    did: str
-    request: Request
-
-
 class Gossip:
     """One directory in the company of others. `me` is its did."""
 
@@ -64,6 +51,7 @@ class Gossip:
         self._me, self._directory, self._clock, self._random = me, directory, clock, random
         self.company = Company(me, self._pick)
         self._wants = Wants(self.company, directory, clock)
+        self._comparing = Comparing(me, directory, self._wants, clock, self._pick)
         self._news: dict[bytes, str] = {}
         """Places to tell of, and who told us."""
         self._told_ms: OrderedDict[bytes, int] = OrderedDict()
@@ -79,14 +67,18 @@ class Gossip:
         self._wants.sweep()
         asks: list[Ask] = []
         for mate in self.company.some(gossip_limits.GOSSIP_COMPARED, now_ms):
-            asks += self._whole(mate)
+            asks += self._comparing.whole(mate)
         return asks + self._pulls()
 
-    def greet(self, did: str) -> list[Ask]:
-        """Our owner's address led to this directory: have it for company, and compare with it at once."""
+    def greet(self, did: str, *, instead_of: str = "") -> list[Ask]:
+        """Our owner's address led to this directory: have it for company, and compare with it at once.
+
+        `instead_of` is who was there before, if somebody was.
+        """
+        self.company.unname(instead_of)
         self.company.invite(did, typed=True)
         mate = self.company.get(did)
-        return [] if mate is None or mate.paused_until_ms > self._clock.now_ms() else self._whole(mate)
+        return [] if mate is None or mate.paused_until_ms > self._clock.now_ms() else self._comparing.whole(mate)
 
     def spread(self) -> list[Ask]:
         """Tell a few others what is new; what was told a moment ago waits a little."""
@@ -107,6 +99,11 @@ class Gossip:
                 asks.append(Ask(mate.did, Tell(self._me, fresh)))
         return asks
 
+    def is_due(self, ask: Ask) -> bool:
+        """Whether a question that waited for its turn is still to be asked: its peer may have failed meanwhile."""
+        mate = self.company.get(ask.did)
+        return mate is not None and mate.paused_until_ms <= self._clock.now_ms()
+
     @property
     def has_news(self) -> bool:
         """Whether `spread` has something to tell, now or in a moment."""
@@ -120,7 +117,7 @@ class Gossip:
         self.company.answered(mate, now_ms)
         try:
             if isinstance(ask.request, Compare) and isinstance(reply, Compared):
-                return self._compared(mate, ask.request, reply) + self._pulls()
+                return self._comparing.compared(mate, ask.request, reply) + self._pulls()
             if isinstance(ask.request, Pull) and isinstance(reply, Bodies):
                 self._pulled(mate, ask.request, reply, heard)
         except PeerError as error:
@@ -143,21 +140,7 @@ class Gossip:
 
     def differ(self, asked: Compare) -> Compared:
         """Where we differ from the asker."""
-        tree = self._directory.tree
-        split: list[str] = []
-        branches: list[Branch] = []
-        leaves: list[Leaf] = []
-        for branch in asked.branches:
-            _check_prefix(branch.prefix)
-            look = tree.look(branch.prefix)
-            if look.digest == branch.digest:
-                continue
-            if look.headings is not None:
-                leaves.append(Leaf(branch.prefix, look.headings))
-            else:
-                split.append(branch.prefix)
-                branches += look.branches
-        return Compared(tuple(split), tuple(branches), tuple(leaves))
+        return self._comparing.differ(asked)
 
     def hear(self, told: Tell) -> tuple[Told, list[Ask]]:
         """News from somebody who says who it is: if we have its record, it is asked; if not, we lose nothing."""
@@ -172,69 +155,6 @@ class Gossip:
     def give(self, asked: Pull) -> Bodies:
         """The documents of these places, as many as fit."""
         return Bodies(tuple(self._directory.bodies(asked.places)))
-
-    # --- comparing ---------------------------------------------------------------------------------------------------
-
-    def _whole(self, mate: Mate) -> list[Ask]:
-        mate.budget = gossip_limits.COMPARES_PER_ROUND
-        return self._compare(mate, [Branch("", self._directory.tree.digest())])
-
-    def _compare(self, mate: Mate, branches: list[Branch]) -> list[Ask]:
-        """Ask where we differ, within what a round may cost; where there is more, chance says what waits."""
-        asks = []
-        while branches and mate.budget > 0:
-            mate.budget -= 1
-            some = [
-                branches.pop(self._pick(len(branches)))
-                for _ in range(min(gossip_limits.COMPARE_BRANCHES, len(branches)))
-            ]
-            asks.append(Ask(mate.did, Compare(tuple(some))))
-        return asks
-
-    def _compared(self, mate: Mate, asked: Compare, found: Compared) -> list[Ask]:
-        prefixes, tree = {branch.prefix for branch in asked.branches}, self._directory.tree
-        theirs = {branch.prefix: branch.digest for branch in found.branches}
-        named = [*found.split, *(leaf.prefix for leaf in found.leaves)]
-        if not prefixes.issuperset(named) or not {prefix[:-1] for prefix in theirs} <= set(found.split):
-            raise PeerError(Fault.MALFORMED, "its digests are of something that it was not asked about")
-        if prefixes == {""}:
-            self._judge_whole(mate, found)
-        deeper: list[Branch] = []
-        news: list[Heading] = []
-        for prefix in (parent + digit for parent in dict.fromkeys(found.split) for digit in _DIGITS):
-            mine = tree.digest(prefix)
-            if prefix not in theirs:
-                news += (
-                    tree.under(prefix, gossip_limits.TELL_HEADINGS)
-                    if mine and len(news) < gossip_limits.TELL_HEADINGS
-                    else ()
-                )
-            elif theirs[prefix] != mine:
-                deeper.append(Branch(prefix, mine))
-        for leaf in found.leaves:
-            news += self._read(mate, leaf)
-        tell = Tell(self._me, tuple(news[: gossip_limits.TELL_HEADINGS])) if news else None
-        return ([Ask(mate.did, tell)] if tell else []) + self._compare(mate, deeper)
-
-    def _judge_whole(self, mate: Mate, found: Compared) -> None:
-        """What the first answer of a round says of a peer: that it has what we have, or nothing at all."""
-        if found == Compared():
-            mate.level_ms = self._clock.now_ms()
-            mate.troubled(Trouble.NONE)
-        elif any(not leaf.headings for leaf in found.leaves):
-            mate.troubled(Trouble.EMPTY, "it knows of nobody")
-        elif mate.trouble is Trouble.EMPTY:
-            mate.troubled(Trouble.NONE)
-
-    def _read(self, mate: Mate, leaf: Leaf) -> list[Heading]:
-        """Want what a leaf has and we don't; what we have and it doesn't."""
-        theirs = {heading.place: heading.sequence for heading in leaf.headings}
-        if not all(place.hex().startswith(leaf.prefix) for place in theirs):
-            raise PeerError(Fault.MALFORMED, "its headings are of other places than it was asked about")
-        for heading in leaf.headings:
-            self._wants.add(mate, heading)
-        mine = self._directory.tree.under(leaf.prefix, gossip_limits.TELL_HEADINGS)
-        return [heading for heading in mine if heading.sequence > theirs.get(heading.place, 0)]
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
@@ -293,8 +213,3 @@ class Gossip:
     def _pick(self, below: int) -> int:
         """A number from 0 to below `below`."""
         return int.from_bytes(self._random.bytes(8), "big") % below
-
-
-def _check_prefix(prefix: str) -> None:
-    if not set(prefix) <= set(_DIGITS):
-        raise PeerError(Fault.MALFORMED, "a prefix is of hexadecimal digits")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from gpufair.protocol import limits
+from gpufair.protocol.addresses import Reach, heard_at
 
 
 class Buckets:
@@ -44,11 +45,21 @@ def address_of(peer: str) -> str:
 
     Of IPv6 only the first 64 bits: whoever has one such address has all that begin alike.
     """
-    kind, _, rest = peer.partition(":")
-    host = rest.rpartition(":")[0]
+    kind, text = _split(peer)
     if kind == "ipv6":
-        text = unquote(host).removeprefix("[").removesuffix("]").partition("%")[0]
         network = ipaddress.IPv6Network((text, 64), strict=False)
         mapped = ipaddress.IPv6Address(text).ipv4_mapped
         return f"ipv4:{mapped}" if mapped else f"ipv6:{network.network_address}"
-    return f"{kind}:{host}"
+    return f"{kind}:{text}"
+
+
+def reach_of(peer: str) -> Reach:
+    """How far away the other end of a connection is."""
+    kind, text = _split(peer)
+    return heard_at(text) if kind in ("ipv4", "ipv6") else Reach.LOOPBACK
+
+
+def _split(peer: str) -> tuple[str, str]:
+    kind, _, rest = peer.partition(":")
+    host = unquote(rest.rpartition(":")[0])
+    return kind, host.removeprefix("[").removesuffix("]").partition("%")[0]

@@ -9,7 +9,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
-from gpufair.protocol.messages import Chunk, Down, Envelope, KeyReveal, StatePiece, Up
+from gpufair.protocol.addresses import Reach
+from gpufair.protocol.messages import (
+    Bodies,
+    Chunk,
+    Compare,
+    Compared,
+    Down,
+    Envelope,
+    KeyReveal,
+    Pull,
+    StatePiece,
+    Tell,
+    Told,
+    Up,
+)
 
 Send = Callable[[Down], Awaitable[None]]
 """Sends one message of an `Execute` stream; safe from several tasks."""
@@ -22,8 +36,11 @@ class DirectoryOffice(Protocol):
         """The node's own record, renewed in time."""
         ...
 
-    async def publish(self, document: Envelope) -> tuple[int, bool]:
-        """Take a node record or an offer: the highest sequence now held for its issuer, and whether it is this one."""
+    async def publish(self, document: Envelope, source: str, heard: Reach) -> tuple[int, bool]:
+        """Take a node record or an offer: the highest sequence now held for its issuer, and whether it is this one.
+
+        `source` is who answers for the room that it takes, `heard` how far away that is.
+        """
         ...
 
     async def find_records(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
@@ -32,6 +49,18 @@ class DirectoryOffice(Protocol):
 
     async def find_offers(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
         """A page of offers, likewise."""
+        ...
+
+    async def differ(self, asked: Compare) -> Compared:
+        """Where the documents here differ from the asker's."""
+        ...
+
+    async def hear(self, told: Tell) -> Told:
+        """Somebody says that it has documents: how many of them are news."""
+        ...
+
+    async def give(self, asked: Pull) -> Bodies:
+        """Documents by their places, as many as fit into one message."""
         ...
 
 

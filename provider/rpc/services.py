@@ -13,7 +13,21 @@ from gpufair.protocol import limits, wire
 from gpufair.protocol.edge import calls
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.journal import JournalPage
-from gpufair.protocol.messages import Capture, Document, Down, Envelope, HoldOrder, Issue, Pay, Redeem, Up
+from gpufair.protocol.messages import (
+    Capture,
+    Compare,
+    Document,
+    Down,
+    Envelope,
+    HoldOrder,
+    Issue,
+    Pay,
+    Pull,
+    Redeem,
+    Tell,
+    Up,
+)
+from gpufair.provider.rpc.bucket import address_of, reach_of
 from gpufair.provider.rpc.offices import DirectoryOffice, LedgerOffice, MarketOffice
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -33,8 +47,9 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
     async def record(_request: bytes) -> bytes:
         return wire.encode(await office.record())
 
-    async def publish(request: bytes) -> bytes:
-        sequence, stored = await office.publish(wire.decode(Envelope, request))
+    async def publish(request: bytes, context: Context) -> bytes:
+        peer = context.peer()
+        sequence, stored = await office.publish(wire.decode(Envelope, request), address_of(peer), reach_of(peer))
         return wire.encode(calls.PublishAnswer(sequence, stored))
 
     async def find_records(request: bytes) -> bytes:
@@ -47,8 +62,19 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
         found, following = await office.find_offers(wanted.dids, wanted.after)
         return wire.encode(calls.Documents(tuple(found), following))
 
-    methods = {"Record": record, "Publish": publish, "FindRecords": find_records, "FindOffers": find_offers}
-    return _handler(calls.DIRECTORY, {name: _unary(method) for name, method in methods.items()})
+    async def differ(request: bytes) -> bytes:
+        return wire.encode(await office.differ(wire.decode(Compare, request)))
+
+    async def hear(request: bytes) -> bytes:
+        return wire.encode(await office.hear(wire.decode(Tell, request)))
+
+    async def give(request: bytes) -> bytes:
+        return wire.encode(await office.give(wire.decode(Pull, request)))
+
+    asked = {"Record": record, "FindRecords": find_records, "FindOffers": find_offers}
+    asked |= {"Differ": differ, "Hear": hear, "Give": give}
+    methods = {name: _unary(method) for name, method in asked.items()}
+    return _handler(calls.DIRECTORY, methods | {"Publish": grpc.unary_unary_rpc_method_handler(publish)})
 
 
 def market_service(office: MarketOffice, *, open_within_ms: int = limits.STREAM_OPEN_MS) -> grpc.GenericRpcHandler:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gpufair.protocol.addresses import Endpoint, PeerAddress
+from gpufair.protocol.addresses import Endpoint, PeerAddress, Reach, check_reach, network, reach
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 
 DID = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
@@ -77,3 +77,38 @@ def test_what_a_person_mistypes(text):
     with pytest.raises(LocalError) as caught:
         PeerAddress.parse(text)
     assert "host:port" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        *(("127.0.0.1", Reach.LOOPBACK), ("127.255.0.3", Reach.LOOPBACK), ("::1", Reach.LOOPBACK)),
+        *(("10.9.8.7", Reach.PRIVATE), ("172.31.0.1", Reach.PRIVATE), ("192.168.0.1", Reach.PRIVATE)),
+        *(("100.100.0.1", Reach.PRIVATE), ("fd00::1", Reach.PRIVATE), ("::ffff:192.168.0.1", Reach.PRIVATE)),
+        *(("169.254.169.254", Reach.NEVER), ("fe80::1", Reach.NEVER), ("fe80::1%eth0", Reach.NEVER)),
+        *(("0.0.0.0", Reach.NEVER), ("::", Reach.NEVER), ("224.0.0.1", Reach.NEVER), ("240.0.0.1", Reach.NEVER)),
+        *(("192.0.2.1", Reach.NEVER), ("2001:db8::1", Reach.NEVER), ("2002:a00:1::", Reach.NEVER)),
+        *(("::ffff:127.0.0.1", Reach.LOOPBACK), ("64:ff9b::a00:1", Reach.PRIVATE), ("64:ff9b::808:808", Reach.GLOBAL)),
+        *(("8.8.8.8", Reach.GLOBAL), ("172.32.0.1", Reach.GLOBAL), ("2600::1", Reach.GLOBAL)),
+        ("::127.0.0.1", Reach.NEVER),
+    ],
+)  # fmt: skip
+def test_reach(text, found):
+    assert reach(text) is found
+
+
+@pytest.mark.parametrize("heard", [Reach.LOOPBACK, Reach.PRIVATE, Reach.GLOBAL])
+@pytest.mark.parametrize("text", ["127.0.0.1", "10.0.0.1", "8.8.8.8", "169.254.0.1"])
+def test_no_learned_address_may_be_nearer_than_where_it_was_heard_of(text, heard):
+    if reach(text) is not Reach.NEVER and reach(text) >= heard:
+        check_reach(text, heard)
+        return
+    with pytest.raises(PeerError) as caught:
+        check_reach(text, heard)
+    assert caught.value.fault is Fault.NOT_ALLOWED
+
+
+def test_networks_of_one_owner():
+    assert network("8.8.8.8") == network("8.8.8.200") == "8.8.8.0/24"
+    assert network("2600:1:2:3::1") == network("2600:1:2:4::9")
+    assert network("10.0.0.1") != network("10.0.0.2")  # behind one router are many people's machines

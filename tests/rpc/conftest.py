@@ -11,14 +11,30 @@ from typing import Any
 import pytest
 
 from gpufair.protocol import limits
-from gpufair.protocol.addresses import Endpoint
+from gpufair.protocol.addresses import Endpoint, Reach
 from gpufair.protocol.edge import tls
 from gpufair.protocol.edge.channels import Peer, Peers
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
-from gpufair.protocol.messages import Challenge, Chunk, Closing, Envelope, KeyReveal, NodeRecord, Role, StatePiece, Up
+from gpufair.protocol.messages import (
+    Bodies,
+    Challenge,
+    Chunk,
+    Closing,
+    Compare,
+    Compared,
+    Envelope,
+    KeyReveal,
+    NodeRecord,
+    Pull,
+    Role,
+    StatePiece,
+    Tell,
+    Told,
+    Up,
+)
 from gpufair.provider.rpc.offices import Send
 from gpufair.provider.rpc.server import NodeServer, serve
 
@@ -72,7 +88,8 @@ class Offices:
     async def record(self) -> Envelope:
         return self.card.record().envelope
 
-    async def publish(self, document: Envelope) -> tuple[int, bool]:
+    async def publish(self, document: Envelope, source: str, heard: Reach) -> tuple[int, bool]:
+        assert (source, heard) == ("ipv4:127.0.0.1", Reach.LOOPBACK)
         self._note("publish", document)
         return 7, True
 
@@ -81,6 +98,17 @@ class Offices:
 
     async def find_offers(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
         return [self._note("find_offers", (dids, after))], "again"
+
+    async def differ(self, asked: Compare) -> Compared:
+        self._note("differ", asked)
+        return Compared((), asked.branches, ())
+
+    async def hear(self, told: Tell) -> Told:
+        self._note("hear", told)
+        return Told(len(told.headings))
+
+    async def give(self, asked: Pull) -> Bodies:
+        return Bodies((self._note("give", asked),))
 
     async def place(self, bid: Envelope) -> Envelope:
         return self._note("place", bid)
