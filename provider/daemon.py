@@ -18,7 +18,7 @@ from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import Envelope, Role
-from gpufair.provider import report
+from gpufair.provider import neighbours, report
 from gpufair.provider.config import Config
 from gpufair.provider.control import ControlServer
 from gpufair.provider.directory.directory import Directory
@@ -173,14 +173,15 @@ class Node:
 
     async def status(self) -> dict[str, Any]:
         """Everything that `gpufaird status` shows."""
-        now = self.desk.now_ms()
+        now, known = self.desk.now_ms(), await self.directory.standing()
         answer: dict[str, Any] = {
             "did": self.keys.did,
             "port": self.port,
             "endpoints": list(self._endpoints()),
             "roles": list(self.config.node.roles),
             "software": SOFTWARE,
-            "peers": report.peers(self.publisher.states),
+            "peers": neighbours.peers(self.publisher.states, known, now),
+            "directory": neighbours.directory(known, now),
         }
         if self.seller is not None:
             answer["provider"] = {**self.seller.status(), **report.earnings(self.store, now)}

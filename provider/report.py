@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from gpufair.protocol import limits
@@ -10,7 +9,6 @@ from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.lifecycle import LIVE, AttemptState, LeaseState
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.store import AttemptRow, LeaseRow
-from gpufair.provider.rpc.publisher import PeerState
 
 DAY_MS = 24 * limits.HOUR
 
@@ -32,8 +30,3 @@ def earnings(store: RowStore, now_ms: int) -> dict[str, Any]:
         "jobs_paid": states.count(AttemptState.PAID),
         "jobs_failed": states.count(AttemptState.FAILED),
     }
-
-
-def peers(states: Iterable[PeerState]) -> list[dict[str, str]]:
-    """Each configured peer, and why it could not be told about us, if so."""
-    return [{"address": str(state.address.endpoint), "error": state.error} for state in states]

@@ -10,7 +10,6 @@ from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
 
 if TYPE_CHECKING:
     from gpufair.client.buyer import Buyer
-    from gpufair.protocol.addresses import PeerAddress
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +31,7 @@ def add(
 
 
 def list_peers(home: HomeDir = None, as_json: Json = False) -> None:
-    """List the nodes, and whether they answer now."""
+    """List the nodes, and how many offers each shows now, or why none."""
     perform(home, as_json, lambda stage: stage.with_buyer(lambda buyer: _list(stage, buyer)))
 
 
@@ -67,29 +66,30 @@ async def _add(stage: Stage, buyer: Buyer, text: str) -> Answer:
 
 
 async def _list(stage: Stage, buyer: Buyer) -> Answer:
-    import asyncio
-
     from gpufair.client.cli.answers import answer
-    from gpufair.protocol.errors import FairError
+    from gpufair.client.market.market import gather
 
-    async def look(address: PeerAddress) -> dict[str, object]:
-        found: dict[str, object] = {"address": str(address.endpoint), "did": address.did or None}
-        try:
-            peer = await buyer.peers.meet(address)
-        except FairError as error:
-            return {**found, "reachable": False, "roles": [], "error": error.what}
-        roles = [role.name.lower() for role in peer.record.doc.roles]
-        return {**found, "did": peer.did, "reachable": True, "roles": roles, "error": None}
-
-    peers = await asyncio.gather(*(look(address) for address in buyer.addresses()))
-    for one in peers:
-        state = ", ".join(one["roles"]) if one["reachable"] else f"no answer: {one['error']}"  # type: ignore[arg-type]
-        stage.say(f"{'●' if one['reachable'] else '○'} {one['address']}  {state}")
-        if one["did"]:
-            stage.say(f"    {one['did']}", style="dim")
-    if not peers:
+    market = await gather(buyer.peers, buyer.addresses(), buyer.desk.clock, buyer.store)
+    for one in market.sources:
+        said = f"{one.silence}: {one.why.removeprefix(f'{one.address} ')}" if one.silence else _offers(one.offers)
+        roles = ", ".join(role.name.lower() for role in one.roles)
+        stage.say(f"{'●' if one.reached else '○'} {one.address}  {f'{roles}; ' if roles else ''}{said}")
+        if one.did:
+            stage.say(f"    {one.did}", style="dim")
+    if not market.sources:
         stage.say("No node is known yet. Next: gpufair peers add HOST:PORT")
+    peers = [
+        {
+            "address": one.address, "did": one.did or None, "reachable": one.reached, "offers": one.offers,
+            "roles": [role.name.lower() for role in one.roles], "trouble": str(one.silence), "error": one.why or None,
+        }
+        for one in market.sources
+    ]  # fmt: skip
     return answer("peers", peers=peers)
+
+
+def _offers(count: int) -> str:
+    return f"{count} offer{'' if count == 1 else 's'}"
 
 
 async def _remove(stage: Stage, buyer: Buyer, text: str) -> Answer:

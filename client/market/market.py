@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from gpufair.client.market.sources import Answer, Silence, Source, Trouble, judged, silence_of
 from gpufair.client.wallet.store import SequenceRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits
@@ -32,14 +33,6 @@ _OFFERS_MAX = 5_000
 """Offers that are read from one directory; a flood beyond that is not worth the time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that was not taken, from which node, and why."""
-
-    source: str
-    what: str
-
-
 @dataclass
 class Market:
     """What was found: verified offers, the newest of each seller, and the node records they name."""
@@ -49,6 +42,8 @@ class Market:
     troubles: list[Trouble] = field(default_factory=list)
     asked: int = 0
     """Nodes that answered."""
+    sources: list[Source] = field(default_factory=list)
+    """Every node that was asked, in the order of the addresses."""
 
     def record(self, offer: Signed[Offer]) -> Signed[NodeRecord] | None:
         """The node record that an offer names, if it is the newest that we know of its provider."""
@@ -67,33 +62,28 @@ async def gather(peers: Peers, addresses: Sequence[PeerAddress], clock: Clock, s
         for record in _newest(rows, records, NodeRecord, clock.now_ms(), market):
             market.records[record.issuer] = record
         market.offers = _newest(rows, offers, Offer, clock.now_ms(), market)
+    good = {offer.envelope for offer in market.offers}
+    market.sources = [judged(answer, good, market.troubles) for answer in answers]
     return market
 
 
-@dataclass
-class _Answer:
-    source: str
-    reached: bool = False
-    records: list[Envelope] = field(default_factory=list)
-    offers: list[Envelope] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
-
-
-async def _ask(peers: Peers, address: PeerAddress) -> _Answer:
-    answer = _Answer(str(address.endpoint))
+async def _ask(peers: Peers, address: PeerAddress) -> Answer:
+    answer = Answer(str(address.endpoint), address.did)
     try:
         async with asyncio.timeout(_ASK_MS / 1000):
             await _read(await peers.meet(address), answer)
     except TimeoutError:
+        answer.silence = Silence.UNREACHABLE
         answer.troubles.append(Trouble(answer.source, f"did not answer within {_ASK_MS // 1000} s"))
     except FairError as error:
+        answer.silence = silence_of(error)
         answer.troubles.append(Trouble(answer.source, error.what))
     return answer
 
 
-async def _read(peer: Peer, answer: _Answer) -> None:
+async def _read(peer: Peer, answer: Answer) -> None:
     """Offers first, then the records of those who made them: that order leaves no offer without its record."""
-    answer.reached = True
+    answer.reached, answer.did, answer.roles = True, peer.did, peer.record.doc.roles
     answer.records.append(peer.record.envelope)
     sellers: list[str] = []
     async for offer in peer.directory.all_offers():
@@ -101,6 +91,7 @@ async def _read(peer: Peer, answer: _Answer) -> None:
         with contextlib.suppress(PeerError):  # what is wrong with it is told when it is checked
             sellers.append(dsse.read(offer, Offer).issuer)
         if len(answer.offers) >= _OFFERS_MAX:
+            answer.silence = Silence.FLOODED
             answer.troubles.append(Trouble(answer.source, f"shows more than {_OFFERS_MAX} offers; the rest is left"))
             break
     for start in range(0, len(sellers), limits.FIND_MAX):
@@ -113,18 +104,17 @@ def _newest(
 ) -> list[Signed[B]]:
     """The newest document of each issuer, checked; every other one that is not just an older copy is a trouble."""
     newest: dict[str, Signed[B]] = {}
-    seen: set[bytes] = set()
+    seen: set[Envelope] = set()  # whole ones: an id says nothing of signatures, and a forged copy must hide no good one
     for source, document in found:
-        mark = dsse.document_id(document)
-        if mark in seen:
+        if document in seen:
             continue
-        seen.add(mark)
+        seen.add(document)
         try:
             signed = dsse.receive(document, kind, me=BROADCAST, now_ms=now_ms, lifetime_max_ms=limits.BROADCAST_TTL_MS)
             _take(rows, signed)
         except PeerError as error:
             if error.fault is not Fault.STALE:
-                market.troubles.append(Trouble(source, f"{_word(kind)}: {error.what}"))
+                market.troubles.append(Trouble(source, f"{_word(kind)}: {error.what}", error.fault))
             continue
         newest[signed.issuer] = signed
     return list(newest.values())

@@ -8,6 +8,7 @@ import typer
 
 from gpufair.protocol.units import show as amount
 from gpufair.provider.cli.common import HomeOption, JsonOption, ask_node, say, show
+from gpufair.provider.cli.neighbours import lines
 
 
 def register(app: typer.Typer) -> None:
@@ -58,8 +59,8 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
             f"ledger     {book['accounts']} accounts, {amount(book['outstanding'])} outstanding, "
             f"{book['events']} events; {book['holds_open']} holds open over {amount(book['held'])}",
         )
-    for peer in answer["peers"]:
-        say(f"peer       {peer['address']}: {peer['error'] or 'knows us'}")
+    for line in lines(answer):
+        say(line)
 
 
 def pause(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -7,7 +7,8 @@ word, and where it came from matters to room alone (`shares`). Not thread-safe: 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from gpufair.protocol import envelope, identity, limits
@@ -130,8 +131,12 @@ class Directory:
 
     def counts(self) -> dict[Kind, int]:
         """How many live documents there are of each kind."""
-        kinds = [held.kind for held in self._held.values() if self.tree.get(held.place)]
-        return {kind: kinds.count(kind) for kind in Kind}
+        kinds = Counter(held.kind for held in self.live())
+        return {kind: kinds[kind] for kind in Kind}
+
+    def live(self) -> Iterator[Held]:
+        """What is known of each live document."""
+        return (held for held in self._held.values() if self.tree.get(held.place))
 
     def sources(self) -> dict[str, int]:
         """How many places each source answers for."""

@@ -16,10 +16,11 @@ from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import Bodies, Compare, Compared, Envelope, NodeRecord, Pull, Tell, Told
 from gpufair.provider.directory import documents
 from gpufair.provider.directory.asks import Ask, Reply
-from gpufair.provider.directory.company import Trouble
+from gpufair.provider.directory.company import Company, Trouble
 from gpufair.provider.directory.directory import Directory
 from gpufair.provider.directory.documents import Kind, Origin, place_of
 from gpufair.provider.directory.gossip import Gossip
+from gpufair.provider.directory.standing import Known, standing
 
 R = TypeVar("R")
 
@@ -113,6 +114,11 @@ class DirectoryDesk:
         """See `Gossip.failed`."""
         gossip = self._company()
         self._send(await self._on_thread(lambda: gossip.failed(ask, why, trouble)))
+
+    async def standing(self) -> Known:
+        """See `standing.standing`."""
+        company = self._gossip.company if self._gossip is not None else Company("", lambda _below: 0)
+        return await self._on_thread(lambda: standing(self._directory, company))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

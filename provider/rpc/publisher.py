@@ -102,7 +102,7 @@ class Publisher:
         except FairError as error:
             state.error, state.trouble, state.failures = str(error), trouble_of(error), state.failures + 1
             state.not_before_s = now + self._wait_s(state.failures)
-            log.warning("peer %s: %s", state.address, error)
+            log.log(logging.WARNING if state.failures == 1 else logging.DEBUG, "peer %s: %s", state.address, error)
         else:
             state.told, state.error, state.trouble, state.failures = content, "", Trouble.NONE, 0
 

@@ -138,7 +138,7 @@ def test_sigterm_while_it_starts(nodes: Any, ledger: Any) -> None:
 def test_status_for_programs(shared: Any) -> None:
     ledger, provider = shared
     said = json.loads(command(provider, "status", "--json").stdout)
-    assert set(said) == {"did", "port", "endpoints", "roles", "software", "peers", "provider"}
+    assert set(said) == {"did", "port", "endpoints", "roles", "software", "peers", "directory", "provider"}
     sales = said["provider"]
     whole = {
         "workers", "running", "waiting", "earned_today", "earned", "pending", "open_leases", "held", "jobs_paid",

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from gpufair.client.market import market as market_module
 from gpufair.client.market.market import Market, gather
+from gpufair.client.market.sources import Silence
 from gpufair.client.wallet.store import open_wallet
 from gpufair.protocol import limits
-from gpufair.protocol.addresses import Endpoint, PeerAddress
+from gpufair.protocol.addresses import Endpoint, PeerAddress, Reach
 from gpufair.protocol.edge import tls
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.rows import RowStore
@@ -35,7 +37,7 @@ class Shelf:
     async def record(self) -> Envelope:
         return self.seller.record(CLOCK.now_ms(), tls_certificate=self.identity.certificate).envelope
 
-    async def publish(self, _document: Envelope) -> tuple[int, bool]:
+    async def publish(self, _document: Envelope, _source: str, _heard: Reach) -> tuple[int, bool]:
         return 1, True
 
     async def find_records(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
@@ -83,6 +85,8 @@ def test_honest_offers_are_found_with_their_records(look: Any, shelf: Any, a_sel
     market = look(house)
     assert [market.record(offer).id for offer in market.offers] == [record.id]
     assert (market.asked, market.troubles) == (1, [])
+    [source] = market.sources
+    assert (source.did, source.reached, source.offers, source.silence) == (house.seller.desk.did, True, 1, Silence.NONE)
 
 
 def test_two_directories_make_one_market_and_the_newest_wins(look: Any, shelf: Any, a_seller: Any) -> None:
@@ -173,3 +177,41 @@ def test_one_silent_node_does_not_spoil_the_market(shelf: Any, a_seller: Any, st
     market = asyncio.run(body())
     assert (len(market.offers), market.asked) == (1, 1)
     assert market.troubles[0].source == "127.0.0.1:9"
+
+
+def test_a_forged_copy_hides_no_good_one(look: Any, shelf: Any, a_seller: Any) -> None:
+    """The id is over what was signed, and so the same: the liar is asked first."""
+    liar, honest, seller = shelf(96), shelf(97), a_seller(1, CLOCK)
+    record = seller.record()
+    good = seller.offer(record).envelope
+    liar.offers = [replace(good, signatures=(replace(good.signatures[0], sig=bytes(64)),))]
+    honest.offers, honest.records = [good], [record.envelope]
+    assert [offer.envelope for offer in look(liar, honest).offers] == [good]
+
+
+def test_of_each_directory_it_is_said_why_it_gives_nothing(
+    look: Any, shelf: Any, a_seller: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty, liar, slow, flooded = shelf(95), shelf(96), shelf(97), shelf(98)
+    seller = a_seller(1, CLOCK)
+    record = seller.record()
+    good = seller.offer(record).envelope
+    forged = replace(good, signatures=(replace(good.signatures[0], sig=bytes(64)),))
+    head = replace(seller.offer(record).doc.head, issued_at_ms=1, expires_at_ms=2)
+    liar.offers, slow.offers = [forged], [seller.offer(record, head=head).envelope]
+    flooded.offers, flooded.records = [good, *[a_seller(n, CLOCK).offer(record).envelope for n in (2, 3)]], []
+    monkeypatch.setattr(market_module, "_OFFERS_MAX", 2)
+    found = look(empty, liar, slow, flooded).sources
+    assert [source.silence for source in found] == [Silence.EMPTY, Silence.DISPROVED, Silence.CLOCK, Silence.FLOODED]
+    assert [source.offers for source in found] == [0, 0, 0, 2]
+    assert all(source.why for source in found)
+
+
+def test_a_node_that_does_not_answer_is_a_source_without_offers(store: RowStore) -> None:
+    async def ask() -> Market:
+        async with Peers(CLOCK) as peers:
+            return await gather(peers, [PeerAddress(Endpoint("127.0.0.1", 9), "")], CLOCK, store)
+
+    [source] = asyncio.run(ask()).sources
+    assert (source.reached, source.silence) == (False, Silence.UNREACHABLE)
+    assert "refused" in source.why
