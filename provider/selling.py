@@ -72,7 +72,7 @@ class Seller:
             speed=lambda digest: speeds.of(digest, self.pool.profiles),
         )  # fmt: skip
         self.jobs = JobOffice(
-            desk, store, policy=Policy(config.limits.capture_at, config.limits.unsecured),
+            desk, store, policy=Policy(config.limits.capture_at, config.limits.unsecured, self.stock.capacity),
             admission=self.stock.admit,
             workers=self.pool, ledgers=Ledgers(peers, config.ledger.accepted), sealing=sealing,
             certificate_sha256=keys.tls.certificate_sha256,

@@ -6,7 +6,7 @@ A lease has one final capture for ever (the database refuses a second), and any 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gpufair.protocol import limits, payment, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
@@ -17,6 +17,7 @@ from gpufair.protocol.lifecycle import LeaseEvent, LeaseState
 from gpufair.protocol.messages import Capture, Captured, Decline, Envelope, Voucher
 from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.capacity import Capacity
 from gpufair.provider.jobs.effects import Effect, Post
 from gpufair.provider.jobs.lookup import after, find
 from gpufair.provider.jobs.requests import receive_answer
@@ -30,12 +31,14 @@ GIVEN_UP = b"-"
 
 @dataclass(frozen=True)
 class Policy:
-    """What an owner is ready to wait for and to risk, in micro-credits."""
+    """What an owner is ready to wait for and to risk, in micro-credits, and for how many at a time."""
 
     capture_at: int
     """Capture before the end as soon as this much waits."""
     unsecured: int = limits.AMOUNT_MAX
     """The windows of all funded leases together: what all strangers can owe at a time (rule 22)."""
+    capacity: Capacity = field(default_factory=Capacity)
+    """For how many jobs there is room."""
 
 
 class Captures:

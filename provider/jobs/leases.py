@@ -17,6 +17,7 @@ from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import ATTEMPT, LIVE, AttemptEvent, AttemptState, LeaseEvent, LeaseState
 from gpufair.protocol.messages import (
     Bid,
+    BidClass,
     Closing,
     Envelope,
     Finish,
@@ -64,6 +65,7 @@ class Leases:
                 id=signed.id, state=LeaseState.AGREED, client=signed.issuer, ledger=bid.ledger, envelope=signed.bytes,
                 hold_envelope=b"", hold=0, kept=b"", captured=0, agreed_ms=now, active_ms=now,
                 expires_ms=bid.lease_expires_at_ms, closing_reason="", window=bid.window, sealing_key=sealing_key,
+                interruptible=bid.bid_class is BidClass.INTERRUPTIBLE,
             )
         )  # fmt: skip
 
@@ -78,9 +80,8 @@ class Leases:
                     return self._give_back(rows, lease, signed, "it was paid too late")
                 raise PeerError(Fault.CONFLICT, f"the lease is {lease.state}: it takes no hold")
             self._check_hold(lease, signed)
-            if not self._has_room(rows, lease):
-                lease = after(lease, LeaseEvent.ABANDON)
-                return self._give_back(rows, lease, signed, "others were first: no more unpaid work is done at a time")
+            if why := self._crowded(rows, lease):
+                return self._give_back(rows, after(lease, LeaseEvent.ABANDON), signed, f"others were first: {why}")
             rows.save(
                 replace(
                     after(lease, LeaseEvent.FUND), hold_envelope=signed.bytes, hold=signed.doc.amount,
@@ -89,9 +90,14 @@ class Leases:
             )  # fmt: skip
         return [Expect(from_bytes(lease.envelope, Bid).doc.sheet.model)]
 
-    def _has_room(self, rows: Rows, lease: LeaseRow) -> bool:
-        """Whether a lease's window fits beside those of all others; until it was funded it reserved nothing (22)."""
-        return lease.window + rows.summary(LeaseRow, "window", state=LIVE).total <= self._policy.unsecured
+    def _crowded(self, rows: Rows, lease: LeaseRow) -> str:
+        """Why there is no room for a lease beside all others, if so: until it was funded it reserved nothing (22)."""
+        if lease.window + rows.summary(LeaseRow, "window", state=LIVE).total > self._policy.unsecured:
+            return "no more unpaid work is done at a time"
+        capacity, now = self._policy.capacity, self._desk.now_ms()
+        if capacity.taken(rows, now, on_demand=not lease.interruptible) >= capacity.places:
+            return "all workers are busy, and no more jobs may wait"
+        return ""
 
     def _give_back(self, rows: Rows, lease: LeaseRow, signed: Signed[Hold], why: str) -> list[Effect]:
         """A hold that is not wanted: nobody but its payee can end it early, so a final capture of nothing does."""

@@ -8,7 +8,7 @@ from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.lifecycle import LEASE, LeaseEvent, LeaseState
-from gpufair.protocol.messages import Bid, BidClass, JobHeader, Precision
+from gpufair.protocol.messages import Bid, JobHeader, Precision
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow
 from gpufair.provider.jobs.turns import Turn
 from gpufair.provider.workers.places import Wish
@@ -49,9 +49,10 @@ def find_turn(rows: Rows, attempt: bytes) -> Turn:
     if row is None:
         raise PeerError(Fault.UNKNOWN, f"no attempt {attempt.hex()[:12]}")
     spec = from_bytes(row.header, JobHeader).doc.spec
-    bid = from_bytes(find(rows, row.lease).envelope, Bid).doc
+    lease = find(rows, row.lease)
+    bid = from_bytes(lease.envelope, Bid).doc
     return Turn(
         attempt, row.lease, row.job, Wish(spec.model, shares=spec.precision is Precision.SINGLE), row.accepted_ms,
         rate=bid.sheet.per_step_megapixel, steps=spec.count * (spec.steps - spec.done),
-        interruptible=bid.bid_class is BidClass.INTERRUPTIBLE,
+        interruptible=lease.interruptible,
     )  # fmt: skip

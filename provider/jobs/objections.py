@@ -12,10 +12,11 @@ from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.lifecycle import LIVE, AttemptState
 from gpufair.protocol.messages import Bid, JobHeader, Reason, ReasonCode
 from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.capacity import waiting
 from gpufair.provider.jobs.store import AttemptDue
 
 Admission = Callable[[JobHeader, int], tuple[Reason, ...]]
-"""What the owner's own limits say of a job: memory, models, pause, and how many others wait. Empty means welcome."""
+"""What the owner's own limits say of a job: memory, models, pause, how many others wait. Empty means welcome."""
 
 
 def objections(
@@ -23,9 +24,7 @@ def objections(
 ) -> tuple[Reason, ...]:
     """Everything that speaks against a job, `first` saying that it would be charged the cold load."""
     reasons = [*_of_the_lease(rows, account), *_of_its_terms(header, account.bid)]
-    # Those whose bodies are still to come count too: they could all come at once.
-    waiting = rows.summary(AttemptDue, "count", state=(AttemptState.ACCEPTED, AttemptState.QUEUED)).count
-    reasons += admission(header, waiting)
+    reasons += admission(header, waiting(rows, on_demand=not account.lease.interruptible))
     if not reasons:
         committed, spare = account.committed(rows), account.spare
         reasons += matching.affordable(header.spec, account.bid, committed=committed, spare=spare, first=first)

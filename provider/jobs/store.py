@@ -33,6 +33,7 @@ class LeaseRow:
     window: int
     sealing_key: bytes
     """The public key that its jobs' bodies are sealed to: that of the node record which it names."""
+    interruptible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,15 @@ class LeaseSealing:
     """Which key a lease needs: its row without the documents."""
 
     sealing_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseClass:
+    """Who goes before whom: a lease's row without documents and money."""
+
+    id: bytes
+    active_ms: int
+    interruptible: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +180,7 @@ TABLES: dict[type, Table] = {
         blob("hold_envelope"), number("hold"), blob("kept"), number("captured"),
         number("agreed_ms"), number("active_ms"),
         number("expires_ms"), words("closing_reason"), number("window"), blob("sealing_key"),
+        truth("interruptible"),
     ),
     AttemptRow: Table(
         "attempts", METADATA,
@@ -195,7 +206,7 @@ TABLES: dict[type, Table] = {
     ),
     CounterRow: Table("counters", METADATA, words("name", key=True), number("value")),
 }  # fmt: skip
-TABLES[LeaseSealing] = TABLES[LeaseRow]
+TABLES[LeaseSealing] = TABLES[LeaseClass] = TABLES[LeaseRow]
 TABLES[AttemptDue] = TABLES[AttemptRow]
 TABLES[AttemptTime] = TABLES[AttemptRow]
 TABLES[DeliveryDue] = TABLES[DeliveryRow]

@@ -75,7 +75,10 @@ class Admission:
         window_max = min(terms.window_max, room.unsecured)
         if model is None or stock.gate.reasons() or room.reasons or window_max < 1:
             return None
-        bid_class = bid.bid_class if bid.bid_class in terms.classes else BidClass.ON_DEMAND
+        wanted = (bid.bid_class, BidClass.ON_DEMAND)
+        bid_class = next((one for one in wanted if one in terms.classes and room.has_place(one)), None)
+        if bid_class is None:
+            return None
         notice_ms = min(bid.notice_ms, terms.notice_max_ms)
         return Terms(
             sheet=asked(terms, model, bid_class, notice_ms),
@@ -85,7 +88,7 @@ class Admission:
             notice_ms=notice_ms,
             cap_max=stock.config.limits.cap,
             lease_max_ms=self._longest_ms,
-            wait_ms=stock.wait_ms(),
+            wait_ms=stock.wait_ms(bid_class),
             offer=newest.id,
             record=terms.record,
         )
@@ -107,6 +110,9 @@ class Admission:
             all_of_them = self._stock.config.limits.unsecured
             wanted = all_of_them - room.unsecured + bid.doc.window
             reasons.append(Reason(ReasonCode.UNSECURED_LIMIT, wanted, all_of_them, "micro-credits"))
+        if not room.has_place(bid.doc.bid_class):
+            wanted = room.taken(bid.doc.bid_class) + 1
+            reasons.append(Reason(ReasonCode.QUEUE_FULL, wanted, room.places, "jobs at work or waiting"))
         return (*reasons, *room.reasons)
 
     @property
@@ -135,7 +141,9 @@ class Admission:
         full = [
             Reason(ReasonCode.TOO_MANY_LEASES, wanted, most, unit) for wanted, most, unit in checks if wanted > most
         ]
-        return _Room(self._stock.config.limits.unsecured - live.total, full)
+        capacity, now = self._stock.capacity, self._desk.now_ms()
+        on_demand, all_ = (capacity.taken(rows, now, on_demand=one) for one in (True, False))
+        return _Room(self._stock.config.limits.unsecured - live.total, full, capacity.places, on_demand, all_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +152,16 @@ class _Room:
 
     unsecured: int
     reasons: list[Reason]
+    places: int
+    on_demand: int
+    """Places that are taken by jobs on demand ..."""
+    all_: int
+    """... and by all."""
+
+    def taken(self, bid_class: BidClass) -> int:
+        """Places that are taken for a job of this class."""
+        return self.all_ if bid_class is BidClass.INTERRUPTIBLE else self.on_demand
+
+    def has_place(self, bid_class: BidClass) -> bool:
+        """Whether a job of this class could be taken now."""
+        return self.taken(bid_class) < self.places

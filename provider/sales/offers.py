@@ -13,6 +13,7 @@ from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.messages import (
+    BidClass,
     LedgerRef,
     ModelOffer,
     NodeRecord,
@@ -138,7 +139,7 @@ class Offers:
             catalogue,
             tuple(self._ask.sheet(model.digest) for model in catalogue.models),
             stock.queue_free > 0,
-            self._wait.look(stock.wait_ms(), self._desk.now_ms()),
+            self._wait.look(stock.wait_ms(BidClass.ON_DEMAND), self._desk.now_ms()),
             bool(stock.gate.reasons()),
             stock.shelf.profiles,
         )

@@ -29,6 +29,7 @@ from gpufair.protocol.messages import (
     Task,
 )
 from gpufair.provider.config import Config
+from gpufair.provider.jobs.capacity import Capacity
 from gpufair.provider.sales.lists import sold
 
 _FIT_BYTES = 34
@@ -114,7 +115,7 @@ class Stock:
         worker_image: bytes,
         worker_name: str,
         waiting: Callable[[], int],
-        wait_ms: Callable[[], int] = lambda: 0,
+        wait_ms: Callable[[BidClass], int] = lambda _class: 0,
         adapters: Callable[[], list[AdapterOffer]] = list,
         footprint: Callable[[bytes], Footprint | None] = lambda _digest: None,
         speed: Callable[[bytes], Speed | None] = lambda _digest: None,
@@ -124,7 +125,7 @@ class Stock:
         self.worker_image, self.worker_name = worker_image, worker_name
         self._models, self._adapters, self._waiting = models, adapters, waiting
         self.wait_ms = wait_ms
-        """About how long a new job would wait for its turn."""
+        """About how long a new job would wait for its turn, by its class."""
         self._footprint, self._speed = footprint, speed
 
     @property
@@ -143,6 +144,11 @@ class Stock:
         """The largest job that is taken."""
         size = self.config.limits
         return JobLimits(size.pixels, size.steps, size.count, self.memory_bytes)
+
+    @property
+    def capacity(self) -> Capacity:
+        """For how many jobs there is room."""
+        return Capacity(self.config.workers.workers, self.config.limits.queue)
 
     @property
     def queue_free(self) -> int:

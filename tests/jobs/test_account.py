@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from gpufair.client.wallet.account import Account as BuyersAccount
-from gpufair.client.wallet.store import DeliveryRow as Bought
+from gpufair.client.wallet.deliveries import DeliveryRow as Bought
 from gpufair.client.wallet.store import JobRow
 from gpufair.client.wallet.store import LeaseRow as BuyersLease
 from gpufair.protocol import payment

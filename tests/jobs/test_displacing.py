@@ -14,8 +14,9 @@ from office_world import SHEET, Scripted, World
 
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import AttemptState
-from gpufair.protocol.limits import PREEMPT_GAIN_MS, PREEMPTIONS_MAX
+from gpufair.protocol.limits import FUNDING_TIMEOUT_MS, PREEMPT_GAIN_MS, PREEMPTIONS_MAX
 from gpufair.protocol.messages import BidClass, JobEnded, Outcome, ReasonCode
+from gpufair.provider.jobs.capacity import Capacity, waiting
 from gpufair.provider.jobs.store import AttemptRow
 
 SPOT, RATE = BidClass.INTERRUPTIBLE, SHEET.per_step_megapixel
@@ -106,5 +107,33 @@ def test_a_job_that_was_displaced_so_often_is_let_finish(tmp_path: Path) -> None
             world.workers.gate.clear()
             assert world.state(spot) == (AttemptState.PREEMPTED if times < PREEMPTIONS_MAX else AttemptState.DELIVERED)
             assert world.state(demand) == AttemptState.DELIVERED
+
+    play(story())
+
+
+def test_on_demand_finds_only_its_like_waiting(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        capacity = Capacity(workers=1, queue=2)
+
+        def counted() -> list[tuple[int, int]]:
+            with world.store.read() as rows:
+                return [
+                    (waiting(rows, on_demand=one), capacity.taken(rows, world.now, on_demand=one))
+                    for one in (True, False)
+                ]
+
+        assert counted() == [(0, 0), (0, 0)]
+        await at_work(world, world.begin(world.lease(bid_class=SPOT)))
+        world.begin(world.lease(bid_class=SPOT, rate=RATE // 2))
+        # The leases have no streams: a mere lease takes a place for half a minute, which is over.
+        world.now += FUNDING_TIMEOUT_MS
+        assert counted() == [(0, 0), (1, 2)]
+        await at_work(world, world.begin(world.lease()))
+        world.now += FUNDING_TIMEOUT_MS
+        assert counted() == [(0, 1), (1, 2)]
+        world.begin(world.lease())
+        assert counted() == [(1, 3), (2, 4)], "it was paid just now, and its job waits"
+        await world.office.stop(settle=False)
 
     play(story())

@@ -83,13 +83,13 @@ class World:
         if not keys.exists(self.path.parent / "keys"):
             keys.create(self.path.parent / "keys")
         self.sealing = SealingKeys(self.path.parent / "keys")
-        self.leases = Leases(self.desk, self.store, Policy(10**9, self.config.limits.unsecured))
         self.stock = Stock(
             self.config, lambda: self.models, self, self.gate, gpus=(), cpu_cores=2, isolation=Isolation.NONE,
-            worker_image=IMAGE, worker_name="w", waiting=lambda: self.waiting, wait_ms=lambda: self.wait_ms,
+            worker_image=IMAGE, worker_name="w", waiting=lambda: self.waiting, wait_ms=lambda _class: self.wait_ms,
             adapters=lambda: self.adapters, footprint=lambda digest: self.footprints.get(digest),
             speed=lambda digest: self.speeds.get(digest),
         )  # fmt: skip
+        self.leases = Leases(self.desk, self.store, Policy(10**9, self.config.limits.unsecured, self.stock.capacity))
         self.broadcasts = Broadcasts(
             self.desk, self.store, roles=(Role.PROVIDER,), endpoints=lambda: ("127.0.0.1:1",), certificate=b"c",
             sealing=self.sealing, software="test",
