@@ -5,18 +5,30 @@ It leaves out what nobody can know before: who else is waiting, and the way ther
 
 from __future__ import annotations
 
-from gpufair.protocol.messages import ModelOffer, ModelState, Spec, Task
+from typing import Protocol
+
+from gpufair.protocol.messages import ModelState, Spec, Speed, Task
 from gpufair.protocol.units import step_pixels
 
 MEGAPIXEL = 1_000_000
 
 
-def estimate_us(spec: Spec, model: ModelOffer) -> int:
+class Timed(Protocol):
+    """A model as an offer tells of it, or as its seller knows it."""
+
+    @property
+    def state(self) -> ModelState: ...  # noqa: D102
+    @property
+    def speed(self) -> Speed | None: ...  # noqa: D102
+
+
+def estimate_us(spec: Spec, model: Timed) -> int:
     """Microseconds for a job with a model on offer, as long as the provider has nothing else to do; 0: not measured."""
     speed = model.speed
     if speed is None or not speed.step_megapixel_us:
         return 0
-    work = step_pixels(steps=spec.steps, width=spec.width, height=spec.height, count=1, guided=spec.guided)
+    steps = max(0, spec.steps - spec.done)
+    work = step_pixels(steps=steps, width=spec.width, height=spec.height, count=1, guided=spec.guided)
     # To begin from a picture it is encoded first, which is about as much work as decoding.
     pixels = spec.width * spec.height * (1 if spec.task is Task.TEXT_TO_IMAGE else 2)
     picture = (work * speed.step_megapixel_us + pixels * speed.decoded_megapixel_us) // MEGAPIXEL

@@ -14,7 +14,7 @@ from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.messages import AdapterOffer, Gpu
+from gpufair.protocol.messages import AdapterOffer, BidClass, Gpu
 from gpufair.provider.config import Config
 from gpufair.provider.hardware.probe import Hardware, probe
 from gpufair.provider.home import Home
@@ -68,6 +68,7 @@ class Seller:
             config, self._on_sale, self.pool, self.gate,
             gpus=_gpus(self.hardware, config), cpu_cores=self.hardware.cpu_cores, isolation=runtime.isolation,
             worker_image=runtime.worker_image, worker_name=runtime.name, waiting=lambda: self.jobs.runner.waiting,
+            wait_ms=lambda bid_class: self.jobs.runner.wait_ms(on_demand=bid_class is not BidClass.INTERRUPTIBLE),
             adapters=self._adapters_on_sale, footprint=Footprints(self.models.path).of,
             speed=lambda digest: speeds.of(digest, self.pool.profiles),
         )  # fmt: skip
@@ -77,6 +78,7 @@ class Seller:
             workers=self.pool, ledgers=Ledgers(peers, config.ledger.accepted), sealing=sealing,
             certificate_sha256=keys.tls.certificate_sha256,
             traces=Traces(home.traces, config.limits.traces_mib * limits.MIB),
+            lasts_ms=self.stock.lasts_ms,
         )  # fmt: skip
         self.ask = chosen(
             config.price, desk.clock, lambda: (self.pool.busy, self.pool.size),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.lifecycle import LEASE, LeaseEvent, LeaseState
-from gpufair.protocol.messages import Bid, JobHeader, Precision
+from gpufair.protocol.messages import Bid, JobHeader, Precision, Spec
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow, LeaseRow
 from gpufair.provider.jobs.turns import Turn
 from gpufair.provider.workers.places import Wish
@@ -43,8 +44,11 @@ def find_delivery(rows: Rows, lease: bytes, job: bytes, picture: int) -> Deliver
     return row
 
 
-def find_turn(rows: Rows, attempt: bytes) -> Turn:
-    """An attempt's place in the queue, by what its lease pays. Raises PeerError where there is none."""
+def find_turn(rows: Rows, attempt: bytes, lasts_ms: Callable[[Spec], int]) -> Turn:
+    """An attempt's place in the queue, by what its lease pays. Raises PeerError where there is none.
+
+    `lasts_ms` says about how long a job takes; 0 where nobody knows.
+    """
     row = rows.get(AttemptRow, id=attempt)
     if row is None:
         raise PeerError(Fault.UNKNOWN, f"no attempt {attempt.hex()[:12]}")
@@ -54,5 +58,5 @@ def find_turn(rows: Rows, attempt: bytes) -> Turn:
     return Turn(
         attempt, row.lease, row.job, Wish(spec.model, shares=spec.precision is Precision.SINGLE), row.accepted_ms,
         rate=bid.sheet.per_step_megapixel, steps=spec.count * (spec.steps - spec.done),
-        interruptible=lease.interruptible,
+        interruptible=lease.interruptible, lasts_ms=lasts_ms(spec),
     )  # fmt: skip

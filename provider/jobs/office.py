@@ -33,6 +33,7 @@ from gpufair.protocol.messages import (
     Outcome,
     Reason,
     ReasonCode,
+    Spec,
     StatePiece,
     StreamOpen,
     Up,
@@ -78,12 +79,13 @@ class JobOffice:
         sealing: SealingKeys,
         certificate_sha256: bytes,
         traces: Traces,
+        lasts_ms: Callable[[Spec], int] = lambda _spec: 0,
     ) -> None:
         self._desk, self._store, self._sealing, self._certificate = desk, store, sealing, certificate_sha256
         self.leases = Leases(desk, store, policy)
         self.attempts = Attempts(desk, store, admission)
         self.streams = Streams()
-        self._workers, self._traces = workers, traces
+        self._workers, self._traces, self._lasts_ms = workers, traces, lasts_ms
         self._fetches = Fetches(desk.clock)
         self._audits = Audits(desk, store, traces, self._fetches)
         self._room = Room()
@@ -113,7 +115,7 @@ class JobOffice:
 
     def _enqueue(self, attempt: bytes) -> None:
         with self._store.read() as rows:
-            turn = find_turn(rows, attempt)
+            turn = find_turn(rows, attempt, self._lasts_ms)
         self.runner.enqueue(turn)
 
     # --- life ----------------------------------------------------------------------------------------------------

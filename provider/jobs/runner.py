@@ -20,7 +20,7 @@ from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import JobHeader, Outcome, Preview, Progress, Reason, ReasonCode
 from gpufair.protocol.ports import Clock
-from gpufair.provider.jobs import bodies
+from gpufair.provider.jobs import bodies, forecast
 from gpufair.provider.jobs.attempts import Attempts, Made
 from gpufair.provider.jobs.bodies import WrongBodyError
 from gpufair.provider.jobs.effects import Effect, Send
@@ -101,6 +101,11 @@ class Runner:
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way, an attempt between the queue and its worker included."""
         return not self._queue and not self._tasks
+
+    def wait_ms(self, *, on_demand: bool) -> int:
+        """About how long one more job would wait for its turn (see `forecast`)."""
+        now, works = self._clock.now_ms(), [running.work for running in self._running.values()]
+        return forecast.wait_ms(works, self._queue.ready((), now), self._workers.size, now, on_demand=on_demand)
 
     def enqueue(self, turn: Turn) -> None:
         """An attempt is ready: it starts now or waits its turn."""

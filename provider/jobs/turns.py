@@ -33,6 +33,8 @@ class Turn:
     steps: int
     """Those of all its pictures."""
     interruptible: bool = False
+    lasts_ms: int = 0
+    """About how long it will take; 0: nobody has measured."""
     passed: int = 0
 
     def rank(self, now_ms: int) -> tuple[int, float, int]:

@@ -28,6 +28,7 @@ from gpufair.protocol.messages import (
     Speed,
     Task,
 )
+from gpufair.protocol.timing import estimate_us
 from gpufair.provider.config import Config
 from gpufair.provider.jobs.capacity import Capacity
 from gpufair.provider.sales.lists import sold
@@ -215,6 +216,11 @@ class Stock:
     def state(self, digest: bytes) -> ModelState:
         """Whether a model of the store is loaded."""
         return ModelState.WARM if digest in self.shelf.warm_models else ModelState.CACHED
+
+    def lasts_ms(self, spec: Spec) -> int:
+        """About how long a job takes once it has a worker; 0: its model was not measured here."""
+        model = Model(spec.model, "", "", "", state=self.state(spec.model), speed=self._speed(spec.model))
+        return estimate_us(spec, model) // 1000
 
     def _short(self, spec: Spec) -> list[Reason]:
         """Why a job would not fit into a worker's memory, as far as that can be foretold."""

@@ -19,6 +19,7 @@ def test_steps_guidance_count_and_decoding_add_up() -> None:
     assert estimate_us(replace(SPEC, guided=True), MODEL) == 20_500_000
     assert estimate_us(replace(SPEC, count=3), MODEL) == 3 * 10_500_000
     assert estimate_us(replace(SPEC, task=Task.INPAINT, steps=5, skip=5), MODEL) == 6_000_000
+    assert estimate_us(replace(SPEC, done=5), MODEL) == 5_500_000, "what was done elsewhere takes no time here"
 
 
 def test_a_model_that_is_not_warm_is_loaded_first() -> None:

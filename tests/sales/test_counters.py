@@ -64,7 +64,7 @@ def accepted(world: Any, bid: Signed[Bid]) -> bool:
 
 
 @given(owners, wishes, st.integers(0, limits.SUPERSEDED_GRACE_MS), st.integers(0, 12))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_bid_with_the_counter_offer_s_terms_is_accepted_as_long_as_that_lives(
     world: Any, owner: dict[str, Any], wish: dict[str, Any], later: int, changes: int
 ) -> None:

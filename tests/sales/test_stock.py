@@ -21,6 +21,7 @@ from gpufair.protocol.messages import (
     ReasonCode,
     Scheduler,
     Spec,
+    Speed,
     Task,
 )
 from gpufair.provider.config import WorkersConfig
@@ -263,3 +264,14 @@ def test_a_gpu_s_own_memory_counts_where_one_is_sold(world: Any) -> None:
     world.stock.gpus = (Gpu("big", 80 * 10**9, 1), Gpu("small", 24 * 10**9, 1))
     assert world.stock.room_bytes == 24 * 10**9 - limits.WORKER_BASE_BYTES
     assert world.stock.admit(header(world), 0) == ()
+
+
+def test_how_long_a_job_takes_is_foretold_from_what_was_measured(world: Any) -> None:
+    model = world.models[0].digest
+    spec = header(world).spec
+    assert world.stock.lasts_ms(spec) == 0, "it was not measured"
+    world.speeds = {model: Speed(step_megapixel_us=100_000, load_us=3_000_000)}
+    # 20 guided steps of 512 x 512: 10.5 step-megapixels.
+    assert world.stock.lasts_ms(spec) == 1_048 + 3_000
+    world.warm_models = frozenset({model})
+    assert world.stock.lasts_ms(spec) == 1_048
