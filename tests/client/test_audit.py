@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,44 +66,69 @@ class Bought:
 async def bought(folder: Path, *, null: bool = False, **options: Any) -> AsyncIterator[Bought]:
     """A job, paid and settled: of a real worker on the demo model, or of a null one where nothing is done again."""
     async with a_world(folder, null=null) as world:
-        wanted = {"width": 64, "height": 64, "steps": 4, "guidance_milli": 3_000, **options}
-        plan = await world.buyer.plan(Wish("a fox on a green background", **wanted))
-        yield Bought(world, await world.buyer.buy(plan, world.heard.append))
+        yield await buy(world, **options)
+
+
+async def buy(world: World, **options: Any) -> Bought:
+    """One more of a world's pictures."""
+    wanted = {"width": 64, "height": 64, "steps": 4, "guidance_milli": 3_000, **options}
+    plan = await world.buyer.plan(Wish("a fox on a green background", **wanted))
+    return Bought(world, await world.buyer.buy(plan, world.heard.append))
 
 
 def play(story: Any) -> None:
     asyncio.run(asyncio.wait_for(story, 240))
 
 
-def test_an_honest_provider_passes_and_its_proof_convinces_anybody(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with bought(tmp_path, count=2, scheduler=Scheduler.DPMPP_2M) as job:
-            audited = await job.audit(1)
-            assert audited.verdict is Verdict.PASSED
-            assert [one.measured_nano for one in audited.judgement.findings] == [0, 0, 0, 0], "the same profile"
-            assert bans.banned(job.store) == {}
-            [(verdict, report, file)] = _rows(job.store, "SELECT verdict, report, file FROM audits")
-            assert (verdict, file) == ("passed", b"")
-            assert from_bytes(report, AuditReport).doc.step == audited.case.step
-            again = await auditor.check(audited.file, TABLE)
-            assert again.verdict is Verdict.PASSED
-            await _what_does_not_hold_is_refused(audited)
+@dataclass
+class Honest:
+    """A world with a real worker, which takes seconds to start: for tests that leave it honest."""
 
-    play(story())
+    runner: asyncio.Runner
+    world: World
+
+    def play(self, story: Callable[[World], Awaitable[None]]) -> None:
+        """Tell a story in it."""
+        self.runner.run(asyncio.wait_for(story(self.world), 240))
 
 
-def test_a_picture_out_of_a_picture_is_judged_from_what_was_ordered(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Honest]:
+    with asyncio.Runner() as runner:
+        world = a_world(tmp_path_factory.mktemp("honest"), null=False)
+        yield Honest(runner, runner.run(world.__aenter__()))
+        runner.run(world.__aexit__(None, None, None))
+
+
+def test_an_honest_provider_passes_and_its_proof_convinces_anybody(honest: Honest) -> None:
+    async def story(world: World) -> None:
+        job = await buy(world, count=2, scheduler=Scheduler.DPMPP_2M)
+        audited = await job.audit(1)
+        assert audited.verdict is Verdict.PASSED
+        assert [one.measured_nano for one in audited.judgement.findings] == [0, 0, 0, 0], "the same profile"
+        assert bans.banned(job.store) == {}
+        [*_, (verdict, report, file)] = _rows(job.store, "SELECT verdict, report, file FROM audits")
+        assert (verdict, file) == ("passed", b"")
+        assert from_bytes(report, AuditReport).doc.step == audited.case.step
+        again = await auditor.check(audited.file, TABLE)
+        assert again.verdict is Verdict.PASSED
+        await _what_does_not_hold_is_refused(audited)
+
+    honest.play(story)
+
+
+def test_a_picture_out_of_a_picture_is_judged_from_what_was_ordered(honest: Honest) -> None:
     """The input is in the body, which the header names: the auditor begins from it as the provider did."""
 
-    async def story() -> None:
+    async def story(world: World) -> None:
         image = (HERE.parents[1] / "docs" / "pictures" / "image-unipc.png").read_bytes()
         begin = wish("a fox", image=image, strength_milli=600, steps=5).begin
-        async with bought(tmp_path, begin=begin, strength_milli=600, steps=5) as job:
-            audited = await job.audit()
-            assert audited.verdict is Verdict.PASSED
-            assert (audited.case.steps, len(audited.case.body.inputs)) == (3, 1)
+        job = await buy(world, begin=begin, strength_milli=600, steps=5)
+        audited = await job.audit()
+        assert audited.verdict is Verdict.PASSED
+        assert (audited.case.steps, len(audited.case.body.inputs)) == (3, 1)
 
-    play(story())
+    honest.play(story)
 
 
 async def _what_does_not_hold_is_refused(audited: Audited) -> None:
@@ -185,28 +210,29 @@ def test_who_will_not_prove_what_it_has_just_made_sells_nothing_more(tmp_path: P
     play(story())
 
 
-def test_what_was_merely_sent_convicts_nobody(tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_was_merely_sent_convicts_nobody(honest: Honest, monkeypatch: Any) -> None:
     """Bytes that no signature holds could come from anybody: they are no answer, whatever they are."""
 
-    async def story() -> None:
-        async with bought(tmp_path) as job:
-            office = job.world.provider.seller.jobs  # type: ignore[union-attr]
-            honest, stranger = office.audit, job.world.ledger.desk
-            for bend, word in _BENDS.items():
+    async def story(world: World) -> None:
+        job = await buy(world)
+        office = world.provider.seller.jobs  # type: ignore[union-attr]
+        answer, stranger = office.audit, world.ledger.desk
+        for bend, word in _BENDS.items():
 
-                async def bent(request: Any, bend: Any = bend) -> AsyncIterator[Any]:
-                    for part in bend([part async for part in honest(request)], stranger):
-                        yield part
+            async def bent(request: Any, bend: Any = bend) -> AsyncIterator[Any]:
+                for part in bend([part async for part in answer(request)], stranger):
+                    yield part
 
-                monkeypatch.setattr(office, "audit", bent)
-                audited = await job.audit()
-                assert audited.verdict is Verdict.UNANSWERED
-                assert word in audited.judgement.findings[0].detail
-                assert audited.banned, "it convicts nobody, and is no proof of a fresh picture either"
-            monkeypatch.setattr(auditor, "_ANSWER_S", 0)
-            assert "within 0 s" in (await job.audit()).judgement.findings[0].detail
+            monkeypatch.setattr(office, "audit", bent)
+            audited = await job.audit()
+            assert audited.verdict is Verdict.UNANSWERED
+            assert word in audited.judgement.findings[0].detail
+            assert audited.banned, "it convicts nobody, and is no proof of a fresh picture either"
+        monkeypatch.setattr(auditor, "_ANSWER_S", 0)
+        assert "within 0 s" in (await job.audit()).judgement.findings[0].detail
+        bans.lift(job.store, world.provider.keys.did)
 
-    play(story())
+    honest.play(story)
 
 
 def _flipped(parts: list[Any], _stranger: Desk) -> list[Any]:
@@ -286,23 +312,21 @@ def test_what_a_provider_signed_convicts_it_without_a_replay(tmp_path: Path, mon
     play(story())
 
 
-def test_pairs_that_nobody_measured_are_not_judged(tmp_path: Path) -> None:
+def test_pairs_that_nobody_measured_are_not_judged(honest: Honest) -> None:
     """In company of others' pictures two machines of one profile may differ: by how much, only a row can say."""
 
-    async def story() -> None:
-        async with bought(tmp_path, precision=Precision.SINGLE) as job:
-            buyer = job.world.buyer
-            with pytest.raises(LocalError, match="nobody has measured how far cpu/float32 and cpu/float32"):
-                await Auditor(buyer.desk, buyer.store, buyer.peers, {}).audit(job.purchase)
-            assert _rows(job.store, "SELECT * FROM audits") == []
-            audited = await job.audit()
-            assert audited.verdict is Verdict.PASSED
-            limit = TABLE["cpu/float32", "cpu/float32"]
-            assert [one.limit_nano for one in audited.judgement.findings[1:]] == [
-                limit.start, limit.step, limit.picture,
-            ]  # fmt: skip
+    async def story(world: World) -> None:
+        job, buyer = await buy(world, precision=Precision.SINGLE), world.buyer
+        before = _rows(job.store, "SELECT * FROM audits")
+        with pytest.raises(LocalError, match="nobody has measured how far cpu/float32 and cpu/float32"):
+            await Auditor(buyer.desk, buyer.store, buyer.peers, {}).audit(job.purchase)
+        assert _rows(job.store, "SELECT * FROM audits") == before
+        audited = await job.audit()
+        assert audited.verdict is Verdict.PASSED
+        limit = TABLE["cpu/float32", "cpu/float32"]
+        assert [one.limit_nano for one in audited.judgement.findings[1:]] == [limit.start, limit.step, limit.picture]
 
-    play(story())
+    honest.play(story)
 
 
 def test_a_table_of_ones_own_is_read_with_care(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def pooled(opened, demo):
 @pytest.mark.parametrize(
     ("kind", "scheduler"),
     [
-        ("process", "unipc"),
+        # As a process it is proved below, with a picture that the order begins from.
+        pytest.param("process", "unipc", marks=pytest.mark.long),
         pytest.param("process", "euler_ancestral", marks=pytest.mark.long),
         ("docker", "unipc"),
         pytest.param("gvisor", "unipc", marks=pytest.mark.long),

@@ -16,6 +16,8 @@ from gpufair.provider.inference.words import Words
 CPU = torch.device("cpu")
 NAMES = ["ddim", "euler", "euler_ancestral", "dpmpp_2m", "unipc"]
 TOLERANCE = 1e-5
+QUICK = {"ddim", "dpmpp_2m"}
+"""One that carries nothing on and one that does; that each of them may share a call is shown for all."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def difference(ours: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((ours - wanted).norm() / wanted.norm())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in NAMES])
 def test_jobs_join_and_leave_between_steps(pipeline: Any, demo: Any, name: str) -> None:
     """Three jobs with other prompts, guidance, seeds and lengths; the second joins late, the first leaves early."""
     runs = [
