@@ -28,6 +28,7 @@ def directory(known: Known, now_ms: int) -> dict[str, Any]:
     """What is known, and from whom."""
     learned = [source for source in known.sources if source.is_peer and not source.named]
     return {
+        "digest": known.digest.hex(),
         "records": known.counts[Kind.RECORD],
         "offers": known.counts[Kind.OFFER],
         "bytes": known.size,

@@ -33,6 +33,8 @@ class Source:
 class Known:
     """All of it in numbers. `places` are taken, those of expired documents included; `others`: sources not listed."""
 
+    digest: bytes
+    """Two directories with the same one have the same documents."""
     counts: dict[Kind, int]
     size: int
     places: int
@@ -51,7 +53,10 @@ def standing(directory: Directory, company: Company) -> Known:
     strangers = set(documents) - {mate.did for mate in mates} - {OWN.source}
     most = sorted(strangers, key=lambda name: (-documents[name], name))[: gossip_limits.GOSSIP_PEERS_MAX]
     sources += [Source(name, documents[name], offers[name]) for name in most]
-    return Known(directory.counts(), directory.size, directory.rows, tuple(sources), len(strangers) - len(most))
+    return Known(
+        directory.tree.digest(), directory.counts(), directory.size, directory.rows, tuple(sources),
+        len(strangers) - len(most),
+    )  # fmt: skip
 
 
 def _source(mate: Mate, documents: int, offers: int) -> Source:

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gpufair.client.config import Home as ClientHome
 from gpufair.client.sdk import Client
@@ -44,8 +44,12 @@ def free_port() -> int:
 class Node:
     """One `gpufaird`, which may be started, killed and started again."""
 
-    def __init__(self, root: Path, *, roles: tuple[str, ...], port: int | None = None, **choices: Any) -> None:
+    def __init__(
+        self, root: Path, *, roles: tuple[str, ...], port: int | None = None, host: str = "127.0.0.1", **choices: Any
+    ) -> None:
         self.home = Home(root)
+        self.before: list[str] = []
+        """What its command line begins with."""
         self.port = port or free_port()
         self.log_file = root.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
@@ -56,10 +60,11 @@ class Node:
             "runtime": "process",
             "image": "",
             "price": 0,
+            "demo_model": True,
             **choices,
         }
         with contextlib.redirect_stdout(None):
-            init(home=root, role=list(roles), listen=f"127.0.0.1:{self.port}", demo_model=True, as_json=True, **given)
+            init(home=root, role=list(roles), listen=f"{host}:{self.port}", as_json=True, **given)
         self.did = keys.load(self.home.keys).did
 
     @property
@@ -80,14 +85,20 @@ class Node:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "GPUFAIRD_HOME": str(self.home.root)}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(BIN / "gpufaird"), "up"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                [*self.before, str(BIN / "gpufaird"), "up"], env=environment, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True,
             )  # fmt: skip
         return self.process
 
-    def up(self) -> Node:
+    def up(self) -> Self:
         """Start it and wait until it answers its owner."""
-        process, deadline = self.start(), time.monotonic() + READY_S
+        self.start()
+        return self.answering()
+
+    def answering(self) -> Self:
+        """Wait until a node that was started answers its owner."""
+        process, deadline = self.process, time.monotonic() + READY_S
+        assert process is not None
         while True:
             assert process.poll() is None, f"the node ended with {process.returncode}:\n{self.log}"
             assert time.monotonic() < deadline, f"the node does not answer:\n{self.log}"
