@@ -25,6 +25,11 @@ class Family:
     schedulers: tuple[Scheduler, ...]
     maker: str = "stranger"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a state is all that the next step depends on, so that another worker can go on from it."""
+        return self.maker != "stranger"
+
 
 _STABLE_DIFFUSION = Family(
     (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT),

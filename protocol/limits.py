@@ -185,6 +185,8 @@ WORKER_COMPILE_MS = 15 * MINUTE
 """The same for one that compiles its denoisers: a shape that is new to it takes minutes."""
 WORKER_ANSWER_MS = 15 * MINUTE
 """A worker that is asked to replay or to measure may work for this long before it says anything."""
+WORKER_STOP_MS = 30 * SECOND
+"""How long an attempt that is stopped may take to the end of its step: after that it ends without a checkpoint."""
 WORKER_TRIES_MAX = 3
 """Workers that one attempt may have, should they die under it."""
 PASSES_MAX = 4

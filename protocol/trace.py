@@ -40,6 +40,11 @@ def root(leaves: Sequence[bytes]) -> bytes:
     return _root(leaves)
 
 
+def split(joined: bytes) -> list[bytes]:
+    """Digests that were put one after another."""
+    return [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
+
+
 def proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """The digests that lead from leaf `index` to the root, nearest first. `ValueError` for an index out of range."""
     _check(leaves)

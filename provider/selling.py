@@ -78,7 +78,7 @@ class Seller:
             workers=self.pool, ledgers=Ledgers(peers, config.ledger.accepted), sealing=sealing,
             certificate_sha256=keys.tls.certificate_sha256,
             traces=Traces(home.traces, config.limits.traces_mib * limits.MIB),
-            lasts_ms=self.stock.lasts_ms,
+            carries=self.stock.carries, lasts_ms=self.stock.lasts_ms,
         )  # fmt: skip
         self.ask = chosen(
             config.price, desk.clock, lambda: (self.pool.busy, self.pool.size),

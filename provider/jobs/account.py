@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gpufair.protocol import payment
+from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows, Summary
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
 from gpufair.protocol.messages import Bid, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
-from gpufair.provider.jobs.lookup import find
-from gpufair.provider.jobs.store import AttemptDue, AttemptRow, DeliveryDue, LeaseRow
+from gpufair.provider.jobs.store import AttemptDue, DeliveryDue, LeaseRow
 
 ENDED = tuple(state for state in AttemptState if ATTEMPT.is_terminal(state))
 GOING = tuple(state for state in AttemptState if not ATTEMPT.is_terminal(state))
+
+
+def in_order(delivery: DeliveryDue) -> tuple[int, int]:
+    """Where a delivery comes among those of its job: a picture after its checkpoints."""
+    return delivery.picture, delivery.step or limits.STEPS_MAX + 1
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Account:
     ended: Summary
     """The up-front lines of those that have, less what was credited back."""
     deliveries: tuple[DeliveryDue, ...]
-    """Those whose keys are not out, and those that a voucher locks, by picture."""
+    """Those whose keys are not out, and those that a voucher locks: each picture's checkpoints, then the picture."""
     revealed_due: int
     """The deliveries whose keys are out."""
     kept: Promise
@@ -49,7 +53,7 @@ class Account:
             from_bytes(lease.envelope, Bid).doc,
             tuple(rows.all(AttemptDue, order="accepted_ms", lease=lease.id, state=GOING)),
             rows.summary(AttemptDue, "upfront", lease=lease.id, state=ENDED),
-            tuple(sorted(deliveries, key=lambda d: d.picture)),
+            tuple(sorted(deliveries, key=in_order)),
             rows.summary(DeliveryDue, "amount", lease=lease.id, revealed=True).total,
             kept,
         )
@@ -88,7 +92,7 @@ class Account:
 
     @property
     def work_due(self) -> int:
-        """All that was done under the lease, paid or not, but for pictures that are still being made."""
+        """All that was done under the lease, paid or not, but for pieces that are still being made."""
         return self.upfront_due + self.delivered_due
 
     @property
@@ -104,10 +108,10 @@ class Account:
         return [d for d in self.deliveries if not d.revealed and d.hashlock not in full]
 
     def has_room(self, increment: int) -> bool:
-        """Whether the window allows one more picture of `increment` beside all that is made (rule 3).
+        """Whether the window allows one more piece of `increment` beside all that is made (rule 3).
 
         Whoever we do business with is a stranger so far, whose window is one payable increment at most (rule 22): no
-        picture is begun while another waits for its payment, and one job of a lease at most is at work.
+        piece is begun while another waits for its payment, and one job of a lease at most is at work.
         Unlocked money beyond what is due is meant for up-front lines, of a job on its way or of the next one: were it
         to widen the window as well, it would pay twice.
         """
@@ -196,12 +200,3 @@ class Account:
     def working(self) -> bool:
         """Whether a job waits or runs: one that is delivered and unpaid keeps no lease open."""
         return any(a.state != AttemptState.DELIVERED for a in self.attempts)
-
-
-def startable(rows: Rows, attempt_id: bytes) -> AttemptRow | None:
-    """An attempt that waits, if it may begin: its lease has no other at work, and its window has room (rule 3)."""
-    attempt = rows.get(AttemptRow, id=attempt_id)
-    if attempt is None or attempt.state != AttemptState.QUEUED:
-        return None
-    account = Account.load(rows, find(rows, attempt.lease))
-    return None if account.is_at_work or not account.has_room(attempt.increment) else attempt

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
-from gpufair.protocol import limits, payment, sealing, wire
+from gpufair.protocol import limits, sealing, trace, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.fields import BROADCAST
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptEvent, AttemptState
 from gpufair.protocol.messages import (
-    Aead,
     Answer,
     Body,
     Cancel,
-    Decline,
     Envelope,
-    Goods,
-    JobAcceptance,
     JobEnded,
     JobHeader,
     Outcome,
     Reason,
     ReasonCode,
-    Receipt,
 )
-from gpufair.protocol.pricing import is_first, quote
-from gpufair.provider.jobs.account import Account, startable
+from gpufair.provider.jobs.account import Account
+from gpufair.provider.jobs.answers import Answers
 from gpufair.provider.jobs.bodies import Pieces, WrongBodyError
-from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
+from gpufair.provider.jobs.deliveries import Deliveries, Made
+from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Send, Stop
 from gpufair.provider.jobs.leases import settle_attempts
 from gpufair.provider.jobs.lookup import find, find_attempt, find_delivery
-from gpufair.provider.jobs.objections import Admission, lateness, objections
+from gpufair.provider.jobs.objections import Admission, lateness
+from gpufair.provider.jobs.pieces import Piece
 from gpufair.provider.jobs.requests import is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages, reattach
-from gpufair.provider.jobs.store import AttemptRow, AttemptTime, BodyRow, DeliveryRow, LeaseRow, RequestRow
+from gpufair.provider.jobs.store import AttemptRow, AttemptTime, BodyRow, DeliveryRow, RequestRow
 
 log = logging.getLogger(__name__)
 
@@ -50,31 +46,29 @@ _EVENTS = {
     Outcome.CANCELLED: AttemptEvent.CANCEL,
     Outcome.RECLAIMED: AttemptEvent.RECLAIM,
     Outcome.PREEMPTED: AttemptEvent.PREEMPT,
+    Outcome.DRAINED: AttemptEvent.DRAIN,
     Outcome.EXPIRED: AttemptEvent.EXPIRE,
 }
-_CREDITED = {Outcome.REJECTED, Outcome.FAILED, Outcome.RECLAIMED, Outcome.PREEMPTED}
+_CREDITED = {Outcome.REJECTED, Outcome.FAILED, Outcome.RECLAIMED, Outcome.PREEMPTED, Outcome.DRAINED}
 """Ends that the provider answers for: the job's up-front lines go back against what is due next (rule 5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A finished picture as the worker handed it over, checked: PNG bytes, trace leaves (32 bytes each), profile."""
-
-    png: bytes
-    leaves: tuple[bytes, ...]
-    trace_root: bytes
-    profile: bytes
-
-
 class Attempts:
-    """The attempts of one provider."""
+    """The attempts of one provider. `carries`: whether a model's pictures can be taken up again from their states."""
 
     def __init__(
-        self, desk: Desk, store: RowStore, admission: Admission, *, unpaid_ms: int = limits.WINDOW_TIMEOUT_MS
+        self,
+        desk: Desk,
+        store: RowStore,
+        admission: Admission,
+        *,
+        carries: Callable[[bytes], bool] = lambda _model: True,
+        unpaid_ms: int = limits.WINDOW_TIMEOUT_MS,
     ) -> None:
         self._desk = desk
         self._store = store
-        self._admission = admission
+        self._answers = Answers(desk, admission, carries)
+        self._deliveries = Deliveries(desk, carries)
         self._unpaid_ms = unpaid_ms
         self._since_ms = desk.now_ms()
         """Nobody could pay us before."""
@@ -97,37 +91,10 @@ class Attempts:
                 if request is not None:
                     answer = wire.decode(Envelope, request.answer)
                 else:
-                    answer = self._answer(rows, Account.load(rows, lease), signed)
+                    account = Account.load(rows, lease)
+                    answer = self._answers.answer(rows, account, signed, late=self._late(account))
                 return [Send(lease.id, Answer(header.job, answer))]
             return reattach(rows, lease, header.job)
-
-    def _answer(self, rows: Rows, account: Account, signed: Signed[JobHeader]) -> Envelope:
-        header, now = signed.doc, self._desk.now_ms()
-        self._desk.receive(signed.envelope, JobHeader)
-        first = is_first(account.bid.sheet, account.jobs, account.dearest_upfront)
-        reasons = objections(rows, account, header, self._admission, first=first)
-        if (late := self._late(account)) is not None:
-            reasons = (late, *reasons)
-        if reasons:
-            head = self._desk.head(signed.issuer, parent=signed.id)
-            refusal = self._desk.sign(Decline(head, reasons[: limits.REASONS_MAX]))
-            remember(rows, signed, refusal.bytes)
-            return refusal.envelope
-        price = quote(header.spec, account.bid.sheet, first=first)
-        attempt = self._desk.random.bytes(16)
-        head = self._desk.head(signed.issuer, parent=signed.id, expires_at_ms=account.lease.expires_ms)
-        terms = JobAcceptance(head, header.lease, header.job, attempt, price.upfront, price.total)
-        acceptance = self._desk.sign(terms)
-        rows.insert(
-            AttemptRow(
-                id=attempt, lease=header.lease, job=header.job, document=signed.id, header=signed.bytes,
-                answer=acceptance.bytes, state=AttemptState.ACCEPTED, upfront=price.upfront, increment=price.increment,
-                count=price.count, accepted_ms=now, deadline_ms=now + header.deadline_ms, ended=b"", bodied=False,
-            )
-        )  # fmt: skip
-        remember(rows, signed, acceptance.bytes)
-        rows.change(LeaseRow, {"id": header.lease}, active_ms=now)
-        return acceptance.envelope
 
     def body(self, lease_id: bytes, piece: Body, pieces: Pieces) -> list[Effect]:
         """Take a piece of an accepted job's sealed body. With the last one, and its up-front lines paid, it is queued.
@@ -159,7 +126,7 @@ class Attempts:
         """The attempt goes to a worker now. None if it must wait for its lease's window (rule 3), or has ended."""
         # On disk before the first trace leaf goes out: run again after a power cut, it might give other leaves.
         with self._store.begin() as rows:
-            attempt = startable(rows, attempt_id)
+            attempt = self._startable(rows, attempt_id)
             if attempt is None:
                 return None
             started = ATTEMPT.after(AttemptState.QUEUED, AttemptEvent.START)
@@ -169,73 +136,96 @@ class Attempts:
     def may_start(self, attempt_id: bytes) -> bool:
         """Whether `start` would let it go now."""
         with self._store.read() as rows:
-            return startable(rows, attempt_id) is not None
+            return self._startable(rows, attempt_id) is not None
+
+    def _startable(self, rows: Rows, attempt_id: bytes) -> AttemptRow | None:
+        """An attempt that waits, if it may begin: its lease has no other at work, and its window has room (rule 3)."""
+        attempt = rows.get(AttemptRow, id=attempt_id)
+        if attempt is None or attempt.state != AttemptState.QUEUED:
+            return None
+        account, piece = Account.load(rows, find(rows, attempt.lease)), self._deliveries.following(rows, attempt)
+        has_room = piece is None or account.has_room(piece.price)
+        return attempt if has_room and not account.is_at_work else None
+
+    def following(self, attempt: AttemptRow) -> Piece | None:
+        """What of an attempt at work comes next; None if all of it is delivered."""
+        with self._store.read() as rows:
+            return self._deliveries.following(rows, attempt)
 
     def has_room(self, attempt: AttemptRow) -> bool:
-        """Whether the window allows the next picture of an attempt at work (rule 3)."""
+        """Whether the window allows the next piece of an attempt at work (rule 3)."""
         with self._store.read() as rows:
-            return Account.load(rows, find(rows, attempt.lease)).has_room(attempt.increment)
+            piece = self._deliveries.following(rows, attempt)
+            return piece is not None and Account.load(rows, find(rows, attempt.lease)).has_room(piece.price)
 
     def _late(self, account: Account) -> Reason | None:
         now = self._desk.now_ms()
         return lateness(account, now_ms=now, since_ms=self._since_ms, patience_ms=self._unpaid_ms)
 
     def delivered(self, attempt_id: bytes, picture: int, made: Made) -> list[Effect]:
-        """A picture is finished: encrypt it under a fresh key, sign its receipt, commit, send. Once a picture."""
+        """A piece is made: encrypt it under a fresh key, sign its receipt, commit, send. Once a piece.
+
+        The last piece of the last picture ends the attempt.
+        """
         with self._store.begin() as rows:
             attempt = rows.get(AttemptRow, id=attempt_id)
             if attempt is None or attempt.state != AttemptState.RUNNING:
                 return []
-            account = Account.load(rows, find(rows, attempt.lease))
-            delivery = self._delivery(account, attempt, picture, made)
-            rows.insert(delivery)
-            rows.change(LeaseRow, {"id": attempt.lease}, active_ms=delivery.made_ms)
-            if picture + 1 == attempt.count:
+            piece = self._deliveries.following(rows, attempt)
+            if piece is None or (piece.picture, piece.step) != (picture, made.step):
+                raise ValueError(f"picture {picture} after step {made.step} came where {piece} was due")
+            delivery = self._deliveries.add(rows, attempt, piece, made)
+            if piece.whole and picture + 1 == attempt.count:
                 done = ATTEMPT.after(AttemptState.RUNNING, AttemptEvent.DELIVER)
                 rows.change(AttemptRow, {"id": attempt_id}, state=done)
                 rows.delete(BodyRow, attempt=attempt_id)
         return [Send(delivery.lease, message) for message in delivery_messages(delivery)]
 
-    def _delivery(self, account: Account, attempt: AttemptRow, picture: int, made: Made) -> DeliveryRow:
-        header = from_bytes(attempt.header, JobHeader)
-        key = self._desk.random.bytes(limits.KEY_BYTES)
-        cipher = sealing.encrypt_output(made.png, key)
-        lock = payment.hashlock(key)
-        receipt = Receipt(
-            head=self._desk.head(BROADCAST, parent=header.id, expires_at_ms=limits.TIME_MAX_MS),
-            lease=attempt.lease, job=attempt.job, attempt=attempt.id, goods=Goods.PICTURE, picture=picture,
-            first_step=0, last_step=header.doc.spec.steps,
-            cipher_sha256=hashlib.sha256(cipher).digest(), cipher_length=len(cipher),
-            plain_sha256=hashlib.sha256(made.png).digest(), plain_length=len(made.png),
-            hashlock=lock, aead=Aead.AES_256_GCM, increment=attempt.increment,
-            total_due=account.work_due + attempt.increment, trace_root=made.trace_root, leaf_count=len(made.leaves),
-            profile=made.profile, spec=header.doc.spec,
-        )  # fmt: skip
-        return DeliveryRow(
-            lease=attempt.lease, job=attempt.job, picture=picture, attempt=attempt.id,
-            receipt=self._desk.sign(receipt).bytes, cipher=cipher, leaves=b"".join(made.leaves), key=key, hashlock=lock,
-            amount=attempt.increment, revealed=False, made_ms=self._desk.now_ms(),
-        )  # fmt: skip
-
     # --- ending it -----------------------------------------------------------------------------------------------
 
     def cancel(self, lease_id: bytes, document: Envelope) -> list[Effect]:
-        """The client stops a job under the lease of its stream; delivered pictures stay due. Again changes nothing."""
+        """The client stops a job under the lease of its stream; what was made stays due. Again changes nothing."""
         with self._store.begin() as rows:
             signed = receive(rows, self._desk, document, Cancel, stream=lease_id)
-            if is_known(rows, signed):
-                return []
-            remember(rows, signed)
+            if not is_known(rows, signed):
+                remember(rows, signed)
             attempt = rows.get(AttemptRow, lease=lease_id, job=signed.doc.job)
             # A cancellation may cross the job's decline, or its end, on the way.
-            if attempt is None or not ATTEMPT.allows(AttemptState(attempt.state), AttemptEvent.CANCEL):
+            return self._stop(rows, attempt, Outcome.CANCELLED, (Reason(ReasonCode.CANCELLED),))
+
+    def stop(self, attempt_id: bytes, outcome: Outcome, *reasons: Reason) -> list[Effect]:
+        """One of the five stops: what waits ends now, what is at work at its next step. One that has ended stays so."""
+        with self._store.begin() as rows:
+            return self._stop(rows, rows.get(AttemptRow, id=attempt_id), outcome, reasons)
+
+    def _stop(
+        self, rows: Rows, attempt: AttemptRow | None, outcome: Outcome, reasons: tuple[Reason, ...]
+    ) -> list[Effect]:
+        if attempt is None or not ATTEMPT.allows(AttemptState(attempt.state), _EVENTS[outcome]):
+            return []
+        if attempt.state != AttemptState.RUNNING:
+            return self._end(rows, attempt, outcome, reasons)
+        # Should we crash before its end is on disk, its time is over: nobody takes it up again.
+        rows.change(AttemptRow, {"id": attempt.id}, deadline_ms=min(attempt.deadline_ms, self._desk.now_ms()))
+        return [Stop(attempt.id, outcome, reasons)]
+
+    def stopped(self, stop: Stop, picture: int = 0, made: Made | None = None) -> list[Effect]:
+        """An attempt at work has come to the end of a step, with this state of a picture, if any of it was made.
+
+        What was done since the last delivery is sold as a checkpoint, in one commit with the attempt's end.
+        """
+        with self._store.begin() as rows:
+            attempt = rows.get(AttemptRow, id=stop.attempt)
+            if attempt is None or attempt.state != AttemptState.RUNNING:
                 return []
-            return self._end(rows, attempt, Outcome.CANCELLED, (Reason(ReasonCode.CANCELLED),))
+            delivery = self._deliveries.add_part(rows, attempt, picture, made) if made is not None else None
+            sends = [Send(delivery.lease, one) for one in delivery_messages(delivery)] if delivery is not None else []
+            return [*sends, *self._end(rows, attempt, stop.outcome, stop.reasons)]
 
     def tick(self) -> list[Effect]:
         """End what waits beyond its job's deadline, and what waits for a payment that does not come (rule 21).
 
-        What is at work has its deadline watched by whoever runs it; no picture is being made while one is unpaid.
+        What is at work has its deadline watched by whoever runs it; nothing is being made while anything is unpaid.
         """
         now, effects = self._desk.now_ms(), []
         with self._store.begin() as rows:
@@ -270,14 +260,20 @@ class Attempts:
         rows.save(replace(attempt, state=after, upfront=attempt.upfront - credit, ended=ended.bytes))
         rows.delete(BodyRow, attempt=attempt.id)
         log.info("attempt %s %s: %s", attempt.id.hex()[:12], after, "; ".join(map(str, reasons)))
-        return [Stop(attempt.id, outcome), Send(attempt.lease, Answer(attempt.job, ended.envelope))]
+        return [Drop(attempt.id), Send(attempt.lease, Answer(attempt.job, ended.envelope))]
+
+    def checkpoint(self, attempt: AttemptRow, picture: int, step: int) -> tuple[bytes, tuple[bytes, ...]]:
+        """A state that was delivered, and the leaves up to it: what a restarted node goes on from."""
+        with self._store.read() as rows:
+            row = find_delivery(rows, attempt.lease, attempt.job, picture, step)
+        return sealing.decrypt_output(row.cipher, row.key), tuple(trace.split(row.leaves))
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def delivery(self, lease_id: bytes, job: bytes, picture: int) -> DeliveryRow:
+    def delivery(self, lease_id: bytes, job: bytes, picture: int, step: int) -> DeliveryRow:
         """A finished delivery. Raises PeerError where there is none, or none any more."""
         with self._store.read() as rows:
-            return find_delivery(rows, lease_id, job, picture)
+            return find_delivery(rows, lease_id, job, picture, step)
 
     def in_state(self, *states: AttemptState) -> list[AttemptRow]:
         """Attempts in any of these states, the oldest first."""

@@ -18,6 +18,7 @@ from gpufair.protocol.messages import Audit, AuditAnswer, Envelope, JobHeader, S
 from gpufair.protocol.messages.audit import Opening, Profile
 from gpufair.provider.jobs.fetches import Fetches
 from gpufair.provider.jobs.lookup import find_attempt
+from gpufair.provider.jobs.pieces import PICTURE
 from gpufair.provider.jobs.requests import is_known, receive, remember
 from gpufair.provider.jobs.store import DeliveryDue, RequestRow
 from gpufair.provider.jobs.traces import KeptTrace, Traces
@@ -43,7 +44,7 @@ class Audits:
             answer = self._answered(signed, kept)
             yield answer.envelope
             for opening in answer.doc.openings:
-                data = kept.state(opening.step)
+                data = kept.state(opening.step - kept.first)
                 spend(len(data))
                 for offset in range(0, len(data), limits.CHUNK):
                     yield StatePiece(opening.step, offset, data[offset : offset + limits.CHUNK])
@@ -54,7 +55,7 @@ class Audits:
         committed = from_bytes(attempt.header, JobHeader).doc.audit_commitment
         if committed != auditing.commitment(ask.nonce):
             raise PeerError(Fault.NOT_ALLOWED, "the nonce is not the one that the job's header commits to")
-        delivery = rows.get(DeliveryDue, lease=ask.lease, job=ask.job, picture=ask.picture)
+        delivery = rows.get(DeliveryDue, lease=ask.lease, job=ask.job, picture=ask.picture, step=PICTURE)
         if delivery is None:
             raise PeerError(Fault.UNKNOWN, f"picture {ask.picture} of this job was not delivered")
         if not delivery.revealed:
@@ -74,13 +75,15 @@ class Audits:
                 assert known is not None
                 return from_bytes(known.answer, AuditAnswer)
             steps = len(leaves) - 1
-            step = auditing.drawn(trace.root(leaves), ask.nonce, steps)
+            place = auditing.drawn(trace.root(leaves), ask.nonce, steps)
             opened = tuple(
-                Opening(one, len(kept.state(one)), leaves[one], tuple(trace.proof(leaves, one)))
-                for one in auditing.to_open(step, steps)
+                Opening(kept.first + one, len(kept.state(one)), leaves[one], tuple(trace.proof(leaves, one)))
+                for one in auditing.to_open(place, steps)
             )
             head = self._desk.head(signed.issuer, parent=signed.id, expires_at_ms=limits.TIME_MAX_MS)
             profile = Profile(**asdict(kept.profile))
-            answer = self._desk.sign(AuditAnswer(head, ask.lease, ask.job, ask.picture, step, profile, opened))
+            answer = self._desk.sign(
+                AuditAnswer(head, ask.lease, ask.job, ask.picture, kept.first + place, profile, opened)
+            )
             remember(rows, signed, answer.bytes)
         return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpufair.protocol.messages import Down, Outcome
+from gpufair.protocol.messages import Down, Outcome, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,18 @@ class Enqueue:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """An attempt must end at its next step boundary; what it still makes is thrown away."""
+    """An attempt at work must end at its next step; what was done by then is delivered with its end."""
 
     attempt: bytes
     outcome: Outcome
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An attempt has ended: whoever is at work on it stops, and what still comes of it is thrown away."""
+
+    attempt: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +57,4 @@ class Expect:
     model: bytes
 
 
-Effect = Send | Enqueue | Stop | Post | Wake | Expect
+Effect = Send | Enqueue | Stop | Drop | Post | Wake | Expect

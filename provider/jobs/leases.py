@@ -31,7 +31,7 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.captures import Captures, Policy
-from gpufair.provider.jobs.effects import Effect, Enqueue, Expect, Post, Send, Stop, Wake
+from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Expect, Post, Send, Wake
 from gpufair.provider.jobs.lookup import after, find
 from gpufair.provider.jobs.requests import is_known, receive, receive_hold, remember
 from gpufair.provider.jobs.store import AttemptDue, AttemptRow, BodyRow, DeliveryDue, LeaseRow, LeaseSealing
@@ -158,7 +158,7 @@ class Leases:
             capture = self.captures.write_if_much(rows, account)
         effects: list[Effect] = [Send(lease.id, Kept(lease.kept))]
         # Keys that went out before go out again: the client may have missed them.
-        effects += [Send(lease.id, KeyReveal(d.job, d.picture, d.key)) for d in account.bought]
+        effects += [Send(lease.id, KeyReveal(d.job, d.picture, d.key, d.step)) for d in account.bought]
         return effects + [Enqueue(a) for a in queued] + ([Wake(lease.id)] if better else []) + capture
 
     def _check_voucher(self, lease: LeaseRow, signed: Signed[Voucher]) -> None:
@@ -200,7 +200,7 @@ class Leases:
             rows.change(AttemptRow, {"id": attempt.id}, state=_ended(attempt, account, outcome), upfront=upfront)
         rows.delete(BodyRow, lease=lease_id)
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
-        return [Send(lease_id, Closing(why)), *(Stop(a.id, outcome) for a in account.attempts), Post()]
+        return [Send(lease_id, Closing(why)), *(Drop(a.id) for a in account.attempts), Post()]
 
     def pending(self) -> int:
         """How many leases are agreed, funded or open: their clients count on us."""

@@ -36,9 +36,9 @@ def find_attempt(rows: Rows, lease: bytes, job: bytes) -> AttemptRow:
     return attempt
 
 
-def find_delivery(rows: Rows, lease: bytes, job: bytes, picture: int) -> DeliveryRow:
-    """A finished delivery. Raises PeerError where there is none, or none any more."""
-    row = rows.get(DeliveryRow, lease=lease, job=job, picture=picture)
+def find_delivery(rows: Rows, lease: bytes, job: bytes, picture: int, step: int) -> DeliveryRow:
+    """A picture (`step` 0) or a checkpoint of it. Raises PeerError where there is none, or none any more."""
+    row = rows.get(DeliveryRow, lease=lease, job=job, picture=picture, step=step)
     if row is None or not row.cipher:
         raise PeerError(Fault.UNKNOWN, "no such delivery is kept", hint="it goes when its lease's hold closes")
     return row

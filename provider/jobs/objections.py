@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gpufair.protocol import inputs, limits, matching
+from gpufair.protocol import inputs, limits, matching, pricing
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.lifecycle import LIVE, AttemptState
 from gpufair.protocol.messages import Bid, JobHeader, Reason, ReasonCode
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.capacity import waiting
+from gpufair.provider.jobs.pieces import pieces_end
 from gpufair.provider.jobs.store import AttemptDue
 
 Admission = Callable[[JobHeader, int], tuple[Reason, ...]]
@@ -20,14 +21,18 @@ Admission = Callable[[JobHeader, int], tuple[Reason, ...]]
 
 
 def objections(
-    rows: Rows, account: Account, header: JobHeader, admission: Admission, *, first: bool
+    rows: Rows, account: Account, header: JobHeader, admission: Admission, *, first: bool, carries: bool
 ) -> tuple[Reason, ...]:
-    """Everything that speaks against a job, `first` saying that it would be charged the cold load."""
+    """Everything that speaks against a job.
+
+    `first`: it would be charged the cold load. `carries`: its pictures can be taken up again from their states.
+    """
     reasons = [*_of_the_lease(rows, account), *_of_its_terms(header, account.bid)]
     reasons += admission(header, waiting(rows, on_demand=not account.lease.interruptible))
     if not reasons:
         committed, spare = account.committed(rows), account.spare
         reasons += matching.affordable(header.spec, account.bid, committed=committed, spare=spare, first=first)
+        reasons += _of_its_pieces(header, account.bid, carries=carries)
     return tuple(reasons[: limits.REASONS_MAX])
 
 
@@ -62,6 +67,21 @@ def _of_its_terms(header: JobHeader, bid: Bid) -> list[Reason]:
         reasons.append(Reason(ReasonCode.IMAGE_NOT_OFFERED, detail="the lease is for another worker image"))
     if header.body_length > (most := inputs.body_max(header.spec)):
         reasons.append(Reason(ReasonCode.LIMIT, header.body_length, most, "bytes of the sealed body"))
-    if header.checkpoint:
-        reasons.append(Reason(ReasonCode.TASK_NOT_OFFERED, detail="going on from a checkpoint"))
+    if bool(header.checkpoint) != bool(header.spec.done):
+        detail = "a job goes on from a checkpoint just if some of its steps are done"
+        reasons.append(Reason(ReasonCode.CHECKPOINT_WRONG, header.spec.done, 0, "steps done", detail))
     return reasons
+
+
+def _of_its_pieces(header: JobHeader, bid: Bid, *, carries: bool) -> list[Reason]:
+    """A model whose pictures can't be taken up again sells them whole, and from their first step on."""
+    spec = header.spec
+    if not carries and spec.done:
+        detail = "this model's pictures can't be taken up again"
+        return [Reason(ReasonCode.CHECKPOINT_WRONG, spec.done, 0, "steps done", detail)]
+    if pieces_end(header, bid.sheet, bid.window, carries=carries):
+        return []
+    smallest = pricing.smallest_window(spec, bid.sheet)
+    wanted = smallest if carries else pricing.piece(spec, bid.sheet, spec.done, spec.steps, whole=True)
+    detail = "" if carries else "this model's pictures can't be sold in pieces"
+    return [Reason(ReasonCode.WINDOW_TOO_SMALL, wanted, bid.window, "micro-credits", detail)]

@@ -44,14 +44,15 @@ from gpufair.provider.jobs.audits import Audits
 from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.collector import Collector, LedgerPort
-from gpufair.provider.jobs.effects import Effect, Enqueue, Expect, Post, Send, Stop, Wake
+from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Expect, Post, Send, Stop, Wake
 from gpufair.provider.jobs.fetches import Fetches
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.lookup import find_turn
+from gpufair.provider.jobs.making import Workers
 from gpufair.provider.jobs.objections import Admission
 from gpufair.provider.jobs.requests import check_stream, is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages
-from gpufair.provider.jobs.runner import Runner, Workers
+from gpufair.provider.jobs.runner import Runner
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
 from gpufair.provider.jobs.streams import Streams
 from gpufair.provider.jobs.traces import Traces
@@ -80,10 +81,11 @@ class JobOffice:
         certificate_sha256: bytes,
         traces: Traces,
         lasts_ms: Callable[[Spec], int] = lambda _spec: 0,
+        carries: Callable[[bytes], bool] = lambda _model: True,
     ) -> None:
         self._desk, self._store, self._sealing, self._certificate = desk, store, sealing, certificate_sha256
         self.leases = Leases(desk, store, policy)
-        self.attempts = Attempts(desk, store, admission)
+        self.attempts = Attempts(desk, store, admission, carries=carries)
         self.streams = Streams()
         self._workers, self._traces, self._lasts_ms = workers, traces, lasts_ms
         self._fetches = Fetches(desk.clock)
@@ -104,8 +106,10 @@ class JobOffice:
                     self.streams.send(lease, message)
                 case Enqueue(attempt):
                     self._enqueue(attempt)
-                case Stop(attempt):
-                    self.runner.stop(attempt)
+                case Stop():
+                    self.runner.halt(effect)
+                case Drop(attempt):
+                    self.runner.drop(attempt)
                 case Wake(lease):
                     self.runner.wake(lease)
                 case Post():
@@ -256,12 +260,13 @@ class JobOffice:
         # Noted: it is answered with what lies there, as often as it is asked.
         self._remember(signed)
         with self._fetches.one(signed.doc.lease) as spend:
-            row = self.attempts.delivery(signed.doc.lease, signed.doc.job, signed.doc.picture)
+            ask = signed.doc
+            row = self.attempts.delivery(ask.lease, ask.job, ask.picture, ask.step)
             spend(len(row.cipher))
             for message in delivery_messages(row):
                 yield message.receipt if isinstance(message, Delivery) else message
             if row.revealed:
-                yield KeyReveal(row.job, row.picture, row.key)
+                yield KeyReveal(row.job, row.picture, row.key, row.step)
 
     def audit(self, request: Envelope) -> AsyncIterator[Envelope | StatePiece]:
         """See `Audits.answer`."""

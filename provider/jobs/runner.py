@@ -1,70 +1,35 @@
-"""Attempts on their way through the workers. Rule: no picture is begun that the credit window does not cover.
+"""Attempts on their way through the workers. Rule: what is stopped ends at a step, and in time.
 
 As many attempts at once as the workers have places for, whose turn it is (`turns`), but one at most of each lease: its
-window is one picture. Who has not paid for a picture waits in the queue, at no worker's cost, until it pays or its time
-is over (`Attempts.tick`).
+window is one piece. Who has not paid for a delivery waits in the queue, at no worker's cost, until it pays or its time
+is over (`Attempts.tick`). How an attempt is made says `making`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable
 
-from gpufair.protocol import frames, limits, ordering
+from gpufair.protocol import limits
 from gpufair.protocol.edge.sealing_keys import SealingKeys
-from gpufair.protocol.envelope import from_bytes
-from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.messages import JobHeader, Outcome, Preview, Progress, Reason, ReasonCode
+from gpufair.protocol.errors import PeerError
+from gpufair.protocol.messages import Outcome, Reason, ReasonCode
 from gpufair.protocol.ports import Clock
-from gpufair.provider.jobs import bodies, forecast
-from gpufair.provider.jobs.attempts import Attempts, Made
+from gpufair.provider.jobs import forecast
+from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.bodies import WrongBodyError
-from gpufair.provider.jobs.effects import Effect, Send
+from gpufair.provider.jobs.effects import Effect, Stop
+from gpufair.provider.jobs.making import Making, Running, Workers
 from gpufair.provider.jobs.preempting import AtWork, Displaced, displaced, why
 from gpufair.provider.jobs.store import AttemptRow
-from gpufair.provider.jobs.traces import Traces, Writing
+from gpufair.provider.jobs.traces import Traces
 from gpufair.provider.jobs.turns import Turn, Turns, choose, went
-from gpufair.provider.workers.outcome import Event, Failure, PictureResult, WorkerFailedError
+from gpufair.provider.workers.outcome import Failure, WorkerFailedError
 
 log = logging.getLogger(__name__)
 
 STOPS = {Failure.CANCELLED, Failure.CLOSED}
-
-
-class Workers(Protocol):
-    """What the runner needs of the warm pool."""
-
-    @property
-    def size(self) -> int:
-        """Workers that may run at once."""
-        ...
-
-    @property
-    def warm_models(self) -> frozenset[bytes]:
-        """Models in some worker's memory."""
-        ...
-
-    def prefetch(self, model: bytes) -> None:
-        """Load a model ahead of need, if a worker has nothing else to do."""
-        ...
-
-    def run(
-        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
-    ) -> AsyncGenerator[Event, None]:
-        """Make pictures, `inputs` being those that the run names; raises WorkerFailedError."""
-        ...
-
-
-@dataclass
-class _Running:
-    work: AtWork
-    cancel: asyncio.Event = field(default_factory=asyncio.Event)
-    money: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when money has come under its lease, or when it need not wait for any."""
 
 
 class Runner:
@@ -79,10 +44,10 @@ class Runner:
         perform: Callable[[list[Effect]], None],
         traces: Traces,
     ) -> None:
-        self._attempts, self._workers, self._sealing, self._clock = attempts, workers, sealing, clock
-        self._perform, self._traces = perform, traces
+        self._attempts, self._workers, self._clock, self._perform = attempts, workers, clock, perform
+        self._making = Making(attempts, workers, sealing, clock, perform, traces)
         self._queue, self._displaced = Turns(), Displaced()
-        self._running: dict[bytes, _Running] = {}
+        self._running: dict[bytes, Running] = {}
         """By lease."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = True
@@ -110,17 +75,32 @@ class Runner:
     def enqueue(self, turn: Turn) -> None:
         """An attempt is ready: it starts now or waits its turn."""
         running = self._running.get(turn.lease)
-        if running is None or running.work.turn.attempt != turn.attempt:
+        if running is None or running.attempt != turn.attempt:
             self._queue.add(turn)
         self._start_more()
 
-    def stop(self, attempt: bytes) -> None:
-        """End an attempt at its next step boundary; its row has been ended by whoever asks."""
+    def stop(self, attempt: bytes, outcome: Outcome, *reasons: Reason) -> None:
+        """One of the five stops: an attempt that waits ends now, one at work at its next step, which is then sold."""
+        self._perform(self._attempts.stop(attempt, outcome, *reasons))
+
+    def halt(self, order: Stop) -> None:
+        """Have the worker of an attempt end with the step at hand. The first stop counts."""
+        running = self._at_work(order.attempt)
+        if running is not None and running.order is None:
+            running.order, running.work.stopping = order, True
+            running.end()
+            patience_s = limits.WORKER_STOP_MS / limits.SECOND
+            running.timers.append(asyncio.get_running_loop().call_later(patience_s, self._give_up, running))
+
+    def drop(self, attempt: bytes) -> None:
+        """An attempt has ended: it waits no more, and its worker need not go on."""
         self._queue.remove(attempt)
-        for running in self._running.values():
-            if running.work.turn.attempt == attempt:
-                running.cancel.set()
-                running.money.set()
+        running = self._at_work(attempt)
+        if running is not None:
+            running.end()
+
+    def _at_work(self, attempt: bytes) -> Running | None:
+        return next((running for running in self._running.values() if running.attempt == attempt), None)
 
     def wake(self, lease: bytes) -> None:
         """Money has come under a lease."""
@@ -134,8 +114,7 @@ class Runner:
         self._open = False
         self._queue.clear()
         for running in self._running.values():
-            running.cancel.set()
-            running.money.set()
+            running.end()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -154,7 +133,7 @@ class Runner:
                 continue
             went(turn, ready)
             self._queue.remove(turn.attempt)
-            running = self._running[turn.lease] = _Running(AtWork(turn, self._clock.now_ms()))
+            running = self._running[turn.lease] = Running(AtWork(turn, self._clock.now_ms()))
             task = asyncio.create_task(self._run(attempt, running))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
@@ -170,7 +149,7 @@ class Runner:
             for work in worse:
                 work.stopping = True
                 self._displaced.add(work.turn.job)
-                self._end(work.turn.attempt, Outcome.PREEMPTED, why(work.turn, better))
+                self.stop(work.turn.attempt, Outcome.PREEMPTED, why(work.turn, better))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -178,81 +157,36 @@ class Runner:
             log.error("an attempt's task failed", exc_info=task.exception())
         self._start_more()
 
-    async def _run(self, attempt: AttemptRow, running: _Running) -> None:
-        attempt_id = attempt.id
-        left_s = (attempt.deadline_ms - self._clock.now_ms()) / 1000
-        deadline = asyncio.get_running_loop().call_later(max(0, left_s), self._expire, attempt_id)
+    async def _run(self, attempt: AttemptRow, running: Running) -> None:
+        left_s = (attempt.deadline_ms - self._clock.now_ms()) / limits.SECOND
+        late = Reason(ReasonCode.EXPIRED, detail="the job's own deadline has passed")
+        loop = asyncio.get_running_loop()
+        running.timers.append(loop.call_later(max(0, left_s), self.stop, attempt.id, Outcome.EXPIRED, late))
         try:
-            await self._make(attempt, running)
+            await self._making.make(attempt, running)
         except WorkerFailedError as failure:
             if failure.code not in STOPS:
-                log.warning("attempt %s: %s %s", attempt_id.hex()[:12], failure, failure.log)
-            self._end(attempt_id, Outcome.FAILED, Reason(failure.reason, detail=failure.message))
+                log.warning("attempt %s: %s %s", attempt.id.hex()[:12], failure, failure.log)
+            self._fail(running, Reason(failure.reason, detail=failure.message))
         except WrongBodyError as error:
-            self._end(attempt_id, Outcome.FAILED, error.reason)
+            self._fail(running, error.reason)
         except PeerError as error:
-            self._end(attempt_id, Outcome.FAILED, Reason(ReasonCode.BODY_WRONG, detail=error.what[: limits.TEXT_MAX]))
+            self._fail(running, Reason(ReasonCode.BODY_WRONG, detail=error.what[: limits.TEXT_MAX]))
         except Exception:  # the engine is gone, or a bug: whatever it is, the client is told that nothing will come
-            log.exception("attempt %s failed through us", attempt_id.hex()[:12])
-            self._end(attempt_id, Outcome.FAILED, Reason(ReasonCode.WORKER_GONE))
+            log.exception("attempt %s failed through us", attempt.id.hex()[:12])
+            self._fail(running, Reason(ReasonCode.WORKER_GONE))
         finally:
-            deadline.cancel()
+            for timer in running.timers:
+                timer.cancel()
+            self._give_up(running)
             del self._running[attempt.lease]
 
-    async def _make(self, attempt: AttemptRow, running: _Running) -> None:
-        header = from_bytes(attempt.header, JobHeader).doc
-        key = self._sealing.find(self._attempts.sealing_key(attempt))
-        if key is None:  # a backup was put back that is older than the key
-            raise PeerError(Fault.UNKNOWN, "the key that the body is sealed to is gone")
-        body = bodies.opened(self._attempts.sealed(attempt), key, header)
-        inputs = tuple(one.data for one in body.inputs)
-        for picture in range(attempt.count):
-            if picture and not await self._room(attempt, running):
-                return
-            # The states behind its leaves are for audits, and for another worker should this one be lost.
-            run = replace(ordering.run(attempt.id, header, body, picture), trace=True)
-            with self._traces.begin(attempt.id, picture) as writing:
-                await self._picture(attempt, run, inputs, running, writing)
+    def _fail(self, running: Running, reason: Reason) -> None:
+        """It failed through us, or could not be begun; one that is stopped has its end by then."""
+        if running.order is None:
+            self._perform(self._attempts.end(running.attempt, Outcome.FAILED, reason))
 
-    async def _picture(
-        self, attempt: AttemptRow, run: frames.Run, inputs: tuple[bytes, ...], running: _Running, writing: Writing
-    ) -> None:
-        lease, job, steps = attempt.lease, attempt.job, run.steps
-        async with contextlib.aclosing(self._workers.run(run, running.cancel, inputs=inputs)) as events:
-            async for event in events:
-                match event:
-                    case frames.State():
-                        writing.write(event)
-                    case frames.Step(_, picture, step, leaf):
-                        running.work.done += step > run.first_step
-                        self._perform([Send(lease, Progress(job, picture, step, steps, leaf))])
-                        await asyncio.sleep(0)  # it goes out now, whatever the worker's pipe holds already
-                    case frames.Preview(_, picture, step, png):
-                        self._perform([Send(lease, Preview(job, picture, step, png))])
-                    case PictureResult():
-                        self._deliver(attempt, event, writing)
-
-    def _deliver(self, attempt: AttemptRow, result: PictureResult, writing: Writing) -> None:
-        """Its trace is kept before anybody hears of the picture; none is of one that came too late."""
-        key = attempt.lease, attempt.job, result.index
-        writing.keep(key, result, self._clock.now_ms() + limits.AUDIT_WINDOW_MS)
-        made = Made(result.png, result.leaves, result.trace_root, result.profile)
-        effects = self._attempts.delivered(attempt.id, result.index, made)
-        if not effects:
-            self._traces.drop(key)
-        self._perform(effects)
-
-    async def _room(self, attempt: AttemptRow, running: _Running) -> bool:
-        """Wait until the last picture is paid for; False if the attempt is stopped before."""
-        while not running.cancel.is_set():
-            if self._attempts.has_room(attempt):
-                return True
-            running.money.clear()
-            await running.money.wait()
-        return False
-
-    def _expire(self, attempt_id: bytes) -> None:
-        self._end(attempt_id, Outcome.EXPIRED, Reason(ReasonCode.EXPIRED, detail="the job's own deadline has passed"))
-
-    def _end(self, attempt_id: bytes, outcome: Outcome, *reasons: Reason) -> None:
-        self._perform(self._attempts.end(attempt_id, outcome, *reasons))
+    def _give_up(self, running: Running) -> None:
+        """End what was stopped, without a checkpoint: none has come, or none in time."""
+        if running.order is not None:
+            self._perform(self._attempts.stopped(running.order))

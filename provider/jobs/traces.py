@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,7 +22,6 @@ from typing import Any, BinaryIO, Final
 from gpufair.protocol import limits, trace
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.frames import RuntimeProfile, State
-from gpufair.provider.workers.outcome import PictureResult
 
 log = logging.getLogger(__name__)
 
@@ -37,23 +36,25 @@ Key = tuple[bytes, bytes, int]
 
 @dataclass(frozen=True, slots=True)
 class KeptTrace:
-    """The trace of one picture. `ends` says for each state where in the file it ends."""
+    """The trace of one picture, from the state after `first` steps on. `ends`: where in the file each state ends."""
 
     path: Path
     leaves: tuple[bytes, ...]
     profile: RuntimeProfile
     ends: tuple[int, ...]
+    first: int = 0
 
-    def state(self, step: int) -> bytes:
-        """The bytes that leaf `step` commits to. `LocalError` if they have gone or are damaged."""
-        start = self.ends[step - 1] if step else 0
+    def state(self, place: int) -> bytes:
+        """The bytes that leaf number `place` commits to. `LocalError` if they have gone or are damaged."""
+        start = self.ends[place - 1] if place else 0
         try:
             with self.path.open("rb") as file:
                 file.seek(start)
-                data = file.read(self.ends[step] - start)
+                data = file.read(self.ends[place] - start)
         except OSError as error:
             raise LocalError(Fault.UNAVAILABLE, f"the trace {self.path.name} can't be read: {error}") from error
-        if not data or trace.leaf(step, data) != self.leaves[step]:
+        step = self.first + place
+        if not data or trace.leaf(step, data) != self.leaves[place]:
             raise LocalError(Fault.UNAVAILABLE, f"state {step} of the trace {self.path.name} is damaged")
         return data
 
@@ -92,9 +93,9 @@ class Traces:
             return None
 
     @contextlib.contextmanager
-    def begin(self, attempt: bytes, picture: int) -> Iterator[Writing]:
-        """Write a trace. What is not kept by the end of this is dropped."""
-        writing = Writing(self, self._root / f"{attempt.hex()}-{picture}{PART}")
+    def begin(self, attempt: bytes, picture: int, first: int = 0) -> Iterator[Writing]:
+        """Write a trace, from the state after `first` steps on. What is not kept by the end of this is dropped."""
+        writing = Writing(self, self._root / f"{attempt.hex()}-{picture}{PART}", first)
         try:
             yield writing
         finally:
@@ -138,8 +139,8 @@ class Traces:
 class Writing:
     """A trace in the making. It never raises: what goes wrong is logged once, and the trace is not kept."""
 
-    def __init__(self, traces: Traces, part: Path) -> None:
-        self._traces, self._part = traces, part
+    def __init__(self, traces: Traces, part: Path, first: int) -> None:
+        self._traces, self._part, self._first = traces, part, first
         self._starts: list[int] = []
         """Where each state begins."""
         self._size = self._reserved = 0
@@ -158,15 +159,15 @@ class Writing:
         except OSError as error:
             self._lose(error)
 
-    def keep(self, key: Key, result: PictureResult, until_ms: int) -> None:
+    def keep(self, key: Key, leaves: Sequence[bytes], runtime: RuntimeProfile, until_ms: int) -> None:
         """The picture is whole: what was written is its trace."""
         if self._done:
             return
         ends = [*self._starts[1:], self._size]
-        states = [(end, leaf.hex()) for end, leaf in zip(ends, result.leaves, strict=False)]
-        index = json.dumps({"profile": asdict(result.runtime), "states": states}).encode()
-        if len(self._starts) != len(result.leaves):
-            self._lose(f"{len(self._starts)} states came for {len(result.leaves)} leaves")
+        states = [(end, leaf.hex()) for end, leaf in zip(ends, leaves, strict=False)]
+        index = json.dumps({"profile": asdict(runtime), "states": states, "first": self._first}).encode()
+        if len(self._starts) != len(leaves):
+            self._lose(f"{len(self._starts)} states came for {len(leaves)} leaves")
             return
         try:
             self._add(index + len(index).to_bytes(LENGTH_BYTES, "big"))
@@ -197,9 +198,10 @@ class Writing:
         self.drop()
 
     def _begin(self, step: int) -> None:
-        if step < len(self._starts):
-            self._size = self._starts[step]
-            del self._starts[step:]
+        place = step - self._first
+        if place < len(self._starts):
+            self._size = self._starts[place]
+            del self._starts[place:]
             self._opened().seek(self._size)
             self._opened().truncate()
         self._starts.append(self._size)
@@ -229,7 +231,8 @@ def _read(path: Path) -> KeptTrace:
     if ends[-1] != size - length:
         raise ValueError("its index is that of another")
     runtime = RuntimeProfile(**{**profile, "flags": tuple(profile["flags"])})
-    return KeptTrace(path, tuple(bytes.fromhex(leaf) for _, leaf in index["states"]), runtime, ends)
+    leaves = tuple(bytes.fromhex(leaf) for _, leaf in index["states"])
+    return KeptTrace(path, leaves, runtime, ends, index.get("first", 0))
 
 
 def _until(path: Path) -> int:

@@ -128,6 +128,7 @@ class Stock:
         self.wait_ms = wait_ms
         """About how long a new job would wait for its turn, by its class."""
         self._footprint, self._speed = footprint, speed
+        self._open: dict[bytes, bool] = {}
 
     @property
     def memory_bytes(self) -> int:
@@ -212,6 +213,12 @@ class Stock:
     def allowed(self, one: Model | AdapterOffer) -> bool:
         """Whether the owner's lists let a model or an adapter be sold."""
         return sold(one, self.config.models)
+
+    def carries(self, digest: bytes) -> bool:
+        """Whether pictures of a model can be taken up again from their states. What it was seen to be, it stays."""
+        if digest not in self._open:
+            self._open.update({model.digest: families.family(model.family).is_open for model in self._models()})
+        return self._open.get(digest, False)
 
     def state(self, digest: bytes) -> ModelState:
         """Whether a model of the store is loaded."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,7 +48,7 @@ from gpufair.provider.jobs.leases import Policy
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.jobs.store import TABLES, AttemptRow, LeaseRow
 from gpufair.provider.jobs.traces import Traces
-from gpufair.provider.workers.outcome import Failure, PictureResult, WorkerFailedError
+from gpufair.provider.workers.outcome import Failure, PictureResult, Reached, WorkerFailedError
 
 NOW = 1_800_000_000_000
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -66,15 +66,23 @@ def signer(name: str) -> KeySigner:
     return KeySigner.from_seed(hashlib.sha256(name.encode()).digest())
 
 
+def state(picture: int, step: int) -> bytes:
+    """What the leaf of a step commits to here."""
+    return bytes([picture, step] * 32)
+
+
 @dataclass
 class Scripted:
-    """A warm pool of one size; `gate` holds its pictures back, `fail` breaks its next run."""
+    """A warm pool of one size; `gate` holds its pictures back before their second step, `fail` breaks its next run."""
 
     size: int = 1
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     fail: Failure | None = None
     started: list[bytes] = field(default_factory=list)
     runs: list[frames.Run] = field(default_factory=list)
+    held_before: int = 2
+    deaf: bool = False
+    """Whether it goes on when it is told to stop."""
 
     warm_models: frozenset[bytes] = frozenset()
     prefetched: list[bytes] = field(default_factory=list)
@@ -85,35 +93,48 @@ class Scripted:
     async def run(
         self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
     ) -> AsyncGenerator[Any, None]:
-        """As the pool: leaves, then the picture; ends early when it is cancelled."""
+        """As the pool: leaves, then the picture, or how far it came; ends early when it is cancelled."""
         assert [hashlib.sha256(data).digest() for data in inputs] == [one.sha256 for one in run.inputs]
         self.started.append(run.attempt)
         self.runs.append(run)
         assert cancel is not None
-        leaves = []
-        for step in range(run.steps + 1):
-            if step == 2:
-                await self._held(cancel)
-            leaves.append(trace.leaf(step, bytes(64)))
-            assert run.trace
-            yield frames.State(run.attempt, run.first_picture, step, 0, 64, bytes(40))
-            yield frames.State(run.attempt, run.first_picture, step, 40, 64, bytes(24))
-            yield frames.Step(run.attempt, run.first_picture, step, leaves[-1])
+        assert run.trace
+        first, picture = run.first_step, run.first_picture
+        assert not first or inputs[-1] == state(picture, first)
+        leaves = [trace.leaf(first, state(picture, first))] if first else []
+        for step in range(first + 1 if first else 0, run.end_step + 1):
+            if step == self.held_before:
+                if self.gate.is_set():
+                    await asyncio.sleep(0)
+                elif not await self._held(cancel):
+                    if step - 1 > first:
+                        yield Reached(picture, step - 1, state(picture, step - 1), tuple(leaves), PROFILE)
+                    raise WorkerFailedError(Failure.CANCELLED, "cancelled")
+                if self.fail is not None:
+                    failure, self.fail = self.fail, None
+                    raise WorkerFailedError(failure, "it broke", log="an owner's secret")
+            data = state(picture, step)
+            leaves.append(trace.leaf(step, data))
+            yield frames.State(run.attempt, picture, step, 0, 64, data[:40])
+            yield frames.State(run.attempt, picture, step, 40, 64, data[40:])
+            yield frames.Step(run.attempt, picture, step, leaves[-1])
+        if run.end_step < run.steps:
+            yield Reached(picture, run.end_step, state(picture, run.end_step), tuple(leaves), PROFILE)
+            return
         digest = hashlib.sha256(PNG).digest()
         yield PictureResult(
             run.first_picture, PNG, digest, trace.root(leaves), len(leaves), tuple(leaves), PROFILE.digest(), PROFILE
         )  # fmt: skip
 
-    async def _held(self, cancel: asyncio.Event) -> None:
+    async def _held(self, cancel: asyncio.Event) -> bool:
+        """Wait at the gate; False if it is cancelled meanwhile."""
         waits = [asyncio.create_task(event.wait()) for event in (self.gate, cancel)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in waits:
             task.cancel()
-        if cancel.is_set():
-            raise WorkerFailedError(Failure.CANCELLED, "cancelled")
-        if self.fail is not None:
-            failure, self.fail = self.fail, None
-            raise WorkerFailedError(failure, "it broke", log="an owner's secret")
+        if cancel.is_set() and self.deaf:
+            await asyncio.Event().wait()
+        return not cancel.is_set()
 
 
 class NoLedger:
@@ -133,6 +154,7 @@ class World:
         workers: Scripted | None = None,
         ledgers: Any = None,
         unpaid_ms: int = 10_000,
+        carries: Callable[[bytes], bool] = lambda _model: True,
     ):
         self.now, self.dice, self.path = NOW, Dice(1), path
         self.desk, self.client = (Desk(signer(name), self, self) for name in ("provider", "client"))
@@ -144,7 +166,7 @@ class World:
         self.office = JobOffice(
             self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header, _waiting: (),
             workers=self.workers, ledgers=ledgers or NoLedger(), sealing=self.sealing, certificate_sha256=CERTIFICATE,
-            traces=Traces(path.parent / "traces"),
+            traces=Traces(path.parent / "traces"), carries=carries,
         )  # fmt: skip
         self.office.attempts._unpaid_ms = unpaid_ms
 
@@ -203,6 +225,8 @@ class World:
         precision: Precision = Precision.EXACT,
         inputs: tuple[Input, ...] = (),
         job: bytes = b"",
+        steps: int = STEPS,
+        done: int = 0,
         **claims: Any,
     ) -> Any:
         """A job's order and body, whole; `claims` are what the header says otherwise than it should."""
@@ -213,9 +237,10 @@ class World:
                 named = rows.get(LeaseRow, id=lease.id)
             assert named is not None
             sealed = sealing.seal_plain(plain, named.sealing_key, lease=lease.id, job=job)
-        spec = Spec(task, model, Scheduler.DDIM, precision, 8, 8, STEPS, count, guided=False)
+        spec = Spec(task, model, Scheduler.DDIM, precision, 8, 8, steps, count, guided=False, done=done)
         digest = hashlib.sha256(plain).digest()
         claims = {"body_length": len(sealed), "audit_commitment": b"", "plain_sha256": digest, **claims}
+        claims = {"checkpoint": bytes([1] * 32) if done else b"", **claims}
         header = self.client.sign(
             JobHeader(
                 head=self.client.head(self.desk.did, parent=lease.id), lease=lease.id, job=job, spec=spec,

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from office_world import PICTURE, PNG, PROFILE, STEPS, World, signer
+from office_world import PICTURE, PROFILE, STEPS, World, signer
 
 from gpufair.protocol import auditing, frames, limits, trace
 from gpufair.protocol.envelope import Signed, read
@@ -22,7 +22,6 @@ from gpufair.protocol.lifecycle import AttemptState
 from gpufair.protocol.messages import Audit, AuditAnswer, Bid, Envelope, Lock, StatePiece
 from gpufair.protocol.messages.audit import State
 from gpufair.provider.jobs.store import DeliveryDue
-from gpufair.provider.workers.outcome import PictureResult
 
 NONCE = b"n" * 32
 LARGE = 3 * limits.CHUNK + 4
@@ -35,13 +34,12 @@ LEAVES = tuple(trace.leaf(step, data) for step, data in enumerate(STATES))
 def keep(world: World, lease: bytes, job: bytes) -> None:
     """A trace of larger states than the scripted worker tells takes the place of its own."""
     traces = world.office._traces
-    told = PictureResult(0, PNG, b"", trace.root(LEAVES), len(LEAVES), LEAVES, PROFILE.digest(), PROFILE)
     with traces.begin(bytes(16), 0) as writing:
         for step, data in enumerate(STATES):
             for at in range(0, LARGE, limits.OUTPUT_CHUNK):
                 piece = data[at : at + limits.OUTPUT_CHUNK]
                 writing.write(frames.State(bytes(16), 0, step, at, LARGE, piece))
-        writing.keep((lease, job, 0), told, world.now + limits.AUDIT_WINDOW_MS)
+        writing.keep((lease, job, 0), LEAVES, PROFILE, world.now + limits.AUDIT_WINDOW_MS)
 
 
 def play(story: Coroutine[Any, Any, None]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from office_world import CANARY, MODEL, PICTURE, PROFILE, SHEET, Scripted, World
+from office_world import CANARY, MODEL, PICTURE, PROFILE, SHEET, Scripted, World, state
 
 from gpufair.protocol import limits
 from gpufair.protocol.envelope import from_bytes, read
@@ -128,7 +128,9 @@ def test_a_delivered_picture_has_its_trace_and_a_failed_one_none(tmp_path: Path)
         kept = world.office._traces.open(lease.id, delivery.job, 0)
         assert kept is not None
         assert b"".join(kept.leaves) == delivery.leaves
-        assert [kept.state(step) for step in range(len(kept.leaves))] == [bytes(64)] * len(kept.leaves)
+        assert [kept.state(step) for step in range(len(kept.leaves))] == [
+            state(0, step) for step in range(len(kept.leaves))
+        ]
         assert kept.profile == PROFILE
         assert len(list((tmp_path / "traces").iterdir())) == 1
         world.now += limits.AUDIT_WINDOW_MS + 1
@@ -254,10 +256,11 @@ def test_a_cancelled_job_stops(tmp_path: Path, when: str) -> None:
             job = rows.get(AttemptRow, id=attempt).job
         cancel = world.client.sign(Cancel(world.client.head(world.desk.did, parent=lease.id), lease.id, job))
         world.office.perform(world.office.order(lease.id, cancel.envelope))
-        assert world.state(attempt) == AttemptState.CANCELLED
+        await world.until(lambda: world.state(attempt) == AttemptState.CANCELLED)
         await world.until(lambda: world.office.runner.running == (when == "waiting"))
         assert world.office.runner.waiting == 0
-        assert len(deliveries(world)) == (when == "at the window")
+        # What was done of the picture by then is sold.
+        assert [d.step for d in deliveries(world)] == {"waiting": [], "running": [1], "at the window": [0]}[when]
         assert end(world, attempt).outcome is Outcome.CANCELLED
         # Saying it again changes nothing.
         world.office.perform(world.office.order(lease.id, cancel.envelope))
@@ -272,7 +275,7 @@ def test_a_job_has_a_deadline_of_its_own(tmp_path: Path) -> None:
         attempt = world.begin(world.lease(), deadline_ms=50)
         await world.until(lambda: world.state(attempt) == AttemptState.EXPIRED)
         await world.until(lambda: not world.office.busy())
-        assert deliveries(world) == [], "what a worker still makes is thrown away"
+        assert [d.step for d in deliveries(world)] == [1], "what was done by then is sold"
         assert end(world, attempt).reasons[0].code is ReasonCode.EXPIRED
 
     play(story())

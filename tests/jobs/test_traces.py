@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def keep(traces: Traces, number: int, data: list[bytes] | None = None, until_ms:
         for step, state in enumerate(data):
             for piece in pieces(step, state):
                 writing.write(piece)
-        writing.keep(key(number), result(data), until_ms)
+        writing.keep(key(number), result(data).leaves, PROFILE, until_ms)
 
 
 def test_what_was_told_can_be_read_again_after_a_restart(tmp_path: Path) -> None:
@@ -72,7 +71,7 @@ def test_a_state_that_was_cut_off_is_written_anew(tmp_path: Path) -> None:
         for step in (1, 2, 3):  # and another did the last step again
             for piece in pieces(step, data[step]):
                 writing.write(piece)
-        writing.keep(key(1), result(data), 1_000)
+        writing.keep(key(1), result(data).leaves, PROFILE, 1_000)
     kept = traces.open(*key(1))
     assert kept is not None
     assert [kept.state(step) for step in range(4)] == data
@@ -162,6 +161,6 @@ def test_a_trace_without_all_its_states_is_none(tmp_path: Path) -> None:
     with traces.begin(ATTEMPT, 0) as writing:
         for piece in pieces(0, data[0]):
             writing.write(piece)
-        writing.keep(key(1), replace(result(data)), 1_000)
+        writing.keep(key(1), result(data).leaves, PROFILE, 1_000)
     assert traces.open(*key(1)) is None
     assert list(tmp_path.iterdir()) == []

@@ -40,7 +40,7 @@ from gpufair.protocol.messages import (
 from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.captures import Policy
-from gpufair.provider.jobs.effects import Effect, Enqueue, Post, Send, Stop, Wake
+from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Post, Send, Stop, Wake
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.requests import receive
 from gpufair.provider.jobs.store import TABLES, OutboxRow, RequestRow
@@ -89,7 +89,9 @@ class ProviderActor(WorkingActor):
                         self.speak(stream, message)
                 case Enqueue(attempt):
                     self.enqueue(attempt)
-                case Stop(attempt):
+                case Stop():
+                    self.perform(self.attempts.stopped(effect))
+                case Drop(attempt):
                     self.stop(attempt)
                 case Wake(lease):
                     self.look_again(lease)

@@ -24,8 +24,8 @@ from gpufair.protocol.messages import (
     Receipt,
     Voucher,
 )
-from gpufair.provider.jobs.account import Account
-from gpufair.provider.jobs.attempts import Attempts, Made
+from gpufair.provider.jobs.deliveries import Deliveries, Made
+from gpufair.provider.jobs.pieces import Piece
 from gpufair.provider.jobs.store import AttemptRow, DeliveryRow
 
 
@@ -55,15 +55,15 @@ class Withholder(CheatingProvider):
         super().speak(stream, message)
 
 
-class NoiseAttempts(Attempts):
+class NoiseDeliveries(Deliveries):
     """Encrypts noise under a receipt for the picture."""
 
     told: Callable[[], None]
 
-    def _delivery(self, account: Account, attempt: AttemptRow, picture: int, made: Made) -> DeliveryRow:
-        row = super()._delivery(account, attempt, picture, made)
+    def sealed(self, attempt: AttemptRow, piece: Piece, made: Made, due: int) -> DeliveryRow:
+        row = super().sealed(attempt, piece, made, due)
         self.told()
-        noise = sealing.encrypt_output(bytes(len(made.png)), row.key)
+        noise = sealing.encrypt_output(bytes(len(made.data)), row.key)
         receipt = from_bytes(row.receipt, Receipt).doc
         receipt = replace(receipt, cipher_sha256=hashlib.sha256(noise).digest(), cipher_length=len(noise))
         return replace(row, cipher=noise, receipt=self._desk.sign(receipt).bytes)
@@ -74,8 +74,9 @@ class NoiseMaker(CheatingProvider):
 
     def boot(self) -> None:
         super().boot()
-        self.attempts = NoiseAttempts(self.desk, self.store, lambda _header, _waiting: ())
-        self.attempts.told = self._told
+        noisy = NoiseDeliveries(self.desk, lambda _model: True)
+        noisy.told = self._told
+        self.attempts._deliveries = noisy
 
     def _told(self) -> None:
         self.lies += 1

@@ -13,7 +13,7 @@ from gpufair.protocol import trace
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.messages import JobHeader, Outcome, Progress, Reason, ReasonCode
 from gpufair.provider.jobs import bodies
-from gpufair.provider.jobs.attempts import Made
+from gpufair.provider.jobs.deliveries import Made
 from gpufair.provider.jobs.effects import Send
 from gpufair.provider.jobs.store import AttemptRow
 
@@ -78,7 +78,7 @@ class WorkingActor(Actor):
     def expire(self, work: Work) -> None:
         """The job's own deadline."""
         if not self.over(work):
-            self.perform(self.attempts.end(work.attempt.id, Outcome.EXPIRED, Reason(ReasonCode.EXPIRED)))
+            self.perform(self.attempts.stop(work.attempt.id, Outcome.EXPIRED, Reason(ReasonCode.EXPIRED)))
 
     def step(self, work: Work) -> None:
         """One step, and after the last one the picture."""
@@ -95,7 +95,7 @@ class WorkingActor(Actor):
             self.later(self.sim.rng.randrange(1, 200), lambda: self.step(work))
             return
         png = b"\x89PNG" + attempt.job + bytes([work.picture]) * 20
-        made = Made(png, tuple(work.leaves), trace.root(work.leaves), PROFILE)
+        made = Made(png, tuple(work.leaves), PROFILE)
         self.perform(self.attempts.delivered(attempt.id, work.picture, made))
         work.picture += 1
         if work.picture < attempt.count:

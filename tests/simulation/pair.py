@@ -42,9 +42,10 @@ from gpufair.protocol.messages import (
     Voucher,
 )
 from gpufair.provider.jobs import bodies
-from gpufair.provider.jobs.attempts import Attempts, Made
+from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.bodies import Pieces, Room
-from gpufair.provider.jobs.effects import Effect, Enqueue, Send
+from gpufair.provider.jobs.deliveries import Made
+from gpufair.provider.jobs.effects import Effect, Enqueue, Send, Stop
 from gpufair.provider.jobs.leases import Leases, Policy
 from gpufair.provider.jobs.store import TABLES
 from gpufair.provider.ledger import Ledger, Store
@@ -123,6 +124,9 @@ class Deal:
         """Effects of the provider's core."""
         self.downs += [effect.message for effect in effects if isinstance(effect, Send)]
         self.queue += [effect.attempt for effect in effects if isinstance(effect, Enqueue)]
+        for effect in effects:
+            if isinstance(effect, Stop):  # nobody is at work between two messages
+                self.perform(self.attempts.stopped(effect))
 
     def say(self, turn: Turn) -> None:
         """What the buyer's core wants."""
@@ -171,7 +175,7 @@ class Deal:
         steps = envelope.from_bytes(row.header, JobHeader).doc.spec.steps
         leaves = tuple(trace.leaf(n, row.job[:4]) for n in range(steps + 1))
         self.downs += [Progress(row.job, picture, n, steps, leaf) for n, leaf in enumerate(leaves)]
-        made = Made(b"\x89PNG" + row.job + bytes([picture]), leaves, trace.root(leaves), PROFILE)
+        made = Made(b"\x89PNG" + row.job + bytes([picture]), leaves, PROFILE)
         self.perform(self.attempts.delivered(attempt, picture, made))
 
     def buy(self, **changes: Any) -> bytes:
