@@ -1,0 +1,116 @@
+"""What a search looks at of an offer. Rule: price and time of one reference picture, the same for everybody.
+
+It has 512 x 512 pixels and 25 guided steps, and the model is loaded first if it is not warm. So offers can be compared
+before anybody knows the job; what a job costs is its quote, and nothing here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from gpufair.protocol.messages import (
+    BidClass,
+    Isolation,
+    ModelOffer,
+    ModelState,
+    Offer,
+    Precision,
+    PriceSheet,
+    Scheduler,
+    Spec,
+    Task,
+)
+from gpufair.protocol.pricing import frozen_sheet, quote
+from gpufair.protocol.timing import estimate_us
+
+REFERENCE = Spec(Task.TEXT_TO_IMAGE, bytes(32), Scheduler.DDIM, Precision.EXACT, 512, 512, 25, 1, guided=True)
+"""The picture whose price and time offers are compared by."""
+UNMEASURED_US = 3_600 * 1_000_000
+"""The time of a picture at whoever has not measured it: an hour, so that saying nothing never comes first."""
+ANY = b""
+"""The model that a search names which takes all of them."""
+
+_WORDS = re.compile(r"[a-z0-9]+")
+_BETWEEN = re.compile(r"[-_/. ]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A model that can be had: what the reference picture costs there (micro-credits), and how long it takes."""
+
+    model: bytes
+    tasks: tuple[Task, ...]
+    price: int
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a search looks at of an offer. `regions` are its region and all beginnings of it."""
+
+    did: str
+    goods: tuple[Good, ...]
+    gpus: tuple[str, ...]
+    memory_bytes: int
+    isolation: Isolation
+    classes: tuple[BidClass, ...]
+    profiles: tuple[bytes, ...]
+    regions: tuple[str, ...]
+    ledgers: tuple[str, ...]
+
+    def good(self, model: bytes) -> Good | None:
+        """The model, if it is sold; for ANY the best price and the best time of all."""
+        if model != ANY:
+            return next((good for good in self.goods if good.model == model), None)
+        if not self.goods:
+            return None
+        tasks = tuple(dict.fromkeys(task for good in self.goods for task in good.tasks))
+        return Good(ANY, tasks, min(good.price for good in self.goods), min(good.time_us for good in self.goods))
+
+
+def facts(did: str, offer: Offer) -> Facts:
+    """What there is to look at in an offer of `did`."""
+    sold: dict[bytes, Good] = {}
+    for model in offer.models:
+        if model.state is not ModelState.ABSENT:
+            sold.setdefault(model.digest, _good(model, offer.queue_ms))
+    return Facts(
+        did=did,
+        goods=tuple(sold.values()),
+        gpus=tuple(dict.fromkeys(words(gpu.name) for gpu in offer.gpus)),
+        memory_bytes=max((gpu.memory_bytes for gpu in offer.gpus), default=offer.memory_bytes),
+        isolation=offer.isolation,
+        classes=offer.classes,
+        profiles=offer.profiles,
+        regions=beginnings(offer.region),
+        ledgers=tuple(dict.fromkeys(ref.did for ref in offer.ledgers)),
+    )
+
+
+def words(name: str) -> str:
+    """A GPU's name in small letters and plain words: `NVIDIA RTX-4090` is `nvidia rtx 4090`."""
+    return " ".join(_WORDS.findall(name.lower()))
+
+
+def beginnings(region: str) -> tuple[str, ...]:
+    """A region and all that it lies in: `eu-north-1` lies in `eu-north` and in `eu`."""
+    parts = [part for part in _BETWEEN.split(region.lower()) if part]
+    return tuple("-".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+def region(text: str) -> str:
+    """A region as it is compared."""
+    return (beginnings(text) or ("",))[-1]
+
+
+def _good(model: ModelOffer, queue_ms: int) -> Good:
+    measured = estimate_us(REFERENCE, model)
+    time_us = min(measured + queue_ms * 1_000, UNMEASURED_US - 1) if measured else UNMEASURED_US
+    return Good(model.digest, model.tasks, _price(replace(frozen_sheet(model), model=bytes(32))), time_us)
+
+
+@lru_cache(maxsize=4_096)
+def _price(sheet: PriceSheet) -> int:
+    return quote(REFERENCE, sheet, first=True).total
