@@ -27,7 +27,7 @@ from gpufair.client.session.talk import Listen, Talk
 from gpufair.client.stopping import stopping, unless
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.bans import banned
-from gpufair.client.wallet.budget import check_cap
+from gpufair.client.wallet.budget import check_cap, room_today
 from gpufair.client.wallet.purchase import Purchase, Standing
 from gpufair.client.wallet.store import LeaseRow, PeerRow
 from gpufair.protocol import limits
@@ -86,8 +86,9 @@ class Buyer:
         return found
 
     def choose(self, market: Market, wish: Wish) -> Choices:
-        """Who can fulfil a wish, cheapest first. Raises NoOfferError."""
-        return choose(market, wish, default_model=self.config.model, bans=banned(self.store))
+        """Who can fulfil a wish, the best first. Raises NoOfferError."""
+        strategy = wish.strategy or self.config.strategy
+        return choose(market, wish, default_model=self.config.model, strategy=strategy, bans=banned(self.store))
 
     async def plan(self, wish: Wish, *, budget: int = 0, dearest: int = 0) -> Plan:
         """What would be bought, affordable and allowed. Raises NoOfferError, FundsError, UnreachableError.
@@ -99,11 +100,16 @@ class Buyer:
         choices = self.choose(market, wish)
         good = check_price(choices, wish, self.config, budget=budget)
         with self.store.read() as rows:
-            check_cap(rows, self.config.daily_cap, budget or good[0].candidate.quote.total, self.desk.now_ms())
+            now, totals = self.desk.now_ms(), [budget or choice.candidate.quote.total for choice in good]
+            check_cap(rows, self.config.daily_cap, min(totals), now)
+            room = room_today(rows, self.config.daily_cap, now)
             known = purchases.ledgers_used(rows) | {peer.did for peer in self.config.peers}
         trust = wish.trust_provider_ledger or self.config.trust_provider_ledger
-        funding = Funding(self.ledgers, market.records.values(), trust_own=trust, known=known, budget=budget)
-        paid = await funding.first_payable(good, self.desk.did)
+        funding = Funding(
+            self.ledgers, market.records.values(), trust_own=trust, known=known, budget=budget, only=wish.where.ledgers
+        )
+        affordable = [choice for choice, total in zip(good, totals, strict=True) if room is None or total <= room]
+        paid = await funding.first_payable(affordable, self.desk.did)
         body = wish.body(choices.model, paid.choice.spec, self.desk.random)
         return Plan(wish, paid.choice, body, paid.ledger, paid.available, budget, dearest, paid.dropped)
 

@@ -14,6 +14,7 @@ from typing import Any
 from gpufair.protocol import limits, units
 from gpufair.protocol.addresses import PeerAddress
 from gpufair.protocol.errors import Fault, LocalError
+from gpufair.protocol.search.strategies import CHEAPEST, Strategy, strategy
 
 _FILE_MAX = 64 * limits.KIB
 DAY_MS = 24 * limits.HOUR
@@ -29,6 +30,9 @@ daily_cap = "10"
 
 # The model to use when none is named: a name, or the first digits of its digest.
 # model = "emoji64"
+
+# Which offer is the best: "cheapest", "fastest", "balanced", or weights from 0 to 9 like "price=2,speed=1".
+strategy = "cheapest"
 
 # Nodes to start looking from: host:port, or did:key:...@host:port. `gpufair peers add` keeps its own list.
 peers = []
@@ -73,6 +77,7 @@ class Config:
     peers: tuple[PeerAddress, ...] = ()
     deadline: int = 600
     trust_provider_ledger: bool = False
+    strategy: Strategy = CHEAPEST
 
     @property
     def deadline_ms(self) -> int:
@@ -162,6 +167,10 @@ def _yes_or_no(value: object) -> bool:
     return value
 
 
+def _strategy(value: object) -> Strategy:
+    return strategy(_text(value))
+
+
 def _seconds(value: object) -> int:
     most = limits.DEADLINE_MAX_MS // limits.SECOND
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
@@ -182,4 +191,5 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "peers": _peers,
     "deadline": _seconds,
     "trust_provider_ledger": _yes_or_no,
+    "strategy": _strategy,
 }

@@ -11,7 +11,10 @@ from gpufair.client.market.wish import WEIGHT_MILLI, Lora, Wish
 from gpufair.client.pictures.inputs import Beginning, beginning
 from gpufair.protocol import limits
 from gpufair.protocol.errors import Fault, LocalError
-from gpufair.protocol.messages import Precision, Scheduler
+from gpufair.protocol.fields import DID_PREFIX
+from gpufair.protocol.messages import Isolation, Precision, Scheduler
+from gpufair.protocol.search import facts, strategies
+from gpufair.protocol.search.filters import Search
 
 File = str | Path | bytes
 """A file by its name, or its bytes."""
@@ -40,10 +43,18 @@ def wish(
     preview_every: int = 0,
     max_price: int | None = None,
     trust_provider_ledger: bool = False,
+    gpu: str = "",
+    memory_bytes: int = 0,
+    isolation: str | None = None,
+    profile: str = "",
+    region: str = "",
+    ledger: str = "",
+    strategy: str | None = None,
     **unknown: Any,
 ) -> Wish:
     """A wish in plain values: `size` in pixels, guidance, strength and weights in thousandths, prices in micro-credits.
 
+    `gpu` to `ledger` are what its provider must have; `strategy` says which of those is the best.
     Raises LocalError for a value that can't be meant, and for an option that there is not.
     """
     if unknown:
@@ -62,12 +73,37 @@ def wish(
             Fault.MALFORMED, f"trust_provider_ledger is {trust_provider_ledger!r}: it must be True or False"
         )
     made = Wish(
-        prompt, negative, model, width, height, steps, guidance_milli, seed, _named(Scheduler, scheduler), count,
-        preview_every, max_price, trust_provider_ledger, _named(Precision, precision),
+        prompt, negative, model, width, height, steps, guidance_milli, seed, named(Scheduler, scheduler), count,
+        preview_every, max_price, trust_provider_ledger, named(Precision, precision),
         _beginning(image, mask, outpaint), strength_milli, tuple(map(_lora, loras)),
+        where(gpu, memory_bytes, isolation, profile, region, ledger),
+        None if strategy is None else strategies.strategy(strategy),
     )  # fmt: skip
     made.check()
     return made
+
+
+def where(gpu: str, memory_bytes: int, isolation: str | None, profile: str, region: str, ledger: str) -> Search:
+    """What a provider must have, in plain values. Raises LocalError for what can't be meant."""
+    _check_text(gpu=gpu, profile=profile, region=region, ledger=ledger)
+    check_whole(memory_bytes=memory_bytes)
+    try:
+        digest = bytes.fromhex(profile)
+    except ValueError:
+        digest = b"?"
+    for name, value, is_meant, hint in (
+        ("memory_bytes", memory_bytes, 0 <= memory_bytes < 2**62, "bytes: 24 GiB are 25769803776"),
+        ("profile", profile, len(digest) in (0, 32), "64 hexadecimal digits, as `gpufair offers --json` shows them"),
+        ("ledger", ledger, not ledger or ledger.startswith(DID_PREFIX), "the did of a ledger: did:key:z6Mk..."),
+        ("gpu", gpu, not gpu or facts.words(gpu), "words of its name, like RTX 4090"),
+        ("region", region, not region or facts.region(region), "a short word, like eu or eu-north"),
+    ):
+        if not is_meant:
+            raise LocalError(Fault.MALFORMED, f"{name} is {value!r}: that can't be one", hint=hint)
+    return Search(
+        gpu=gpu, memory_bytes=memory_bytes, isolation=named(Isolation, isolation), profile=digest, region=region,
+        ledgers=(ledger,) if ledger else (),
+    )  # fmt: skip
 
 
 def _beginning(image: File | None, mask: File | None, outpaint: object) -> Beginning | None:
@@ -111,7 +147,7 @@ def _lora(value: object) -> Lora:
     raise LocalError(Fault.MALFORMED, what, hint=f"write it like ('pixel', {WEIGHT_MILLI})")
 
 
-def _named(kind: type[E], value: str | None) -> E | None:
+def named(kind: type[E], value: str | None) -> E | None:
     """A member by its name; None for None."""
     if value is None:
         return None

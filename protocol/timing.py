@@ -11,6 +11,8 @@ from gpufair.protocol.messages import ModelState, Spec, Speed, Task
 from gpufair.protocol.units import step_pixels
 
 MEGAPIXEL = 1_000_000
+UNMEASURED_US = 3_600 * 1_000_000
+"""The time of a job at whoever has not measured it: an hour, so that saying nothing never comes first."""
 
 
 class Timed(Protocol):
@@ -33,3 +35,9 @@ def estimate_us(spec: Spec, model: Timed) -> int:
     pixels = spec.width * spec.height * (1 if spec.task is Task.TEXT_TO_IMAGE else 2)
     picture = (work * speed.step_megapixel_us + pixels * speed.decoded_megapixel_us) // MEGAPIXEL
     return spec.count * picture + (0 if model.state is ModelState.WARM else speed.load_us)
+
+
+def expected_us(spec: Spec, model: ModelOffer, queue_ms: int) -> int:
+    """Microseconds until a job would be done, those before it included; UNMEASURED_US where that is not known."""
+    measured = estimate_us(spec, model)
+    return min(measured + queue_ms * 1_000, UNMEASURED_US - 1) if measured else UNMEASURED_US

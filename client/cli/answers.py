@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gpufair.protocol.envelope import Signed
     from gpufair.protocol.messages import Offer, Reason, Spec
     from gpufair.protocol.pricing import Quote
+    from gpufair.protocol.search.filters import Count
+    from gpufair.protocol.search.index import Found
 
 Object = dict[str, Any]
 
@@ -62,7 +64,9 @@ def offer_object(offer: Signed[Offer]) -> Object:
         "expires_at_ms": doc.head.expires_at_ms, "isolation": doc.isolation.name.lower(),
         "gpus": [{"name": g.name, "memory_bytes": g.memory_bytes, "count": g.count} for g in doc.gpus],
         "cpu_cores": doc.cpu_cores, "memory_bytes": doc.memory_bytes, "queue_free": doc.queue_free,
-        "region": doc.region, "window_max": doc.window_max,
+        "region": doc.region, "window_max": doc.window_max, "profiles": [one.hex() for one in doc.profiles],
+        "classes": _names(doc.classes), "floor_milli": doc.floor_milli, "notice_max_ms": doc.notice_max_ms,
+        "notice_discount_milli": doc.notice_discount_milli, "queue_ms": doc.queue_ms,
         "limits": {"pixels": doc.limits.pixels, "steps": doc.limits.steps, "count": doc.limits.count},
         "tasks": _names(doc.tasks), "schedulers": _names(doc.schedulers), "precisions": _names(doc.precisions),
         "ledgers": [{"did": one.did, "endpoint": one.endpoint} for one in doc.ledgers],
@@ -92,6 +96,22 @@ def offer_object(offer: Signed[Offer]) -> Object:
 
 def _names(members: Iterable[IntEnum]) -> list[str]:
     return [one.name.lower() for one in members]
+
+
+def count_objects(counts: Iterable[Count]) -> list[Object]:
+    """How many offers pass each filter, and how many are left after it and those before it."""
+    return [{"filter": one.filter.value, "alone": one.alone, "left": one.left} for one in counts]
+
+
+def found_object(found: Found) -> Object:
+    """What a search gave. Prices and times are those of the picture that offers are compared by."""
+    return {
+        "known": found.known, "matches": found.matches, "counts": count_objects(found.counts),
+        "hits": [{"provider": hit.did, "price": hit.price, "time_us": hit.time_us} for hit in found.hits],
+        "changes": [
+            {"without": one.filter.value, "matches": one.matches, "price": one.price} for one in found.changes
+        ],
+    }  # fmt: skip
 
 
 def choice_object(choice: Choice) -> Object:

@@ -63,10 +63,14 @@ def make_wish(
     loras: list[str] | None = None,
     scheduler: str = "",
     precision: str = "",
+    memory: str = "",
+    isolation: str = "",
+    strategy: str = "",
     **options: Any,
 ) -> Wish:
     """A wish out of what was typed. Raises LocalError (a usage error) that says how to write it."""
     from gpufair.client import wishing
+    from gpufair.client.cli.filters import memory_bytes
     from gpufair.protocol import limits, units
     from gpufair.protocol.errors import Fault, LocalError
 
@@ -79,7 +83,8 @@ def make_wish(
         guidance_milli=_milli("--guidance", guidance, limits.GUIDANCE_MILLI_MAX) if guidance else None,
         strength_milli=_milli("--strength", strength, 1_000) if strength else None,
         outpaint=_margins(outpaint) if outpaint else None, loras=[_lora(text) for text in loras or ()],
-        scheduler=scheduler or None, precision=precision or None, **options,
+        scheduler=scheduler or None, precision=precision or None, strategy=strategy or None,
+        memory_bytes=memory_bytes(memory) if memory else 0, isolation=isolation or None, **options,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpufair.client.cli import filters as w
 from gpufair.client.cli import options as o
 from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
 
@@ -42,6 +43,13 @@ def run(
     mask: o.Mask = None,
     outpaint: o.Outpaint = "",
     max_price: o.MaxPrice = "",
+    gpu: w.Gpu = "",
+    memory: w.Memory = "",
+    isolation: w.Isolated = "",
+    profile: w.Profile = "",
+    region: w.Region = "",
+    ledger: w.Ledger = "",
+    strategy: w.StrategyName = "",
     trust_provider_ledger: Annotated[
         bool, typer.Option("--trust-provider-ledger", help="Allow a ledger that the seller runs.")
     ] = False,
@@ -57,7 +65,8 @@ def run(
             prompt, negative=negative, steps=steps, guidance=guidance, size=size, seed=seed, scheduler=scheduler,
             precision=precision, count=count, model=model, loras=lora, image=image, strength=strength, mask=mask,
             outpaint=outpaint, max_price=max_price, trust_provider_ledger=trust_provider_ledger,
-            preview_every=max(1, (steps or 20) // 5) if preview else 0,
+            gpu=gpu, memory=memory, isolation=isolation, profile=profile, region=region, ledger=ledger,
+            strategy=strategy, preview_every=max(1, (steps or 20) // 5) if preview else 0,
         )  # fmt: skip
         return _run(stage, wish, output, yes=yes, force=force)
 

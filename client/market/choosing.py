@@ -6,19 +6,27 @@ Pure but for what it is given. Money is looked at later: what can be afforded de
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gpufair.client.failures import Dropped, NoOfferError
 from gpufair.client.market.adapters import pick_adapters
 from gpufair.client.market.market import Market
+from gpufair.client.market.nearest import Against, nearest
 from gpufair.client.market.wish import Wish
-from gpufair.protocol import identity, matching, sealing
+from gpufair.protocol import identity, limits, matching, sealing
 from gpufair.protocol.envelope import Signed
-from gpufair.protocol.errors import PeerError
+from gpufair.protocol.errors import PeerError, printable
 from gpufair.protocol.matching import Candidate
 from gpufair.protocol.messages import ModelOffer, ModelState, NodeRecord, Offer, Reason, ReasonCode, Spec
+from gpufair.protocol.search.facts import facts
+from gpufair.protocol.search.filters import Count, Filter, Miss, misses, tally
+from gpufair.protocol.search.strategies import CHEAPEST, Strategy
+from gpufair.protocol.timing import expected_us
+
+_OF_THE_JOB = (Filter.MODEL, Filter.TASK)
+"""What is judged with the job, in its own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +42,26 @@ class Choice:
         """The offer."""
         return self.candidate.offer
 
+    @property
+    def expected_us(self) -> int:
+        """Microseconds until the job would be done there, as the provider says; UNMEASURED_US where it says nothing."""
+        return expected_us(self.spec, self.candidate.model, self.offer.doc.queue_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """All that can do the job, cheapest first, and all others with reasons."""
+    """All that can do the job, the best first, and all others with reasons; how many pass each filter."""
 
     model: ModelOffer
     good: tuple[Choice, ...]
     dropped: tuple[Dropped, ...]
+    strategy: Strategy = CHEAPEST
+    counts: tuple[Count, ...] = ()
+
+    @property
+    def cheapest(self) -> int:
+        """The least that the job costs, in micro-credits."""
+        return min(choice.candidate.quote.total for choice in self.good)
 
 
 def models_on_sale(offers: Iterable[Signed[Offer]]) -> dict[bytes, ModelOffer]:
@@ -76,34 +96,63 @@ def pick_model(models: Mapping[bytes, ModelOffer], wanted: str) -> ModelOffer:
 
 
 def choose(
-    market: Market, wish: Wish, *, default_model: str = "", bans: Mapping[str, str] = MappingProxyType({})
+    market: Market,
+    wish: Wish,
+    *,
+    default_model: str = "",
+    strategy: Strategy = CHEAPEST,
+    bans: Mapping[str, str] = MappingProxyType({}),
 ) -> Choices:
-    """Who can fulfil a wish, cheapest first. Raises NoOfferError where nobody can, with every reason.
+    """Who can fulfil a wish, the best by the strategy first. Raises NoOfferError where nobody can, with every reason.
 
     `bans` are the providers that the wallet doesn't buy from, and why.
     """
     wish.check()
     model = pick_model(models_on_sale(market.offers), wish.model or default_model)
     adapters = pick_adapters((one for offer in market.offers for one in offer.doc.adapters), wish.loras, model.digest)
-    good: dict[bytes, Choice] = {}
-    bad: dict[bytes, Dropped] = {}
-    for spec in wish.specs(model, adapters):
-        fit, unfit = matching.candidates(market.offers, spec)
-        for candidate in fit:
-            record, reason = _usable(market, candidate, bans)
-            if record is not None and candidate.offer.id not in good:
-                good[candidate.offer.id] = Choice(candidate, record, spec)
-            elif reason is not None:
-                bad[candidate.offer.id] = (candidate.offer.issuer, (reason,))
-        for offer, reasons in unfit:
-            bad.setdefault(offer.id, (offer.issuer, reasons))
-    ranked = sorted(good.values(), key=_rank)
-    dropped = tuple(entry for key, entry in bad.items() if key not in good)
-    if not ranked:
+    specs = wish.specs(model, adapters)
+    wanted = replace(wish.where, model=model.digest, task=wish.task)
+    missed = [misses(facts(offer.issuer, offer.doc), wanted) for offer in market.offers]
+    good, unused = list[Choice](), list[tuple[Signed[Offer], Against]]()
+    for offer, missing in zip(market.offers, missed, strict=True):
+        found = _judged(market, offer, specs, [miss for miss in missing if miss.filter not in _OF_THE_JOB], bans)
+        if isinstance(found, Choice):
+            good.append(found)
+        else:
+            unused.append((offer, found))
+    dropped = tuple((offer.issuer, tuple(map(_reason, against))) for offer, against in unused)
+    if not good:
         what = f"no offer matches: {len(dropped)} looked at, {summary(dropped)}"
-        raise NoOfferError(what, hint="change what is asked for, or ask more nodes: gpufair peers add", dropped=dropped)
-    wish.inputs(ranked[0].spec)  # made now: what can't be is said before anybody is bid to
-    return Choices(model, tuple(ranked), dropped)
+        changes = nearest(unused, specs[0])
+        closest = f"closest: {'; '.join(map(str, changes[:3]))}" if changes else "change what is asked for"
+        raise NoOfferError(what, hint=f"{closest}; or ask more nodes: gpufair peers add", dropped=dropped)
+    good.sort(key=lambda choice: strategy.key(choice.candidate.quote.total, choice.expected_us, choice.offer.issuer))
+    wish.inputs(good[0].spec)  # made now: what can't be is said before anybody is bid to
+    return Choices(model, tuple(good), dropped, strategy, tally(missed, wanted))
+
+
+def _judged(
+    market: Market, offer: Signed[Offer], specs: Sequence[Spec], missing: list[Miss], bans: Mapping[str, str]
+) -> Choice | Against:
+    """The first of the specs that an offer can do, or all that speaks against it."""
+    fewest: Against | None = None
+    for spec in specs:
+        fit, unfit = matching.candidates([offer], spec)
+        if not fit:
+            against = unfit[0][1]
+            fewest = against if fewest is None or len(against) < len(fewest) else fewest
+            continue
+        if missing:
+            return tuple(missing)
+        record, reason = _usable(market, fit[0], bans)
+        if record is not None:
+            return Choice(fit[0], record, spec)
+        return (reason,) if reason is not None else ()
+    return (*(fewest or ()), *missing)
+
+
+def _reason(one: Miss | Reason) -> Reason:
+    return one if isinstance(one, Reason) else Reason(ReasonCode.FILTERED, detail=printable(str(one), limits.NAME_MAX))
 
 
 def summary(dropped: Iterable[Dropped]) -> str:
@@ -129,11 +178,6 @@ def _usable(
     if not candidate.offer.doc.worker_images:
         return None, Reason(ReasonCode.IMAGE_NOT_OFFERED, detail="the offer names no worker image")
     return record, None
-
-
-def _rank(choice: Choice) -> tuple[int, int, bytes]:
-    head = choice.offer.doc.head
-    return choice.candidate.quote.total, head.issued_at_ms, choice.offer.id
 
 
 def seller(choice: Choice) -> str:

@@ -38,7 +38,7 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class Funded:
-    """A choice that we can pay, at which ledger, what we have there, and the cheaper ones that we can't pay."""
+    """A choice that we can pay, at which ledger, what we have there, and those before it that we can't pay."""
 
     choice: Choice
     ledger: LedgerRef
@@ -47,7 +47,10 @@ class Funded:
 
 
 class Funding:
-    """Finds the first choice that can be paid; each ledger is asked once. `known`: the dids that the wallet knows."""
+    """Finds the first choice that can be paid; each ledger is asked once. `known`: the dids that the wallet knows.
+
+    With `only`, no other ledgers than these are used.
+    """
 
     def __init__(
         self,
@@ -57,12 +60,14 @@ class Funding:
         trust_own: bool,
         known: Collection[str] = (),
         budget: int = 0,
+        only: Collection[str] = (),
     ) -> None:
         self._ledgers = ledgers
         self._records = tuple(records)
         self._trust_own = trust_own
         self._known = frozenset(known)
         self._budget = budget
+        self._only = frozenset(only)
         self._told: dict[LedgerRef, _Answer] = {}
 
     async def first_payable(self, choices: Sequence[Choice], did: str) -> Funded:
@@ -91,13 +96,13 @@ class Funding:
         """One address of each ledger that an offer names, but for the seller's own."""
         first: dict[str, LedgerRef] = {}
         for ref in choice.offer.doc.ledgers:
-            if self._trust_own or ref.did != choice.offer.issuer:
+            if (self._trust_own or ref.did != choice.offer.issuer) and (not self._only or ref.did in self._only):
                 first.setdefault(ref.did, ref)
         return list(first.values())
 
     @staticmethod
     def _rounds(refs: Iterable[LedgerRef]) -> Iterator[list[LedgerRef]]:
-        """Cheapest first and many at a time; whoever floods the market with offers makes it no longer than this."""
+        """The best first and many at a time; whoever floods the market with offers makes it no longer than this."""
         new = list(dict.fromkeys(refs))[: _AT_ONCE * _ROUNDS_MAX]
         for start in range(0, len(new), _AT_ONCE):
             yield new[start : start + _AT_ONCE]

@@ -31,7 +31,7 @@ class Plan:
     dearest: int = 0
     """The most that one picture under such a lease may cost; 0: no more than this one."""
     dropped: tuple[Dropped, ...] = ()
-    """Cheaper offers that could not be paid, each with its reasons."""
+    """Offers that came before it and could not be paid, each with its reasons."""
 
     @property
     def cap(self) -> int:
@@ -63,7 +63,7 @@ def check_price(choices: Choices, wish: Wish, config: Config, *, budget: int = 0
     limit = min(bounds)
     good = tuple(choice for choice in choices.good if choice.candidate.quote.total <= limit)
     if not good:
-        cheapest = choices.good[0].candidate.quote.total
+        cheapest = choices.cheapest
         what = (
             f"the cheapest offer asks {show(cheapest)}, {'the highest price' if limit == highest else 'the budget'} is"
         )

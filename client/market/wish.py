@@ -10,6 +10,8 @@ from gpufair.protocol import limits
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import Adapter, Input, JobBody, ModelOffer, Precision, Scheduler, Spec, Task
 from gpufair.protocol.ports import Random
+from gpufair.protocol.search.filters import EVERY, Search
+from gpufair.protocol.search.strategies import Strategy
 
 GUIDED_ABOVE_MILLI = 1_000
 """Guidance of one is none: the model is asked once a step instead of twice."""
@@ -77,6 +79,10 @@ class Wish:
     strength_milli: int | None = None
     """How much of what it begins from is made anew, in thousandths."""
     loras: tuple[Lora, ...] = ()
+    where: Search = EVERY
+    """What its provider must have; model and task are the wish's own."""
+    strategy: Strategy | None = None
+    """Which offer is the best; None: as the config says."""
 
     @property
     def task(self) -> Task:

@@ -49,6 +49,11 @@ def spent_since(rows: Rows, since_ms: int, now_ms: int, *, besides: bytes = b"")
     return sum(at_stake(rows, lease, now_ms) for lease in leases)
 
 
+def room_today(rows: Rows, daily_cap: int | None, now_ms: int) -> int | None:
+    """What the daily cap has left; None: there is no cap."""
+    return None if daily_cap is None else max(0, daily_cap - spent_since(rows, now_ms - DAY_MS, now_ms))
+
+
 def check_cap(rows: Rows, daily_cap: int | None, price: int, now_ms: int, *, besides: bytes = b"") -> None:
     """Raise FundsError if the daily cap (None: there is none) has no room for a price.
 

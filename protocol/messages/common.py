@@ -120,6 +120,7 @@ class ReasonCode(IntEnum):
     CHECKPOINT_WRONG = 58
     BANNED = 59
     LOST = 60
+    FILTERED = 61
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,10 @@ from gpufair.protocol.messages import (
     Task,
 )
 from gpufair.protocol.pricing import frozen_sheet, quote
-from gpufair.protocol.timing import estimate_us
+from gpufair.protocol.timing import expected_us
 
 REFERENCE = Spec(Task.TEXT_TO_IMAGE, bytes(32), Scheduler.DDIM, Precision.EXACT, 512, 512, 25, 1, guided=True)
 """The picture whose price and time offers are compared by."""
-UNMEASURED_US = 3_600 * 1_000_000
-"""The time of a picture at whoever has not measured it: an hour, so that saying nothing never comes first."""
 ANY = b""
 """The model that a search names which takes all of them."""
 
@@ -106,9 +104,8 @@ def region(text: str) -> str:
 
 
 def _good(model: ModelOffer, queue_ms: int) -> Good:
-    measured = estimate_us(REFERENCE, model)
-    time_us = min(measured + queue_ms * 1_000, UNMEASURED_US - 1) if measured else UNMEASURED_US
-    return Good(model.digest, model.tasks, _price(replace(frozen_sheet(model), model=bytes(32))), time_us)
+    price = _price(replace(frozen_sheet(model), model=bytes(32)))
+    return Good(model.digest, model.tasks, price, expected_us(REFERENCE, model, queue_ms))
 
 
 @lru_cache(maxsize=4_096)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -27,6 +27,11 @@ class Filter(StrEnum):
     LEDGER = "ledger"
     PRICE = "price"
 
+    @property
+    def option(self) -> str:
+        """What a person writes for it."""
+        return "--max-price" if self is Filter.PRICE else f"--{self.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class Search:
@@ -49,11 +54,11 @@ class Search:
 
     def asks(self, one: Filter) -> bool:
         """Whether this filter leaves anything out. Whoever sells nothing is always left out, by the model."""
-        return one is Filter.MODEL or getattr(self, _FIELDS[one]) != getattr(_NOTHING, _FIELDS[one])
+        return one is Filter.MODEL or getattr(self, _FIELDS[one]) != getattr(EVERY, _FIELDS[one])
 
     def without(self, one: Filter) -> Search:
         """The search with one filter fewer."""
-        return replace(self, **{_FIELDS[one]: getattr(_NOTHING, _FIELDS[one])})
+        return replace(self, **{_FIELDS[one]: getattr(EVERY, _FIELDS[one])})
 
 
 _FIELDS = {one: one.value for one in Filter} | {
@@ -62,7 +67,8 @@ _FIELDS = {one: one.value for one in Filter} | {
     Filter.LEDGER: "ledgers",
     Filter.PRICE: "price_max",
 }
-_NOTHING = Search()
+EVERY = Search()
+"""The search that all offers pass which sell anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,28 @@ class Miss:
 def has_words(gpu: str, wanted: str) -> bool:
     """Whether a GPU's name (as `words` makes it) has all of the wanted words."""
     return set(words(wanted).split()) <= set(gpu.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many offers a filter lets through, whatever the others do, and how many are left after it and all before it.
+
+    Task and price are looked at for the model that is wanted, so whoever has not that one does not pass them either.
+    """
+
+    filter: Filter
+    alone: int
+    left: int
+
+
+def tally(found: Sequence[tuple[Miss, ...]], wanted: Search) -> tuple[Count, ...]:
+    """The counts of a search, given the misses of every offer."""
+    failed = [{miss.filter for miss in one} for one in found]
+    counts, before = [], set[Filter]()
+    for one in filter(wanted.asks, Filter):
+        before.add(one)
+        counts.append(Count(one, sum(one not in each for each in failed), sum(not before & each for each in failed)))
+    return tuple(counts)
 
 
 def misses(here: Facts, wanted: Search) -> tuple[Miss, ...]:

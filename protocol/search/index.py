@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 
 from gpufair.protocol.messages import Isolation
 from gpufair.protocol.search.facts import ANY, Facts, region, words
-from gpufair.protocol.search.filters import Filter, Miss, Search, misses
+from gpufair.protocol.search.filters import Count, Filter, Miss, Search, misses
 from gpufair.protocol.search.order import Order
 from gpufair.protocol.search.rows import Rows
 from gpufair.protocol.search.shelf import Shelf, Value
@@ -20,17 +20,6 @@ from gpufair.protocol.search.strategies import CHEAPEST, Strategy
 
 Key = tuple[Filter, Hashable]
 _ALL = ~0
-_OF_A_MODEL = (Filter.TASK, Filter.PRICE)
-"""Filters that look at the model which is wanted, where there is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many offers a filter lets through alone, and how many are left after it and all before it."""
-
-    filter: Filter
-    alone: int
-    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +90,11 @@ class Index:
 
     def find(self, wanted: Search, strategy: Strategy = CHEAPEST, *, limit: int = 20) -> Found:
         """The best offers that pass every filter, with counts whatever comes out."""
-        counts, left, of_any = [], _ALL, wanted.without(Filter.MODEL)
+        counts, left = [], _ALL
         for one in filter(wanted.asks, Filter):
-            alone = passing = self._passing(wanted, one)
-            if one in _OF_A_MODEL:
-                alone = self._passing(of_any, one)
+            passing = self._passing(wanted, one)
             left &= passing
-            counts.append(Count(one, alone.bit_count(), left.bit_count()))
+            counts.append(Count(one, passing.bit_count(), left.bit_count()))
         shelf = self._shelves.get(wanted.model)
         if not left or shelf is None:
             return Found(len(self), 0, tuple(counts), (), self._changes(wanted))

@@ -70,6 +70,7 @@ class ReasonCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CODE_CHECKPOINT_WRONG: _ClassVar[ReasonCode]
     REASON_CODE_BANNED: _ClassVar[ReasonCode]
     REASON_CODE_LOST: _ClassVar[ReasonCode]
+    REASON_CODE_FILTERED: _ClassVar[ReasonCode]
 
 class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -263,6 +264,7 @@ REASON_CODE_RESERVED: ReasonCode
 REASON_CODE_CHECKPOINT_WRONG: ReasonCode
 REASON_CODE_BANNED: ReasonCode
 REASON_CODE_LOST: ReasonCode
+REASON_CODE_FILTERED: ReasonCode
 ROLE_UNSPECIFIED: Role
 ROLE_PROVIDER: Role
 ROLE_DIRECTORY: Role

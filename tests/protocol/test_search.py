@@ -30,12 +30,13 @@ from gpufair.protocol.messages import (
 )
 from gpufair.protocol.pricing import frozen_sheet, quote
 from gpufair.protocol.search import order
-from gpufair.protocol.search.facts import ANY, REFERENCE, UNMEASURED_US, Facts, Good, facts, region
-from gpufair.protocol.search.filters import Filter, Search, misses
-from gpufair.protocol.search.index import Change, Count, Hit, Index
+from gpufair.protocol.search.facts import ANY, REFERENCE, Facts, Good, facts, region
+from gpufair.protocol.search.filters import Count, Filter, Search, misses, tally
+from gpufair.protocol.search.index import Change, Hit, Index
 from gpufair.protocol.search.order import Order
 from gpufair.protocol.search.rows import Rows, mask_of, rows_of
 from gpufair.protocol.search.strategies import BALANCED, CHEAPEST, FASTEST, STRATEGIES, Strategy, strategy
+from gpufair.protocol.timing import UNMEASURED_US
 
 _SPEC = importlib.util.spec_from_file_location("protocol_strategies", Path(__file__).with_name("strategies.py"))
 made = sys.modules["protocol_strategies"] = importlib.util.module_from_spec(_SPEC)
@@ -120,10 +121,11 @@ def test_every_filter_is_counted_alone_and_after_those_before(story: list[Facts 
     for place, one in enumerate(Filter):
         if not wanted.asks(one):
             continue
-        alone, left = only(wanted, one), only(wanted, *list(Filter)[: place + 1])
-        passing = [here for here in plain.values() if one not in {miss.filter for miss in misses(here, alone)}]
+        left = only(wanted, *list(Filter)[: place + 1])
+        passing = [here for here in plain.values() if one not in {miss.filter for miss in misses(here, wanted)}]
         expected.append(Count(one, len(passing), sum(not misses(here, left) for here in plain.values())))
     assert list(index.find(wanted).counts) == expected
+    assert tally([misses(here, wanted) for here in plain.values()], wanted) == tuple(expected)
 
 
 @given(changes, searches)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from gpufair.client import failures
 from gpufair.client.cli.app import app
+from gpufair.client.cli.filters import memory_bytes
 from gpufair.client.cli.stage import Exit, exit_code
 from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -105,6 +106,9 @@ def test_a_bad_option_is_a_usage_error(call: Any, tmp_path: Path, options: tuple
         (("--negative", "x" * 8193), "the negative prompt has 8193 bytes, at most 8192"),
         (("--lora", "x") * 9, "number of LoRAs is 9: it must be 0 to 8"),
         (("--max-price", "x"), "--max-price: 'x' is not an amount in credits"),
+        (("--memory", "2x"), "--memory: '2x' is not a number of GiB"),
+        (("--isolation", "glass"), "there is no isolation 'glass'"),
+        (("--strategy", "best"), "there is no strategy 'best'"),
     ],
 )
 @pytest.mark.parametrize("command", [("run", "a fox", "--yes"), ("quote",), ("quote", "a fox")])
@@ -117,6 +121,27 @@ def test_what_is_wrong_is_one_line_that_names_it(
     error = json.loads(call(*command, *options, "--json").stderr)["error"]
     assert (error["code"], error["kind"]) == (2, "usage")
     assert words in error["what"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--task", "sing"), "there is no task 'sing'"),
+        (("--class", "first"), "there is no bidclass 'first'"),
+        (("--max-price", "-1"), "--max-price: '-1' is not an amount in credits"),
+        (("--profile", "12"), "profile is '12': that can't be one"),
+        (("--ledger", "bank"), "ledger is 'bank': that can't be one"),
+        (("--memory", "1."), "--memory: '1.' is not a number of GiB"),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_named(call: Any, options: tuple[str, ...], words: str) -> None:
+    done = call("offers", *options)
+    assert done.exit_code == Exit.USAGE
+    assert words in done.stderr.splitlines()[0]
+
+
+def test_memory_is_read_in_gib_without_a_float() -> None:
+    assert [memory_bytes(text) for text in ("24", "0.5", "1.25")] == [24 * 2**30, 2**29, 5 * 2**28]
 
 
 def test_quote_takes_what_describes_the_picture_in_run() -> None:
