@@ -37,7 +37,7 @@ def estimate_us(spec: Spec, model: Timed) -> int:
     return spec.count * picture + (0 if model.state is ModelState.WARM else speed.load_us)
 
 
-def expected_us(spec: Spec, model: ModelOffer, queue_ms: int) -> int:
+def expected_us(spec: Spec, model: Timed, queue_ms: int) -> int:
     """Microseconds until a job would be done, those before it included; UNMEASURED_US where that is not known."""
     measured = estimate_us(spec, model)
     return min(measured + queue_ms * 1_000, UNMEASURED_US - 1) if measured else UNMEASURED_US
