@@ -67,8 +67,8 @@ class DirectoryOffice(Protocol):
 class MarketOffice(Protocol):
     """Where leases are made and jobs run."""
 
-    async def place(self, bid: Envelope) -> Envelope:
-        """Bid -> lease (the same payload, signed by both) | Decline."""
+    async def place(self, bid: Envelope, source: str) -> Envelope:
+        """Bid -> lease (the same payload, signed by both) | Decline. `source` is the address that it came from."""
         ...
 
     async def fund(self, hold: Envelope) -> None:

@@ -80,8 +80,8 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
 def market_service(office: MarketOffice, *, open_within_ms: int = limits.STREAM_OPEN_MS) -> grpc.GenericRpcHandler:
     """gpufair.v1.Market."""
 
-    async def place(request: bytes) -> bytes:
-        return wire.encode(await office.place(wire.decode(Envelope, request)))
+    async def place(request: bytes, context: Context) -> bytes:
+        return wire.encode(await office.place(wire.decode(Envelope, request), address_of(context.peer())))
 
     async def fund(request: bytes) -> bytes:
         await office.fund(wire.decode(Envelope, request))
@@ -106,7 +106,7 @@ def market_service(office: MarketOffice, *, open_within_ms: int = limits.STREAM_
             await context.write(calls.encode_proof(part))
 
     methods = {
-        "Place": _unary(place),
+        "Place": grpc.unary_unary_rpc_method_handler(place),
         "Fund": _unary(fund),
         "Execute": grpc.stream_stream_rpc_method_handler(execute),
         "FetchDelivery": grpc.unary_stream_rpc_method_handler(fetch),

@@ -10,11 +10,13 @@ from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import LIVE, LeaseState
+from gpufair.protocol.lifecycle import LIVE, LeaseEvent, LeaseState
 from gpufair.protocol.messages import Bid, BidClass, Decline, Envelope, Offer, Reason, ReasonCode, Terms
 from gpufair.protocol.pricing import asked
 from gpufair.provider.jobs.leases import Leases
+from gpufair.provider.jobs.lookup import after
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
+from gpufair.provider.sales.crowd import Crowd
 from gpufair.provider.sales.offers import Offers
 from gpufair.provider.sales.stock import Stock
 
@@ -25,11 +27,13 @@ class Admission:
     def __init__(self, desk: Desk, store: RowStore, leases: Leases, offers: Offers, stock: Stock) -> None:
         self._desk, self._store, self._leases = desk, store, leases
         self._offers, self._stock = offers, stock
+        self._crowd = Crowd()
 
-    def place(self, document: Envelope) -> Envelope:
+    def place(self, document: Envelope, source: str = "") -> Envelope:
         """The lease (the bid's own bytes, signed by both), or a decline with every reason. The answer is on disk first.
 
-        A bid seen before gets its recorded answer; its id with other bytes is refused.
+        A bid seen before gets its recorded answer; its id with other bytes is refused. `source` is the address that it
+        came from.
         """
         bid = dsse.read(document, Bid)
         with self._store.read() as rows:
@@ -44,14 +48,17 @@ class Admission:
         # Renewing the offer writes too, so it is done before our own transaction begins.
         offer, newest = self._offers.biddable(bid.doc.head.parent), self._offers.current()
         with self._store.begin() as rows:
-            room = self._room(rows, bid)
+            room = self._room(rows, bid, source)
             reasons = self._objections(bid, offer, newest, room)
             key = self._offers.sealing_key(offer) if offer is not None else None
             if reasons or key is None:
                 answer = self._decline(bid, reasons, newest, room).envelope
             else:
                 answer = dsse.countersign(bid, self._desk.signer).envelope
+                if room.gives_way is not None:
+                    rows.save(after(room.gives_way, LeaseEvent.ABANDON))
                 self._leases.agree(rows, Signed(bid.doc, bid.id, answer), key)
+                self._crowd.came(bid.id, source)
             # A refused bid can't be taken up again once it has expired, so its answer need not be kept any longer.
             forget = bid.doc.head.expires_at_ms + limits.SKEW_MS
             if not reasons:
@@ -128,14 +135,15 @@ class Admission:
             reasons.append(Reason(ReasonCode.EXPIRED, now, bid.accept_by_ms, "ms", "accept by"))
         return reasons
 
-    def _room(self, rows: Rows, bid: Signed[Bid]) -> _Room:
+    def _room(self, rows: Rows, bid: Signed[Bid], source: str) -> _Room:
         """Rules 21 and 22: few unfunded leases, and a bound on what all strangers together owe at any moment."""
         unfunded = rows.summary(LeaseRow, "window", state=LeaseState.AGREED)
+        gives_way = self._gives_way(rows, source) if unfunded.count >= limits.UNFUNDED_MAX else None
         mine = rows.summary(LeaseRow, "window", state=LeaseState.AGREED, client=bid.issuer)
         live = rows.summary(LeaseRow, "window", state=LIVE)
         checks = (
             (mine.count + 1, limits.UNFUNDED_PER_DID_MAX, "unfunded leases of yours"),
-            (unfunded.count + 1, limits.UNFUNDED_MAX, "unfunded leases"),
+            (unfunded.count + 1 - (gives_way is not None), limits.UNFUNDED_MAX, "unfunded leases"),
             (live.count + 1, limits.LEASES_MAX, "leases"),
         )
         full = [
@@ -143,7 +151,13 @@ class Admission:
         ]
         capacity, now = self._stock.capacity, self._desk.now_ms()
         on_demand, all_ = (capacity.taken(rows, now, on_demand=one) for one in (True, False))
-        return _Room(self._stock.config.limits.unsecured - live.total, full, capacity.places, on_demand, all_)
+        unsecured = self._stock.config.limits.unsecured - live.total
+        return _Room(unsecured, full, gives_way, capacity.places, on_demand, all_)
+
+    def _gives_way(self, rows: Rows, source: str) -> LeaseRow | None:
+        unfunded = {lease.id: lease for lease in rows.all(LeaseRow, order="agreed_ms", state=LeaseState.AGREED)}
+        lease = self._crowd.gives_way([*unfunded], source)
+        return None if lease is None else unfunded[lease]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +166,8 @@ class _Room:
 
     unsecured: int
     reasons: list[Reason]
+    gives_way: LeaseRow | None
+    """The unfunded lease that is abandoned for this one, if that takes it."""
     places: int
     on_demand: int
     """Places that are taken by jobs on demand ..."""

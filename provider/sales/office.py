@@ -15,9 +15,9 @@ class MarketDesk:
     def __init__(self, admission: Admission, jobs: JobOffice) -> None:
         self._admission, self._jobs = admission, jobs
 
-    async def place(self, bid: Envelope) -> Envelope:
+    async def place(self, bid: Envelope, source: str) -> Envelope:
         """See `Admission.place`."""
-        return self._admission.place(bid)
+        return self._admission.place(bid, source)
 
     async def fund(self, hold: Envelope) -> None:
         """Take the ledger's hold for a lease."""

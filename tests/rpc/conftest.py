@@ -110,7 +110,8 @@ class Offices:
     async def give(self, asked: Pull) -> Bodies:
         return Bodies((self._note("give", asked),))
 
-    async def place(self, bid: Envelope) -> Envelope:
+    async def place(self, bid: Envelope, source: str) -> Envelope:
+        assert source == "ipv4:127.0.0.1"
         return self._note("place", bid)
 
     async def fund(self, hold: Envelope) -> None:

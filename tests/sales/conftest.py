@@ -131,9 +131,9 @@ class World:
         """The sheet of the first model, when no offer shows it."""
         return FixedAsk(self.config.price).sheet(self.models[0].digest)
 
-    def place(self, bid: Signed[Bid]) -> Signed[Decline] | bytes:
-        """The answer: a decline, or the id of the lease."""
-        answer = self.admission.place(bid.envelope)
+    def place(self, bid: Signed[Bid], source: str = "") -> Signed[Decline] | bytes:
+        """The answer to a bid from an address: a decline, or the id of the lease."""
+        answer = self.admission.place(bid.envelope, source)
         if answer.payload_type == Decline.TYPE:
             decline = envelope.authenticate(envelope.read(answer, Decline))
             assert decline.issuer == self.desk.did
