@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, PurchaseError, StoppedError
 from gpufair.client.wallet import budget
 from gpufair.client.wallet.purchase import Purchase
+from gpufair.protocol.errors import FairError
 from gpufair.protocol.lifecycle import JobState
 from gpufair.protocol.messages import Reason
 from gpufair.protocol.units import show
@@ -17,19 +18,20 @@ from gpufair.protocol.units import show
 
 def ended(purchase: Purchase) -> Purchase:
     """The purchase if every picture is here; else raises the PurchaseError that says why not."""
-    if len(purchase.opened) == purchase.job.count:
+    if purchase.is_whole:
         return purchase
     raise failure(purchase)
 
 
 def failure(purchase: Purchase) -> PurchaseError:
     """Why not every picture is here."""
-    job, have = purchase.job, len(purchase.opened)
-    if purchase.lease.distrust:
+    last, job, have = purchase.last, purchase.job, len(purchase.opened)
+    if last.lease.distrust:
         hint = f"the wallet keeps the evidence: gpufair show {short(job.id)}"
-        return CheatedError(purchase.lease.distrust, hint=hint, job=job.id)
-    if job.state == JobState.FAILED and not job.acceptance:
-        return DeclinedError(f"the provider declined the job: {job.note}", job=job.id, hint="nothing was spent")
+        return CheatedError(last.lease.distrust, hint=hint, job=job.id)
+    if last.job.state == JobState.FAILED and not last.job.acceptance:
+        hint = "nothing was spent" if last is purchase else f"see: gpufair show {short(job.id)}"
+        return DeclinedError(f"the provider declined the job: {last.job.note}", job=job.id, hint=hint)
     got = f"{have} of {job.count} pictures are here" if have else "no picture came"
     missing = sum(not picture.is_open for picture in purchase.pictures if picture.locked)
     if missing and not purchase.is_settled:
@@ -37,9 +39,16 @@ def failure(purchase: Purchase) -> PurchaseError:
         hint = f"it can't be paid without showing them to the ledger; ask later: gpufair fetch {short(job.id)}"
         return JobFailedError(what, hint=hint, job=job.id)
     if purchase.is_over or purchase.is_settled:
-        what = f"the job ended as {job.state} ({job.note or 'no reason given'}); {got}, {show(purchase.spent)} spent"
-        return JobFailedError(what, reasons=purchase.reasons, job=job.id, hint="run it again, or see: gpufair offers")
-    return JobFailedError(f"the job is still {job.state}; {got}", hint=later(job.id), job=job.id)
+        why = last.job.note or "no reason given"
+        what = f"the job ended as {last.job.state} ({why}); {got}, {show(purchase.spent)} spent"
+        return JobFailedError(what, reasons=last.reasons, job=job.id, hint="run it again, or see: gpufair offers")
+    return JobFailedError(f"the job is still {last.job.state}; {got}", hint=later(job.id), job=job.id)
+
+
+def nowhere(why: PurchaseError, error: FairError) -> PurchaseError:
+    """Why a job is not done, with why it could not go on elsewhere either."""
+    why.hint = "; ".join(filter(None, (why.hint, f"it can't go on elsewhere: {error.what}")))
+    return why
 
 
 def stopped(purchase: Purchase) -> StoppedError:
@@ -58,7 +67,7 @@ def stopped(purchase: Purchase) -> StoppedError:
 
 def next_command(purchase: Purchase) -> str:
     """What is left to do about a job: fetch it, have it settled, or nothing (empty)."""
-    if not budget.is_open(purchase.lease):
+    if not any(budget.is_open(lease) for lease in purchase.leases):
         return ""
     waits = any(one.locked and not one.is_open and not one.is_false for one in purchase.pictures)
     if waits or not purchase.is_over:

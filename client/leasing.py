@@ -10,10 +10,12 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gpufair.client.buyer import Buyer, ignore
+from gpufair.client.buyer import Buyer
+from gpufair.client.carrying import ignore
 from gpufair.client.endings import ended, later
 from gpufair.client.failures import CheatedError, DeclinedError, FundsError, LeaseOverError, UnreachableError
 from gpufair.client.market.adapters import pick_adapters
+from gpufair.client.market.continued import Continued
 from gpufair.client.market.plan import Plan
 from gpufair.client.market.wish import Wish
 from gpufair.client.session import events as ev
@@ -29,7 +31,7 @@ from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.errors import FairError, PeerError
 from gpufair.protocol.lifecycle import JOB, LIVE, JobState
 from gpufair.protocol.messages import Spec, Up
-from gpufair.protocol.pricing import Quote, quote
+from gpufair.protocol.pricing import Quote, quote, smallest_window
 from gpufair.protocol.units import show
 
 _SAY_S = 1.0
@@ -72,7 +74,7 @@ class OpenLease:
             await asyncio.wait((self._going,), timeout=CLOSING_S)
             self._going.cancel()
             await asyncio.gather(self._going, return_exceptions=True)  # the jobs that it cost have told of its failure
-        await self._buyer.let_go(purchases.lease(self._buyer.store, self.id))
+        await self._buyer.carrying.let_go(purchases.lease(self._buyer.store, self.id))
         await self._buyer.settling.settle(self._session, ignore)
 
     @property
@@ -86,8 +88,8 @@ class OpenLease:
     async def buy(self, wish: Wish, listen: Listen = ignore) -> Purchase:
         """Buy what is wished, from the lease's provider and with its model. Raises a PurchaseError for other endings.
 
-        LeaseOverError: take another lease. FundsError: the budget, or the window, is too small for this job. A caller
-        that is cancelled has its job cancelled too.
+        What another job left undone is a wish too (`market.continued`). LeaseOverError: take another lease. FundsError:
+        the budget, or the window, is too small for this job. A caller that is cancelled has its job cancelled too.
         """
         wish.check()
         deadline_ms = self._buyer.config.deadline_ms
@@ -117,7 +119,11 @@ class OpenLease:
         spec = next((one for one in specs if one.precision is self.plan.spec.precision), specs[0])
         self._check_price(spec, wish.max_price)
         body = wish.body(model, spec, self._buyer.desk.random)
-        turn = self._session.place(spec, body, deadline_ms=deadline_ms, preview_every=wish.preview_every)
+        every = self.plan.checkpoint_every if wish.checkpoint_every is None else wish.checkpoint_every
+        before = wish.rest.before if isinstance(wish, Continued) else None
+        turn = self._session.place(
+            spec, body, deadline_ms=deadline_ms, preview_every=wish.preview_every, checkpoint_every=every, before=before
+        )
         placed = next(event for event in turn.events if isinstance(event, ev.JobPlaced))
         caller = self._callers[placed.job] = _Caller(listen)
         listen(placed)
@@ -134,12 +140,17 @@ class OpenLease:
         account = self._session.account()
         price: Quote = quote(spec, account.bid.sheet, first=account.first())
         left, window = account.lease.cap - account.committed, account.lease.window
-        dearest = max(price.increment, price.upfront)
         highest = self._buyer.config.max_price if max_price is None else max_price
         for wanted, limit, what, hint in (
             (price.total, highest, "the highest price", "raise max_price, or ask for fewer steps or pixels"),
             (price.total, left, "what is left of the lease's budget", "take another lease, with a larger budget"),
-            (dearest, window, "the dearest picture of this lease", "take the lease with a higher `dearest`"),
+            (price.upfront, window, "what is paid before work", "take the lease with a higher `dearest`"),
+            (
+                smallest_window(spec, account.bid.sheet),
+                window,
+                "the credit window",
+                "take the lease with a higher `dearest`",
+            ),
         ):
             if limit is not None and wanted > limit:
                 words = f"{show(wanted)} is asked; {what}: {show(limit)}"
@@ -153,14 +164,14 @@ class OpenLease:
     async def _result(self, job: bytes) -> Purchase:
         """A job's pictures, or why they are not here; the ledger is asked first if the conversation is over."""
         purchase = purchases.by_id(self._buyer.store, self.id, job)
-        if len(purchase.opened) == purchase.job.count or self._going is None or not self._going.done():
+        if purchase.is_whole or self._going is None or not self._going.done():
             return ended(purchase)
         failure = None if self._going.cancelled() else self._going.exception()
         if failure is not None and not isinstance(failure, FairError):
             raise failure
         await self._buyer.settling.settle(self._session, ignore)
         purchase = purchases.by_id(self._buyer.store, self.id, job)
-        if len(purchase.opened) < purchase.job.count:
+        if not purchase.is_whole:
             self._raise(failure, job)
         return ended(purchase)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from gpufair.client.audit.auditor import Audited, Auditor
-from gpufair.client.buyer import Buyer, ignore
+from gpufair.client.buyer import Buyer
+from gpufair.client.carrying import ignore
 from gpufair.client.config import Home, default_home
 from gpufair.client.failures import DeclinedError
 from gpufair.client.leasing import OpenLease
@@ -66,7 +67,7 @@ def pictures_of(store: RowStore, purchase: Purchase) -> tuple[Picture, ...]:
     seed = purchase.body.seed
     return tuple(
         Picture(
-            png=sealed_with(purchases.png(store, purchase, one), one.receipt),
+            png=sealed_with(purchases.png(store, one), one.receipt),
             job=purchase.job.id.hex(),
             index=one.index,
             seed=(seed + one.index) % 2**64,

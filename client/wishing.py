@@ -50,6 +50,7 @@ def wish(
     region: str = "",
     ledger: str = "",
     strategy: str | None = None,
+    checkpoint_every: int | None = None,
     **unknown: Any,
 ) -> Wish:
     """A wish in plain values: `size` in pixels, guidance, strength and weights in thousandths, prices in micro-credits.
@@ -65,7 +66,7 @@ def wish(
     check_whole(count=count, preview_every=preview_every)
     left_open = {
         "steps": steps, "guidance_milli": guidance_milli, "seed": seed, "max_price": max_price,
-        "strength_milli": strength_milli,
+        "strength_milli": strength_milli, "checkpoint_every": checkpoint_every,
     }  # fmt: skip
     check_whole(**{name: value for name, value in left_open.items() if value is not None})
     if not isinstance(trust_provider_ledger, bool):
@@ -78,6 +79,7 @@ def wish(
         _beginning(image, mask, outpaint), strength_milli, tuple(map(_lora, loras)),
         where(gpu, memory_bytes, isolation, profile, region, ledger),
         None if strategy is None else strategies.strategy(strategy),
+        checkpoint_every,
     )  # fmt: skip
     made.check()
     return made

@@ -33,6 +33,12 @@ IDLE_LIMIT_MAX_MS = HOUR
 NOTICE_MAX_MS = 60 * SECOND
 BEAT_MS = 5 * SECOND
 """How often a provider says of each job that it has it."""
+CHECKPOINT_MS = 30 * SECOND
+"""Work that a client buys as a checkpoint in one piece unless told otherwise: so much a lost provider costs it."""
+GO_ON_MAX = 8
+"""Providers that one job goes through, one after the other."""
+GO_ON_MILLI = 2_000
+"""What a job may cost with all that it lost on its way, in thousandths of its first price, unless told otherwise."""
 LOST_MS = 3 * BEAT_MS
 """A provider that says nothing for this long is lost to the client: its jobs go on elsewhere."""
 STALLED_FACTOR = 8

@@ -115,7 +115,7 @@ class Auditor:
             AuditFile(
                 header=purchase.job.header, acceptance=purchase.job.acceptance, receipt=picture.receipt,
                 audit=audit.bytes, answer=b"", report=b"", body=body,
-                png=purchases.png(self._store, purchase, picture),
+                png=purchases.png(self._store, picture),
             )
         )  # fmt: skip
 

@@ -50,7 +50,7 @@ def spec_object(spec: Spec) -> Object:
     """The public part of a job."""
     return {
         "task": spec.task.name.lower(), "model": spec.model.hex(), "width": spec.width, "height": spec.height,
-        "steps": spec.steps, "skip": spec.skip, "count": spec.count, "guided": spec.guided,
+        "steps": spec.steps, "skip": spec.skip, "done": spec.done, "count": spec.count, "guided": spec.guided,
         "scheduler": spec.scheduler.name.lower(), "precision": spec.precision.name.lower(),
         "adapters": [{"digest": one.digest.hex(), "weight_milli": one.weight_milli} for one in spec.adapters],
     }  # fmt: skip
@@ -141,13 +141,14 @@ def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> 
 
     job, lease, body = purchase.job, purchase.lease, purchase.body
     return {
-        "job": job.id.hex(), "lease": lease.id.hex(), "state": job.state, "lease_state": lease.state,
+        "job": job.id.hex(), "lease": lease.id.hex(), "state": purchase.state, "lease_state": lease.state,
         "note": job.note, "prompt": job.prompt, "negative": body.negative_prompt, "seed": body.seed,
         "guidance_milli": body.guidance_milli, "spec": spec_object(purchase.spec), "model_name": purchase.model_name,
         "provider": lease.provider, "provider_endpoints": list(provider_of(lease).endpoints), "ledger": lease.ledger,
         "created_ms": job.created_ms, "spent": purchase.spent,
-        "held": lease.cap - lease.captured if budget.is_open(lease) else 0,
-        "captured": lease.captured, "released": lease.released, "settled": purchase.is_settled,
+        "held": sum(one.cap - one.captured for one in purchase.leases if budget.is_open(one)),
+        "captured": sum(one.captured for one in purchase.leases),
+        "released": sum(one.released for one in purchase.leases), "settled": purchase.is_settled,
         "distrust": lease.distrust or None, "reasons": [reason_object(one) for one in purchase.reasons],
         "pictures": [
             {
@@ -158,6 +159,21 @@ def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> 
             }
             for one in purchase.pictures
         ],
+        "checkpoints": [
+            {"index": one.index, "step": one.step, "opened": one.is_open, "paid": one.amount if one.locked else 0}
+            for one in purchase.checkpoints
+        ],
+        "parts": [part_object(part) for part in purchase.parts],
+    }  # fmt: skip
+
+
+def part_object(part: Purchase) -> Object:
+    """What was ordered elsewhere because the job before left it undone."""
+    job, lease = part.job, part.lease
+    return {
+        "job": job.id.hex(), "lease": lease.id.hex(), "state": job.state, "note": job.note, "provider": lease.provider,
+        "done": part.spec.done, "count": job.count, "spent": part.spent, "settled": part.is_settled,
+        "parts": [part_object(one) for one in part.parts],
     }  # fmt: skip
 
 

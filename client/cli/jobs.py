@@ -127,6 +127,6 @@ async def _cancel(stage: Stage, buyer: Buyer, job: str) -> Answer:
     from gpufair.client.wallet import purchases
 
     found = await buyer.cancel(purchases.find(buyer.store, job))
-    stage.say(f"The job is {found.job.state}.")
+    stage.say(f"The job is {found.state}.")
     stage.say(f"  cost      {cost_words(found)}")
     return answer("cancel", **purchase_object(found))

@@ -21,6 +21,10 @@ SchedulerName = Annotated[
     str, typer.Option("--scheduler", help="ddim, euler, euler_ancestral, dpmpp_2m, unipc, lcm or own (the model's).")
 ]
 Precision = Annotated[str, typer.Option("--precision", help="exact, single or half; else the finest on sale.")]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option("--checkpoint-every", metavar="STEPS", help="Buy the state this often: to go on from elsewhere."),
+]
 Count = Annotated[int, typer.Option("--count", "-n", help="Pictures, each with the next seed.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or the first digits of its digest.")]
 

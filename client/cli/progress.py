@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gpufair.client.cli.stage import Stage
 from gpufair.client.session import events as ev
+from gpufair.protocol import identity
 from gpufair.protocol.units import show
 
 _SAY_AGAIN_S = 60.0
@@ -68,6 +69,8 @@ class Watch:
                 self._tell(f"{self._nth(picture)} is here")
             case ev.CheckpointOpened(_, picture, step):
                 self._tell(f"{self._nth(picture)} is ours up to step {step}")
+            case ev.GoesOn():
+                self._goes_on(event)
             case ev.ConnectionLost(why):
                 self._lost(why)
             case ev.LeaseClosing():
@@ -84,6 +87,17 @@ class Watch:
         self._done = max(done, self._done)
         if not self._live and step == 0:
             self._stage.err.print(words)
+
+    def _goes_on(self, event: ev.GoesOn) -> None:
+        """Said in full wherever it is said: it is the answer to why this takes longer, and costs what it does."""
+        before, now = identity.short(event.before), identity.short(event.provider)
+        where = f"from step {event.step} of {event.steps}" if event.step else "from its beginning"
+        self._done = event.picture * self._steps + event.step
+        self._bar.update(self._task, description=f"going on at {now}", completed=self._done)
+        self._stage.say(f"{before} is given up: {event.why}")
+        self._stage.say(f"  {self._nth(event.picture)} goes on {where} at {now}")
+        if event.step and not event.same_profile:
+            self._stage.say("  its runtime profile is another one: the picture may differ in its last bits")
 
     def _lost(self, why: str) -> None:
         """The provider is out of reach: a bar says so as long as it lasts, a line only now and then."""

@@ -50,6 +50,7 @@ def run(
     region: w.Region = "",
     ledger: w.Ledger = "",
     strategy: w.StrategyName = "",
+    checkpoint_every: o.CheckpointEvery = None,
     trust_provider_ledger: Annotated[
         bool, typer.Option("--trust-provider-ledger", help="Allow a ledger that the seller runs.")
     ] = False,
@@ -67,6 +68,7 @@ def run(
             outpaint=outpaint, max_price=max_price, trust_provider_ledger=trust_provider_ledger,
             gpu=gpu, memory=memory, isolation=isolation, profile=profile, region=region, ledger=ledger,
             strategy=strategy, preview_every=max(1, (steps or 20) // 5) if preview else 0,
+            checkpoint_every=checkpoint_every,
         )  # fmt: skip
         return _run(stage, wish, output, yes=yes, force=force)
 
@@ -152,5 +154,5 @@ def _say_result(stage: Stage, purchase: Purchase, written: dict[int, str]) -> No
     stage.say(f"  cost      {cost_words(purchase)}")
     stage.say(f"  job       {purchase.job.id.hex()[:12]}, seed {purchase.body.seed}")
     if made is not None:
-        who = identity.short(purchase.lease.provider)
+        who = identity.short(purchase.last.lease.provider)
         stage.say(f"  receipt   signed by {who}, inside the PNG: gpufair verify {next(iter(written.values()))}")

@@ -165,7 +165,7 @@ def history_line(one: Purchase, width: int) -> Text:
     prompt = printable(" ".join([*(f"[{word}]" for word in task_words(one.spec)), *one.job.prompt.split()]))
     room = max(12, width - 62)
     return Text.assemble(
-        (one.job.id.hex()[:12], "bold"), "  ", (when(one.job.created_ms), "dim"), "  ", state_text(one.job.state),
+        (one.job.id.hex()[:12], "bold"), "  ", (when(one.job.created_ms), "dim"), "  ", state_text(one.state),
         f"  {len(one.opened)}/{one.job.count:<3}", (f"{show(one.spent):>14}  ", "" if one.is_settled else "dim"),
         prompt if len(prompt) <= room else prompt[: room - 1] + "…",
     )  # fmt: skip
@@ -178,22 +178,20 @@ def state_text(state: str) -> Text:
 
 def purchase_lines(one: Purchase) -> Iterator[str]:
     """A job in full."""
-    job, lease = one.job, one.lease
+    job = one.job
     yield f"  prompt    {' '.join(job.prompt.split())[:500]}"
     yield f"  job       {spec_words(one.spec, guidance_milli=one.body.guidance_milli, seed=one.body.seed)}"
     if one.spec.adapters:
         yield f"  with      {printable(adapter_words(one.spec, one.offer.adapters), 500)}"
     yield f"  model     {one.model_name} ({one.spec.model.hex()[:12]})"
-    yield f"  state     {job.state}" + (f": {job.note}" if job.note else "")
-    yield f"  provider  {lease.provider}"
-    yield f"  ledger    {lease.ledger}"
-    yield f"  lease     {lease.id.hex()[:16]}…, {lease.state}, at most {show(lease.cap)}"
     yield f"  made      {when(job.created_ms)}"
     yield "  cost      " + cost_words(one)
-    if lease.distrust:
-        yield f"  CHEATED   {lease.distrust}"
+    yield from part_lines(one)
     for proof in one.proofs:
         yield f"  evidence  signed document {proof.hex()[:16]}…"
+    for mark in one.checkpoints:
+        missing = "" if mark.is_open else ", its key has not come"
+        yield f"  state     of picture {mark.index} after step {mark.step}, {show(mark.amount)}{missing}"
     for picture in one.pictures:
         claim = picture.claim
         state = "here" if picture.is_open else "paid, its key has not come" if picture.locked else "here, not paid"
@@ -201,12 +199,33 @@ def purchase_lines(one: Purchase) -> Iterator[str]:
         yield f"  picture {picture.index} {state}, {size(claim.plain_length)}, sha256 {claim.plain_sha256.hex()[:16]}…"
 
 
+def part_lines(one: Purchase) -> Iterator[str]:
+    """Where a job was ordered and how that ended; then where it went on, with what."""
+    job, lease = one.job, one.lease
+    if one.spec.done:
+        yield f"  goes on   from step {one.spec.done} of {one.spec.steps}, which was bought before"
+    yield f"  state     {job.state}" + (f": {job.note}" if job.note else "")
+    yield f"  provider  {lease.provider}"
+    yield f"  ledger    {lease.ledger}"
+    yield f"  lease     {lease.id.hex()[:16]}…, {lease.state}, at most {show(lease.cap)}"
+    if lease.distrust:
+        yield f"  CHEATED   {lease.distrust}"
+    for part in one.parts:
+        yield from part_lines(part)
+
+
 def cost_words(one: Purchase) -> str:
     """What a job cost, and whether that is the ledger's last word."""
+    # Here, so that commands which never look into the wallet don't load its database library.
+    from gpufair.client.wallet import budget
+
     if one.is_settled:
-        back = f"; {show(one.lease.released)} came back" if one.lease.released else ""
+        released = sum(lease.released for lease in one.leases)
+        back = f"; {show(released)} came back" if released else ""
         return f"{show(one.spent)}, settled{back}"
-    return f"{show(one.spent)} promised so far; {show(one.lease.cap)} is held until {when(one.lease.hold_expires_ms)}"
+    held = [lease for lease in one.leases if budget.is_open(lease)]
+    until = when(max((lease.hold_expires_ms for lease in held), default=0))
+    return f"{show(one.spent)} promised so far; {show(sum(lease.cap for lease in held))} is held until {until}"
 
 
 def verified_lines(verified: Verified) -> Iterator[str]:

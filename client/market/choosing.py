@@ -28,6 +28,8 @@ from gpufair.protocol.timing import expected_us
 _OF_THE_JOB = (Filter.MODEL, Filter.TASK)
 """What is judged with the job, in its own words."""
 
+_NOBODY: Mapping[str, str] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -101,11 +103,12 @@ def choose(
     *,
     default_model: str = "",
     strategy: Strategy = CHEAPEST,
-    bans: Mapping[str, str] = MappingProxyType({}),
+    bans: Mapping[str, str] = _NOBODY,
+    lost: Mapping[str, str] = _NOBODY,
 ) -> Choices:
     """Who can fulfil a wish, the best by the strategy first. Raises NoOfferError where nobody can, with every reason.
 
-    `bans` are the providers that the wallet doesn't buy from, and why.
+    `bans` are the providers that the wallet doesn't buy from, `lost` those that this work was taken from, and why.
     """
     wish.check()
     model = pick_model(models_on_sale(market.offers), wish.model or default_model)
@@ -114,8 +117,10 @@ def choose(
     wanted = replace(wish.where, model=model.digest, task=wish.task)
     missed = [misses(facts(offer.issuer, offer.doc), wanted) for offer in market.offers]
     good, unused = list[Choice](), list[tuple[Signed[Offer], Against]]()
+    shut = {did: Reason(ReasonCode.LOST, detail=why) for did, why in lost.items()}
+    shut |= {did: Reason(ReasonCode.BANNED, detail=why) for did, why in bans.items()}
     for offer, missing in zip(market.offers, missed, strict=True):
-        found = _judged(market, offer, specs, [miss for miss in missing if miss.filter not in _OF_THE_JOB], bans)
+        found = _judged(market, offer, specs, [miss for miss in missing if miss.filter not in _OF_THE_JOB], shut)
         if isinstance(found, Choice):
             good.append(found)
         else:
@@ -132,7 +137,7 @@ def choose(
 
 
 def _judged(
-    market: Market, offer: Signed[Offer], specs: Sequence[Spec], missing: list[Miss], bans: Mapping[str, str]
+    market: Market, offer: Signed[Offer], specs: Sequence[Spec], missing: list[Miss], shut: Mapping[str, Reason]
 ) -> Choice | Against:
     """The first of the specs that an offer can do, or all that speaks against it."""
     fewest: Against | None = None
@@ -144,7 +149,7 @@ def _judged(
             continue
         if missing:
             return tuple(missing)
-        record, reason = _usable(market, fit[0], bans)
+        record, reason = _usable(market, fit[0], shut)
         if record is not None:
             return Choice(fit[0], record, spec)
         return (reason,) if reason is not None else ()
@@ -163,11 +168,11 @@ def summary(dropped: Iterable[Dropped]) -> str:
 
 
 def _usable(
-    market: Market, candidate: Candidate, bans: Mapping[str, str]
+    market: Market, candidate: Candidate, shut: Mapping[str, Reason]
 ) -> tuple[Signed[NodeRecord] | None, Reason | None]:
-    """The node record that a candidate's offer names, or why it can't be bought from."""
-    if (why := bans.get(candidate.offer.issuer)) is not None:
-        return None, Reason(ReasonCode.AUDIT_FAILED, detail=why)
+    """The node record that a candidate's offer names, or why it can't be bought from. `shut`: who is out anyhow."""
+    if (why := shut.get(candidate.offer.issuer)) is not None:
+        return None, why
     record = market.record(candidate.offer)
     if record is None:
         return None, Reason(ReasonCode.OFFER_UNKNOWN, detail="the node record that it names is not to be had")

@@ -12,8 +12,10 @@ from gpufair.client.config import Config
 from gpufair.client.failures import Dropped, FundsError
 from gpufair.client.market.choosing import Choice, Choices
 from gpufair.client.market.wish import Wish
+from gpufair.protocol import limits
 from gpufair.protocol.matching import Candidate
 from gpufair.protocol.messages import JobBody, LedgerRef, Spec
+from gpufair.protocol.timing import estimate_us
 from gpufair.protocol.units import show
 
 
@@ -34,6 +36,17 @@ class Plan:
     """Offers that came before it and could not be paid, each with its reasons."""
 
     @property
+    def checkpoint_every(self) -> int:
+        """Steps after which a picture's state is bought: as was wished, else about every half minute; 0: not before it
+        must be.
+        """
+        if self.wish.checkpoint_every is not None:
+            return self.wish.checkpoint_every
+        picture_ms = estimate_us(self.spec, self.candidate.model) // (1_000 * self.spec.count)
+        steps = self.spec.steps - self.spec.done
+        return 0 if picture_ms <= 2 * limits.CHECKPOINT_MS else max(1, steps * limits.CHECKPOINT_MS // picture_ms)
+
+    @property
     def cap(self) -> int:
         """What the lease reserves."""
         return self.budget or self.candidate.quote.total
@@ -50,8 +63,12 @@ class Plan:
 
     @property
     def window(self) -> int:
-        """The credit window that the job needs: one picture, or the up-front lines if those are more."""
-        return max(self.candidate.quote.increment, self.candidate.quote.upfront, self.dearest)
+        """The credit window: one picture, or the up-front lines if those are more; at most what strangers get.
+
+        A picture that is dearer is bought in pieces (docs/payment.md, rule 4).
+        """
+        wanted = max(self.candidate.quote.increment, self.candidate.quote.upfront, self.dearest)
+        return min(wanted, self.choice.offer.doc.window_max)
 
 
 def check_price(choices: Choices, wish: Wish, config: Config, *, budget: int = 0) -> tuple[Choice, ...]:

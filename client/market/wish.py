@@ -83,6 +83,8 @@ class Wish:
     """What its provider must have; model and task are the wish's own."""
     strategy: Strategy | None = None
     """Which offer is the best; None: as the config says."""
+    checkpoint_every: int | None = None
+    """Steps after which a picture's state is bought, so that a lost provider costs no more; None: as its time says."""
 
     @property
     def task(self) -> Task:
@@ -109,6 +111,7 @@ class Wish:
             ("count", self.count, 1, limits.COUNT_MAX),
             ("preview", self.preview_every, 0, limits.STEPS_MAX),
             ("max price", self.max_price, 0, limits.AMOUNT_MAX),
+            ("checkpoint", self.checkpoint_every, 0, limits.STEPS_MAX),
             ("strength in thousandths", self.strength_milli, 1, 1_000),
             ("number of LoRAs", len(self.loras), 0, limits.ADAPTERS_MAX),
             *((f"weight of {one.name!r} in thousandths", one.weight_milli, -_WEIGHT_MAX_MILLI, _WEIGHT_MAX_MILLI)

@@ -58,7 +58,7 @@ def write(store: RowStore, purchase: Purchase, paths: list[Path], *, force: bool
     for picture in purchase.opened:
         path = paths[picture.index]
         try:
-            _write_one(path, sealed_with(purchases.png(store, purchase, picture), picture.receipt), force=force)
+            _write_one(path, sealed_with(purchases.png(store, picture), picture.receipt), force=force)
         except FileExistsError:
             failures.append((Fault.CONFLICT, f"{path} exists already, and is something else"))
         except OSError as error:

@@ -99,6 +99,25 @@ class JobOver:
 
 
 @dataclass(frozen=True, slots=True)
+class GoesOn:
+    """What is left of a job is ordered elsewhere, and the provider before gets no more signatures for it."""
+
+    job: bytes
+    why: str
+    before: str
+    """The did of the provider that it was taken from ..."""
+    provider: str
+    """... and of the one where it goes on."""
+    picture: int
+    """The first picture that is left."""
+    step: int
+    """The step that it goes on from; 0: it begins anew."""
+    steps: int
+    same_profile: bool
+    """Whether the new provider says that it makes every bit as the one before made it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cheated:
     """The provider broke the deal, in a way that the wallet holds the evidence of. We sign nothing more for it."""
 
@@ -131,6 +150,7 @@ Event = (
     | CheckpointLocked
     | CheckpointOpened
     | JobOver
+    | GoesOn
     | Cheated
     | LeaseClosing
     | ConnectionLost

@@ -10,7 +10,6 @@ from itertools import chain, repeat
 
 from gpufair.client.ledgers import Ledgers
 from gpufair.client.session import settlement
-from gpufair.client.session.arrivals import Place
 from gpufair.client.session.session import Session
 from gpufair.client.session.talk import Listen
 from gpufair.client.wallet import budget, purchases
@@ -23,6 +22,8 @@ from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LeaseState
 from gpufair.protocol.messages import Chunk, Envelope, Fetch, KeyReveal
 
+Delivered = tuple[bytes, int, int]
+"""Which delivery: job, picture, step."""
 _POLL_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
 _SETTLE_S = 5.0
 REFETCH_S = 120.0
@@ -84,21 +85,23 @@ class Settling:
     def _session(self, lease: LeaseRow) -> Session:
         return Session(self._desk, self._store, lease.id)
 
-    async def refetch(self, session: Session, peer: Peer, job: bytes, picture: int, listen: Listen) -> None:
+    async def refetch(
+        self, session: Session, peer: Peer, job: bytes, picture: int, listen: Listen, *, step: int = 0
+    ) -> None:
         """Ask the provider for a delivery again, key included. Raises PeerError, PeerUnreachable."""
         head = self._desk.head(peer.did, parent=session.lease)
-        request = self._desk.sign(Fetch(head, session.lease, job, picture))
+        request = self._desk.sign(Fetch(head, session.lease, job, picture, step))
         try:
             async with asyncio.timeout(REFETCH_S):
-                await self._key(session, peer, request.envelope, (job, picture), listen)
+                await self._key(session, peer, request.envelope, (job, picture, step), listen)
         except TimeoutError as error:
             raise PeerUnreachable("the provider's answer has no end", hint="ask the ledger later") from error
 
     @staticmethod
-    async def _key(session: Session, peer: Peer, request: Envelope, place: Place, listen: Listen) -> None:
+    async def _key(session: Session, peer: Peer, request: Envelope, delivery: Delivered, listen: Listen) -> None:
         async for part in peer.market.fetch_delivery(request):
             match part:
-                case KeyReveal() if (part.job, part.picture) == place:
+                case KeyReveal() if (part.job, part.picture, part.step) == delivery:
                     for event in session.on(part).events:
                         listen(event)
                 case Chunk() | Envelope():

@@ -14,7 +14,10 @@ from gpufair.protocol.messages import JobBody, JobEnded, JobHeader, Offer, Reaso
 
 @dataclass(frozen=True, slots=True)
 class Goods:
-    """A delivery of picture `index`. `size` is that of what it opened, 0 until then; `receipt` the envelope's bytes."""
+    """A delivery of picture `index`. `size` is that of what it opened, 0 until then; `receipt` the envelope's bytes.
+
+    It came under `lease` for `job`, as number `place` of its pictures: another job's, where the work went on elsewhere.
+    """
 
     index: int
     size: int
@@ -22,6 +25,9 @@ class Goods:
     amount: int
     locked: bool
     keyed: bool
+    lease: bytes
+    job: bytes
+    place: int
 
     @property
     def is_open(self) -> bool:
@@ -53,7 +59,7 @@ class Checkpoint(Goods):
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """A job with the lease that it was bought under."""
+    """A job with the lease that it was bought under, and with everything that went on with it elsewhere."""
 
     job: JobRow
     lease: LeaseRow
@@ -66,6 +72,8 @@ class Purchase:
     """Ids of the signed documents in the wallet that prove that provider or ledger broke the deal."""
     checkpoints: tuple[Checkpoint, ...] = ()
     """The states that were bought on the way, by picture and step."""
+    parts: tuple[Purchase, ...] = ()
+    """What was ordered elsewhere because this job left it undone; what they brought and cost is in the fields above."""
 
     @property
     def spec(self) -> Spec:
@@ -83,14 +91,35 @@ class Purchase:
         return tuple(picture for picture in self.pictures if picture.is_open)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether every picture is here."""
+        return len(self.opened) == self.job.count
+
+    @property
+    def last(self) -> Purchase:
+        """The part that the work hangs on now, or ended with: itself, if it never went on elsewhere."""
+        waiting = [part for part in self.parts if not part.is_whole]
+        return (waiting or self.parts)[-1].last if self.parts else self
+
+    @property
+    def leases(self) -> tuple[LeaseRow, ...]:
+        """Every lease that something was bought under for it, in their order."""
+        return (self.lease, *(lease for part in self.parts for lease in part.leases))
+
+    @property
+    def state(self) -> str:
+        """How far the work is."""
+        return self.last.job.state
+
+    @property
     def is_over(self) -> bool:
-        """Whether nothing more will come of the job itself."""
-        return JOB.is_terminal(JobState(self.job.state))
+        """Whether nothing more will come of the job itself, nor of what went on with it."""
+        return JOB.is_terminal(JobState(self.job.state)) and all(part.is_over for part in self.parts)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the ledger has closed the hold."""
-        return budget.is_closed(self.lease)
+        """Whether the ledgers have closed every hold."""
+        return all(map(budget.is_closed, self.leases))
 
     @property
     def offer(self) -> Offer:

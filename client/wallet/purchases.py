@@ -6,11 +6,13 @@ Pictures and ciphertexts are megabytes: they stay on disk until `png` asks for o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from gpufair.client.wallet import budget
+from gpufair.client.wallet import budget, sequels
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.deliveries import CheckpointRow, DeliveryKey, PictureRow, PlainRow
 from gpufair.client.wallet.purchase import Checkpoint, Goods, Picture, Purchase, Standing
+from gpufair.client.wallet.sequels import SequelRow
 from gpufair.client.wallet.store import EvidenceNote, JobDue, JobKey, JobRow, LeaseRow
 from gpufair.protocol import wire
 from gpufair.protocol.edge.rows import Rows, RowStore
@@ -45,27 +47,47 @@ def standing(store: RowStore, lease: bytes, job: bytes) -> Standing:
 
 
 def read(rows: Rows, job: JobRow) -> Purchase:
-    """A job with its lease, deliveries and money."""
+    """A job with its lease, deliveries and money, and with those of the jobs that went on with it."""
     lease = lease_row(rows, job.lease)
-    pictures = tuple(
-        Picture(one.picture, one.size, one.receipt, one.amount, one.locked, one.keyed)
+    pictures = [
+        Picture(one.picture, one.size, one.receipt, one.amount, one.locked, one.keyed, lease.id, job.id, one.picture)
         for one in rows.all(PictureRow, order="picture", lease=lease.id, job=job.id)
-    )
-    checkpoints = tuple(
-        Checkpoint(one.picture, one.size, one.receipt, one.amount, one.locked, one.keyed, one.step)
-        for one in sorted(rows.all(CheckpointRow, lease=lease.id, job=job.id), key=lambda one: (one.picture, one.step))
-    )
+    ]
+    checkpoints = [
+        Checkpoint(
+            one.picture, one.size, one.receipt, one.amount, one.locked, one.keyed, lease.id, job.id, one.picture,
+            one.step,
+        )
+        for one in rows.all(CheckpointRow, lease=lease.id, job=job.id)
+    ]  # fmt: skip
     came = (*pictures, *checkpoints)
     evidence = rows.all(EvidenceNote, order="job", lease=lease.id, job=(b"", job.id))
     proofs = [one.document for one in evidence] + [one.receipt for one in came if one.is_false]
     ids = tuple(document_id(wire.decode(Envelope, proof)) for proof in proofs)
-    return Purchase(job, lease, _spent(rows, lease, job, came), pictures, ids, checkpoints)
+    spent, parts = _spent(rows, lease, job, came), list[Purchase]()
+    for one in sequels.of(rows, lease.id, job.id):
+        part = read(rows, _job_row(rows, one.lease, one.job))
+        parts.append(part)
+        pictures += [replace(picture, index=one.first + picture.index) for picture in part.pictures]
+        checkpoints += [replace(state, index=one.first + state.index) for state in part.checkpoints]
+        spent, ids = spent + part.spent, ids + part.proofs
+    checkpoints.sort(key=lambda one: (one.index, one.step))
+    return Purchase(job, lease, spent, _one_of_each(pictures), ids, tuple(checkpoints), tuple(parts))
 
 
-def png(store: RowStore, purchase: Purchase, picture: Picture) -> bytes:
+def _one_of_each(pictures: Iterable[Picture]) -> tuple[Picture, ...]:
+    """Of what came twice for a picture, the one that is open; else the first."""
+    found: dict[int, Picture] = {}
+    for one in pictures:
+        known = found.get(one.index)
+        found[one.index] = one if known is None or (one.is_open and not known.is_open) else known
+    return tuple(found[index] for index in sorted(found))
+
+
+def png(store: RowStore, picture: Picture) -> bytes:
     """An open picture itself, without its receipt. Raises LocalError if the wallet has it no more."""
     with store.read() as rows:
-        row = rows.get(PlainRow, lease=purchase.lease.id, job=purchase.job.id, picture=picture.index, step=0)
+        row = rows.get(PlainRow, lease=picture.lease, job=picture.job, picture=picture.place, step=0)
         if row is None or not row.plain:
             raise LocalError(Fault.UNKNOWN, f"the wallet has no picture {picture.index} of this job")
         return row.plain
@@ -79,10 +101,11 @@ def _spent(rows: Rows, lease: LeaseRow, job: JobRow, came: Iterable[Goods]) -> i
 
 
 def history(store: RowStore, limit: int) -> list[Purchase]:
-    """The newest jobs, newest first."""
+    """The newest jobs, newest first; what went on elsewhere is part of the job that it was ordered as."""
     with store.read() as rows:
-        newest = rows.all(JobKey, order="created_ms")[::-1][:limit]
-        return [read(rows, _job_row(rows, key)) for key in newest]
+        later = {(one.lease, one.job) for one in rows.all(SequelRow)}
+        newest = [key for key in rows.all(JobKey, order="created_ms")[::-1] if (key.lease, key.id) not in later]
+        return [read(rows, _job_row(rows, key.lease, key.id)) for key in newest[:limit]]
 
 
 def find(store: RowStore, text: str) -> Purchase:
@@ -92,12 +115,12 @@ def find(store: RowStore, text: str) -> Purchase:
     if len(wanted) < _PREFIX_MIN or any(c not in "0123456789abcdef" for c in wanted):
         raise LocalError(Fault.MALFORMED, f"{text!r} is not a job's id, nor {_PREFIX_MIN} digits of one", hint=hint)
     with store.read() as rows:
-        fits = [job for job in rows.all(JobKey) if job.id.hex().startswith(wanted)]
+        fits = {sequels.origin(rows, job.lease, job.id) for job in rows.all(JobKey) if job.id.hex().startswith(wanted)}
         if not fits:
             raise LocalError(Fault.UNKNOWN, f"the wallet has no job {text}", hint=hint)
         if len(fits) > 1:
             raise LocalError(Fault.CONFLICT, f"{len(fits)} jobs begin with {text}", hint="give more digits")
-        return read(rows, _job_row(rows, fits[0]))
+        return read(rows, _job_row(rows, *fits.pop()))
 
 
 def by_id(store: RowStore, lease: bytes, job: bytes) -> Purchase:
@@ -109,8 +132,8 @@ def by_id(store: RowStore, lease: bytes, job: bytes) -> Purchase:
         return read(rows, row)
 
 
-def _job_row(rows: Rows, key: JobKey) -> JobRow:
-    row = rows.get(JobRow, id=key.id, lease=key.lease)
+def _job_row(rows: Rows, lease: bytes, job: bytes) -> JobRow:
+    row = rows.get(JobRow, id=job, lease=lease)
     if row is None:
         raise LocalError(Fault.INTERNAL, "a job is gone from the wallet")
     return row

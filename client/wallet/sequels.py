@@ -63,3 +63,11 @@ def origin(rows: Rows, lease: bytes, job: bytes) -> tuple[bytes, bytes]:
     while (row := rows.get(SequelRow, lease=lease, job=job)) is not None:
         lease, job = row.before_lease, row.before_job
     return lease, job
+
+
+def offset(rows: Rows, before: Before) -> int:
+    """Which picture of the work, as it was first ordered, is the first that a new job draws."""
+    lease, job, first = before.lease, before.job, before.first
+    while (row := rows.get(SequelRow, lease=lease, job=job)) is not None:
+        lease, job, first = row.before_lease, row.before_job, first + row.first
+    return first

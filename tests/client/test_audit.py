@@ -172,7 +172,7 @@ def test_a_provider_whose_worker_cheats_fails_and_sells_nothing_more(tmp_path: P
             assert "its step is off by" in bans.banned(job.store)[provider]
             with pytest.raises(NoOfferError) as refused:
                 await job.world.buy()
-            assert {reason.code for reason in refused.value.reasons} == {ReasonCode.AUDIT_FAILED}
+            assert {reason.code for reason in refused.value.reasons} == {ReasonCode.BANNED}
             [(file,)] = _rows(job.store, "SELECT file FROM audits")
             evidence = await auditor.check(file, TABLE)
             assert evidence.verdict is Verdict.FAILED

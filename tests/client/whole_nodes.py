@@ -25,6 +25,7 @@ from gpufair.client.wallet.store import PeerRow, open_wallet
 from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.channels import Peers
+from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.envelope import read
 from gpufair.protocol.heads import Desk
@@ -96,27 +97,49 @@ def node(folder: Path, **sections: Any) -> Node:
     return Node(Home(folder), config, made)
 
 
+def a_provider(folder: Path, ledger: str, *, rate: int = 60, null: bool = True) -> Node:
+    """A provider of the demo model that is paid at this ledger; it is not started."""
+    provider = node(
+        folder, node=settings.NodeConfig(peers=(ledger,)),
+        workers=settings.WorkersConfig(runtime="process", null=null),
+        price=settings.PriceConfig(per_step_megapixel=rate, per_decoded_megapixel=60, minimum=10),
+        ledger=settings.LedgerConfig(accepted=(ledger,)),
+    )  # fmt: skip
+    ModelStore(provider.home.models).add(MODEL, name="demo")
+    return provider
+
+
+def known_to(store: RowStore, provider: Node) -> None:
+    """The buyer looks at this provider too."""
+    with store.begin() as rows:
+        rows.insert(PeerRow(str(Endpoint.parse(f"127.0.0.1:{provider.port}")), provider.keys.did, 1))
+
+
+@asynccontextmanager
+async def another_provider(w: World, folder: Path, *, rate: int) -> AsyncIterator[Node]:
+    """One more provider, that the buyer knows too."""
+    provider = a_provider(folder, f"{w.ledger.keys.did}@127.0.0.1:{w.ledger.port}", rate=rate)
+    await provider.start()
+    known_to(w.buyer.store, provider)
+    try:
+        yield provider
+    finally:
+        await provider.stop()
+
+
 @asynccontextmanager
 async def a_world(folder: Path, *, null: bool = True) -> AsyncIterator[World]:
     ledger = node(folder / "ledger", node=settings.NodeConfig(roles=("ledger", "directory")))
     await ledger.start()
     address = f"{ledger.keys.did}@127.0.0.1:{ledger.port}"
-    provider = node(
-        folder / "provider", node=settings.NodeConfig(peers=(address,)),
-        workers=settings.WorkersConfig(runtime="process", null=null),
-        price=settings.PriceConfig(per_step_megapixel=60, per_decoded_megapixel=60, minimum=10),
-        ledger=settings.LedgerConfig(accepted=(address,)),
-    )  # fmt: skip
-    ModelStore(provider.home.models).add(MODEL, name="demo")
+    provider = a_provider(folder / "provider", address, null=null)
     await provider.start()
     desk = Desk(KeySigner.from_seed(b"B" * 32), SystemClock(), SystemRandom())
     store = open_wallet(None)
     try:
         async with Peers(desk.clock) as peers:
             buyer = Buyer(desk, store, peers, Config(deadline=30))
-            where = f"127.0.0.1:{provider.port}"
-            with store.begin() as rows:
-                rows.insert(PeerRow(str(Endpoint.parse(where)), provider.keys.did, 1))
+            known_to(store, provider)
             bank = await peers.meet(address)
             issue = Issue(ledger.desk.head(ledger.keys.did), desk.did, START, "cash")
             await bank.ledger.issue(ledger.desk.sign(issue).envelope)

@@ -148,7 +148,16 @@ def test_quote_takes_what_describes_the_picture_in_run() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     run, quote = ({name for option in commands[name].params for name in option.opts} for name in ("run", "quote"))
     assert quote < run
-    assert run - quote == {"--output", "-o", "--yes", "-y", "--preview", "--force", "--trust-provider-ledger"}
+    assert run - quote == {
+        "--output",
+        "-o",
+        "--yes",
+        "-y",
+        "--preview",
+        "--force",
+        "--trust-provider-ledger",
+        "--checkpoint-every",
+    }
 
 
 def test_a_folder_that_cannot_be_is_said(call: Any, tmp_path: Path) -> None:

@@ -275,4 +275,4 @@ def test_whoever_is_banned_is_left_out_with_the_reason(a_market: Any) -> None:
     choices = choose(market, WISH, bans={cheat: "step 3 was not done"})
     assert [choice.offer for choice in choices.good] == [market.offers[1]]
     [(who, (reason,))] = choices.dropped
-    assert (who, reason.code, reason.detail) == (cheat, ReasonCode.AUDIT_FAILED, "step 3 was not done")
+    assert (who, reason.code, reason.detail) == (cheat, ReasonCode.BANNED, "step 3 was not done")

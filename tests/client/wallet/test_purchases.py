@@ -76,7 +76,7 @@ def test_looking_at_purchases_reads_no_picture(deal: Any) -> None:
         finally:
             tracemalloc.stop()
     found = purchases.find(d.wallet, jobs[0].hex())
-    assert len(purchases.png(d.wallet, found, found.opened[0])) == large + 4
+    assert len(purchases.png(d.wallet, found.opened[0])) == large + 4
 
 
 def test_a_picture_that_is_not_open_cannot_be_had(deal: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_picture_that_is_not_open_cannot_be_had(deal: Any) -> None:
     found = purchases.by_id(d.wallet, d.lease, job)
     assert [(one.locked, one.is_open, one.is_false) for one in found.pictures] == [(True, False, False)]
     with pytest.raises(LocalError, match="no picture 0"):
-        purchases.png(d.wallet, found, found.pictures[0])
+        purchases.png(d.wallet, found.pictures[0])
 
 
 def test_what_proves_a_cheat_is_named(deal: Any) -> None:

@@ -28,17 +28,19 @@ class Painter:
     job: bytes
     attempt: bytes
     header: Any
+    look: int = 0
+    """Which picture it is, whatever its number here: what it looks like depends on it."""
     picture: int = 0
     sold: int = -1
     """The step that the last delivery ended with."""
     keys: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, d: Any, job: bytes) -> "Painter":
+    def of(cls, d: Any, job: bytes, look: int = 0) -> "Painter":
         """The job must have been ordered; it is accepted here."""
         d.pump()
         [row] = [row for row in d.attempts.in_state("queued") if row.job == job]
-        painter = cls(d, job, row.id, envelope.from_bytes(row.header, JobHeader))
+        painter = cls(d, job, row.id, envelope.from_bytes(row.header, JobHeader), look)
         painter.sold = painter.spec.done
         return painter
 
@@ -47,8 +49,8 @@ class Painter:
         return self.header.doc.spec
 
     def state(self, step: int) -> bytes:
-        """What is there after a step: it depends on nothing but job, picture and step."""
-        return bytes([self.picture, step]) * 32
+        """What is there after a step: it depends on nothing but picture and step."""
+        return bytes([self.look, step]) * 32
 
     def leaf(self, step: int) -> bytes:
         return trace.leaf(step, self.state(step))

@@ -1,0 +1,165 @@
+"""Going on elsewhere. Rule: a job that its provider leaves undone is finished by others, for no more than was allowed.
+
+What was bought stays bought: each picture goes on from its newest checkpoint, or begins anew. From the moment that a
+rest is ordered, the provider before gets no signature for it, whatever it still delivers (`wallet.sequels`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Protocol
+
+from gpufair.client.carrying import Carrying
+from gpufair.client.endings import nowhere, stopped
+from gpufair.client.failures import FundsError, PurchaseError, StoppedError
+from gpufair.client.market.continued import continued
+from gpufair.client.market.plan import Plan
+from gpufair.client.market.wish import Wish
+from gpufair.client.session import events as ev
+from gpufair.client.session.session import Session
+from gpufair.client.session.talk import Listen
+from gpufair.client.wallet import purchases, remains, sequels
+from gpufair.client.wallet.purchase import Purchase
+from gpufair.client.wallet.remains import Rest
+from gpufair.protocol import limits
+from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.errors import FairError
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.lifecycle import JobState
+
+SPARE_MS = 5 * limits.MINUTE
+"""How much longer than its job's deadline a lease lasts: for placing, paying and saying goodbye."""
+
+
+class Market(Protocol):
+    """Whoever finds sellers and makes leases with them: the buyer."""
+
+    desk: Desk
+    store: RowStore
+
+    async def plan(self, wish: Wish) -> Plan:
+        """What would be bought. Raises a PurchaseError if nothing can be."""
+        ...
+
+    async def lease(self, plan: Plan, *, lasts_ms: int, stop: asyncio.Event | None = None) -> tuple[bytes, Plan]:
+        """A funded lease. Raises a PurchaseError if there is none to be had."""
+        ...
+
+
+class GoingOn:
+    """One piece of work on its way from provider to provider.
+
+    `wish` says what those must have, `most_price` what all of it may cost, what is lost on the way included, and
+    `until_ms` when it must be done.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        carrying: Carrying,
+        wish: Wish,
+        *,
+        most_price: int,
+        until_ms: int,
+        stop: asyncio.Event,
+    ) -> None:
+        self._market = market
+        self._carrying = carrying
+        self._most = most_price
+        self._until_ms = until_ms
+        self._stop = stop
+        self._wish = wish
+        self._lost: dict[str, str] = {}
+
+    async def on(self, lease: bytes, job: bytes, why: PurchaseError, listen: Listen) -> Purchase:
+        """Finish a job that ended with `why`. Raises `why`, or the newest such reason, where nobody can."""
+        for _ in range(limits.GO_ON_MAX):
+            work = purchases.by_id(self._market.store, lease, job)
+            if work.is_whole:
+                return work
+            if self._stop.is_set():
+                raise stopped(work) from why
+            rest = self._rest(work)
+            if rest is None:
+                raise why
+            self._lost[work.last.lease.provider] = why.what
+            made, plan = await self._lease(work, rest, why)
+            try:
+                await self._elsewhere(work, rest, made, plan, why, listen)
+            except PurchaseError as error:
+                why = error
+        raise why
+
+    def _rest(self, work: Purchase) -> Rest | None:
+        """What is to be ordered next; None if there is nothing, no time, no money, or its buyer cancelled it."""
+        if work.state == JobState.CANCELLED or self._left_ms() <= 0 or work.spent >= self._most:
+            return None
+        left = remains.of(self._market.store, work.lease.id, work.job.id)
+        return left[0] if left else None
+
+    def _left_ms(self) -> int:
+        return self._until_ms - self._market.desk.now_ms()
+
+    async def _lease(self, work: Purchase, rest: Rest, why: PurchaseError) -> tuple[bytes, Plan]:
+        """A lease with the first provider that gives one. Raises `why`, with what is wrong, where nobody does."""
+        while self._left_ms() > 0:
+            wish = continued(rest, self._wish, max_price=self._most - work.spent, lost=dict(self._lost))
+            try:
+                plan = await self._market.plan(wish)
+            except FairError as error:
+                raise nowhere(why, error) from error
+            try:
+                return await self._market.lease(plan, lasts_ms=self._left_ms() + SPARE_MS, stop=self._stop)
+            except StoppedError as error:
+                raise stopped(work) from error
+            except FundsError as error:
+                raise nowhere(why, error) from error
+            except FairError as error:
+                self._lost[plan.choice.offer.issuer] = error.what
+        raise why
+
+    async def _elsewhere(
+        self, work: Purchase, rest: Rest, lease: bytes, plan: Plan, why: PurchaseError, listen: Listen
+    ) -> None:
+        """Order a rest under its new lease and carry it through. Raises a PurchaseError if it doesn't get whole."""
+        left_ms = max(1, self._left_ms())
+        with self._market.store.read() as rows:
+            offset = sequels.offset(rows, rest.before)
+        listen(_told(work, rest, plan, why, offset))
+        session = Session(self._market.desk, self._market.store, lease)
+        turn = session.place(
+            rest.spec, rest.body, deadline_ms=left_ms, preview_every=rest.preview_every,
+            checkpoint_every=plan.checkpoint_every, before=rest.before,
+        )  # fmt: skip
+        job = next(event.job for event in turn.events if isinstance(event, ev.JobPlaced))
+        told = shifted(listen, work.job.id, offset)
+        await self._carrying.through(session, job, told, deadline_ms=left_ms, stop=self._stop)
+
+
+def _told(work: Purchase, rest: Rest, plan: Plan, why: PurchaseError, offset: int) -> ev.GoesOn:
+    offer = plan.choice.offer
+    same = not rest.profile or rest.profile in offer.doc.profiles
+    return ev.GoesOn(
+        work.job.id, why.what, work.last.lease.provider, offer.issuer, offset, rest.spec.done, rest.spec.steps, same
+    )
+
+
+def shifted(listen: Listen, job: bytes, offset: int) -> Listen:
+    """A listener for a part of a piece of work: it hears of the pictures by their numbers in the whole."""
+
+    def heard(event: ev.Event) -> None:
+        match event:
+            case (
+                ev.StepDone()
+                | ev.PreviewSeen()
+                | ev.PictureLocked()
+                | ev.PictureOpened()
+                | ev.CheckpointLocked()
+                | ev.CheckpointOpened()
+            ):
+                listen(replace(event, job=job, picture=offset + event.picture))
+            case _:
+                listen(event)
+
+    return heard

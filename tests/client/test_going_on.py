@@ -1,0 +1,126 @@
+"""Jobs that survive their providers: what one leaves undone, another one finishes, within what was allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole_nodes import PRICE, START, World, another_provider
+
+from gpufair.client.failures import JobFailedError
+from gpufair.client.session import events as ev
+from gpufair.client.session import talk
+from gpufair.client.wallet import purchases
+from gpufair.protocol.edge.refusals import PeerUnreachable
+from gpufair.protocol.messages import Down, Outcome, Progress, Reason, ReasonCode
+from gpufair.provider.daemon import Node
+from gpufair.provider.jobs.store import DeliveryDue
+
+
+def at_step(w: World, picture: int, step: int, act: Callable[[], Any]) -> None:
+    """Once, when the first provider would tell this step, do something instead; it says nothing from then on."""
+    done = False
+
+    def change(message: Down) -> Down | None:
+        nonlocal done
+        if isinstance(message, Progress) and (message.picture, message.step) == (picture, step) and not done:
+            done = True
+            act()
+        return None if done and isinstance(message, Progress) else message
+
+    w.on_send(change)
+
+
+def reclaim(w: World) -> None:
+    """The owner of the first provider takes the GPU back."""
+    assert w.provider.seller is not None
+    jobs = w.provider.seller.jobs
+    [attempt] = jobs.attempts.in_state("running")  # type: ignore[arg-type]
+    jobs.perform(jobs.attempts.end(attempt.id, Outcome.RECLAIMED, Reason(ReasonCode.RECLAIMED)))
+
+
+def earned(provider: Node) -> list[int]:
+    """What each delivery whose key is out has brought a provider."""
+    assert provider.seller is not None
+    with provider.seller.jobs._store.read() as rows:
+        return [one.amount for one in rows.all(DeliveryDue, revealed=True)]
+
+
+def test_what_a_provider_takes_back_is_finished_by_another_one(world: Any, tmp_path: Path) -> None:
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "dear", rate=70) as dear:
+            at_step(w, 1, 5, lambda: reclaim(w))
+            bought = await w.buy(count=3)
+            assert bought.is_whole
+            assert (bought.state, bought.is_settled, len(bought.parts)) == ("paid", True, 1)
+            assert bought.job.state == "stopped"
+            [told] = [event for event in w.heard if isinstance(event, ev.GoesOn)]
+            assert (told.before, told.provider) == (w.provider.keys.did, dear.keys.did)
+            assert (told.picture, told.step) == (1, 0), "of the second picture nothing was bought"
+            assert "reclaimed" in told.why
+            seen = [event.picture for event in w.heard if isinstance(event, ev.PictureOpened)]
+            assert seen == [0, 1, 2], "each once, by its number in the whole"
+            assert {event.job for event in w.heard if isinstance(event, ev.PictureOpened)} == {bought.job.id}
+            assert earned(w.provider) == [PRICE]
+            assert bought.spent == PRICE + sum(earned(dear)) == START - await w.balance()
+            assert [one.job.id for one in purchases.history(w.buyer.store, 9)] == [bought.job.id]
+
+    world(story)
+
+
+def test_a_provider_that_is_gone_gets_nothing_for_what_it_says_later(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(talk, "GIVE_UP_S", 0.3)
+
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "dear", rate=70) as dear:
+            honest = w.buyer.peers.at
+
+            async def without_the_first(record: Any) -> Any:
+                if record.issuer == w.provider.keys.did:
+                    raise PeerUnreachable("nobody is there")
+                return await honest(record)
+
+            def vanish() -> None:
+                w.buyer.peers.at = without_the_first  # type: ignore[method-assign]
+                w.provider.seller.jobs.streams.close()  # type: ignore[union-attr]
+
+            at_step(w, 0, 5, vanish)
+            bought = await w.buy()
+            assert bought.is_whole
+            assert bought.job.state == "stopped"
+            assert "elsewhere" in bought.job.note
+            assert bought.spent == sum(earned(dear))
+            w.buyer.peers.at = honest  # type: ignore[method-assign]
+            again = await w.buyer.fetch(bought)
+            assert again.is_settled, "the first provider is back, and settles"
+            assert again.spent == START - await w.balance()
+            assert earned(w.provider) == [], "it has drawn the picture, and it is neither taken nor paid"
+
+    world(story)
+
+
+def test_where_nobody_else_sells_it_the_reason_is_told_with_the_search(world: Any) -> None:
+    async def story(w: World) -> None:
+        at_step(w, 0, 5, lambda: reclaim(w))
+        with pytest.raises(JobFailedError, match="stopped") as caught:
+            await w.buy()
+        assert "elsewhere" in caught.value.hint
+        assert "1 lost" in caught.value.hint
+
+    world(story)
+
+
+def test_going_on_costs_no_more_than_was_allowed(world: Any, tmp_path: Path) -> None:
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "dear", rate=6000) as dear:
+            at_step(w, 0, 5, lambda: reclaim(w))
+            with pytest.raises(JobFailedError) as caught:
+                await w.buy(max_price=2 * PRICE)
+            assert "the highest price is" in caught.value.hint
+            assert earned(dear) == []
+
+    world(story)
