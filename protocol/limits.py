@@ -261,7 +261,11 @@ EVIDENCE_MAX = 1_000
 EVIDENCE_BYTES_MAX = 64 * MIB
 """... and their bytes."""
 EVIDENCE_PER_ACCUSED = 2
-"""Pieces of evidence against one identity: one is enough to convict it."""
+"""Pieces of evidence against one identity: one that proves itself, which is enough, and one for a replay to judge."""
+EVIDENCE_TTL_MS = 30 * 24 * HOUR
+"""How long a piece of evidence may travel."""
+EVIDENCE_EPOCH_MS = 7 * 24 * HOUR
+"""A piece takes another one's place only if it was issued in a later such stretch of time: none is worth more."""
 
 # --- server ------------------------------------------------------------------------------------------------------
 STREAMS_MAX = 256

@@ -31,6 +31,7 @@ def directory(known: Known, now_ms: int) -> dict[str, Any]:
         "digest": known.digest.hex(),
         "records": known.counts[Kind.RECORD],
         "offers": known.counts[Kind.OFFER],
+        "evidence": known.counts[Kind.EVIDENCE],
         "bytes": known.size,
         "places": known.places,
         "places_max": limits.DIRECTORY_RECORDS_MAX,

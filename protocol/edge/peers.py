@@ -104,6 +104,10 @@ class DirectoryPeer(_Service):
         """Every offer, page by page."""
         return self._all("FindOffers", dids)
 
+    def all_evidence(self, accused: Sequence[str] = ()) -> AsyncIterator[Envelope]:
+        """What is said to convict these dids, page by page."""
+        return self._all("FindEvidence", accused)
+
     async def differ(self, mine: Compare) -> Compared:
         """Where the peer's documents differ from ours."""
         return wire.decode(Compared, await self._ask("Differ", wire.encode(mine)))

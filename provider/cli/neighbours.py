@@ -23,6 +23,8 @@ def lines(answer: dict[str, Any]) -> Iterator[str]:
     known = answer["directory"]
     full = ", which is full" if known["places"] >= known["places_max"] else ""
     held = f"{_count(known['offers'], 'offer')}, {_count(known['records'], 'node record')}"
+    if known["evidence"]:
+        held += f", evidence against cheats ({known['evidence']})"
     yield f"directory  {held} ({known['bytes'] // limits.KIB:,} KiB){full}"
     if known["learned"]:
         kinds = Counter(peer["trouble"] or "well" for peer in known["learned"])

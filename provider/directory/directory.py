@@ -61,12 +61,12 @@ class Directory:
     @property
     def rows(self) -> int:
         """Places, those of expired documents included."""
-        return self._shares.count
+        return sum(room.count for room in self._rooms.values())
 
     @property
     def size(self) -> int:
         """Bytes of the documents that are kept."""
-        return self._shares.size
+        return sum(room.size for room in self._rooms.values())
 
     def publish(self, document: Envelope, origin: Origin = OWN) -> tuple[int, bool]:
         """Take one document: its sequence and True if it is now held, else the higher one that is; or the refusal."""
@@ -112,6 +112,10 @@ class Directory:
         """A page of live offers, likewise."""
         return self._find(Kind.OFFER, dids, after)
 
+    def find_evidence(self, dids: tuple[str, ...] = (), after: str = "") -> tuple[list[Envelope], str]:
+        """A page of live evidence, in the order of places; `dids` are the accused."""
+        return self._find(Kind.EVIDENCE, dids, after)
+
     def bodies(self, places: Sequence[bytes]) -> list[Envelope]:
         """The live documents at these places, as many as fit into one message."""
         live = [place for place in dict.fromkeys(places) if self.tree.get(place)]
@@ -140,7 +144,10 @@ class Directory:
 
     def sources(self) -> dict[str, int]:
         """How many places each source answers for."""
-        return self._shares.by_source()
+        found = Counter[str]()
+        for room in self._rooms.values():
+            found.update(room.by_source())
+        return dict(found)
 
     def prune(self) -> None:
         """Drop what has expired; its sequence stays, since an older document may still live."""
@@ -180,6 +187,7 @@ class Directory:
             return Taken(found.place, had.sequence, had.id == found.signed.id)
         documents.check_sense(found, origin.heard)
         envelope.authenticate(found.signed, verify=self._verify)
+        documents.check_proof(found)
         data, head = found.signed.bytes, found.signed.doc.head
         held = Held(
             found.place, found.kind, found.did, found.sequence, found.signed.id, head.expires_at_ms, len(data),
@@ -195,20 +203,17 @@ class Directory:
 
     def _make_room(self, held: Held, had: Held | None, now_ms: int, batch: _Batch) -> None:
         """Let go of what is long dead, then of what takes more than its share. Raises PeerError LIMIT."""
-        more = held.size - (had.size if had else 0)
-        if not self._fits(more, had):
+        room, more = self._rooms[_room(held.kind)], held.size - (had.size if had else 0)
+        if not room.fits(more, is_new=had is None):
             for place in self._long_dead(now_ms):
                 if place != held.place:
                     self._forget(place, batch)
-        while not self._fits(more, had):
-            other = self._shares.gives_way(held.source)
+        while not room.fits(more, is_new=had is None):
+            other = room.gives_way(held.source)
             if other is None or other == held.place:
                 hint = "publish to another one, or here again later"
                 raise PeerError(Fault.LIMIT, "this directory is full", hint=hint)
             self._forget(other, batch)
-
-    def _fits(self, more: int, had: Held | None) -> bool:
-        return self._shares.fits(more, is_new=had is None)
 
     def _will_end(self, held: Held) -> None:
         if len(self._ends) > 4 * len(self._held) + _FORGET_AT_ONCE:  # of what was renewed since
@@ -234,15 +239,19 @@ class Directory:
     def _count(self, had: Held | None, held: Held | None) -> None:
         """The one place where rows come, change and go."""
         if had is not None:
-            self._shares.remove(had.source, had.place)
+            self._rooms[_room(had.kind)].remove(had.source, had.place)
             del self._held[had.place]
         if held is not None:
-            self._shares.add(held.source, held.place, held.since_ms, held.size)
+            self._rooms[_room(held.kind)].add(held.source, held.place, held.since_ms, held.size)
             self._held[held.place] = held
 
     def _load(self) -> None:
         self._held, self._ends, self._graves = {}, [], []
-        self._shares = Shares(limits.DIRECTORY_RECORDS_MAX, limits.DIRECTORY_BYTES_MAX)
+        self._rooms = {
+            False: Shares(limits.DIRECTORY_RECORDS_MAX, limits.DIRECTORY_BYTES_MAX),
+            True: Shares(limits.EVIDENCE_MAX, limits.EVIDENCE_BYTES_MAX),
+        }
+        """Evidence has a room of its own: no flood of offers pushes it out, nor the other way round."""
         self.tree = Tree()
         """The headings of all that lives."""
         for held in self._store.all():
@@ -251,3 +260,7 @@ class Directory:
             if held.size:
                 self.tree.put(held.place, held.sequence)
         self.prune()
+
+
+def _room(kind: Kind) -> bool:
+    return kind is Kind.EVIDENCE

@@ -1,6 +1,7 @@
 """What may lie in a directory. Rule: a document proves itself, means something, and leads nobody where it shouldn't.
 
-Cheap questions come first: `read` looks at size and shape, `check_sense` at what it says; signatures come last.
+Cheap questions come first: `read` looks at size and shape, `check_sense` at what it says; then come signatures, and
+last of all what is inside a piece of evidence.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-from gpufair.protocol import envelope, gossip_limits, limits, wire
+from gpufair.protocol import envelope, evidence, gossip_limits, limits, wire
 from gpufair.protocol.addresses import Endpoint, Reach, check_reach
 from gpufair.protocol.edge import tls
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.evidence import Proof
 from gpufair.protocol.fields import BROADCAST
-from gpufair.protocol.messages import Document, Envelope, NodeRecord, Offer
+from gpufair.protocol.messages import Crime, Document, Envelope, Evidence, NodeRecord, Offer
 
-Published = NodeRecord | Offer
+Published = NodeRecord | Offer | Evidence
 
 
 class Kind(IntEnum):
@@ -25,6 +27,7 @@ class Kind(IntEnum):
 
     RECORD = 1
     OFFER = 2
+    EVIDENCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,10 @@ OWN = Origin("", Reach.LOOPBACK)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a directory remembers of a document. `since_ms`: when it first heard of its place. `size` 0: buried."""
+    """What a directory remembers of a document. `since_ms`: when it first heard of its place. `size` 0: buried.
+
+    `did` is whom it is about: a record's or offer's issuer, the accused of a piece of evidence.
+    """
 
     place: bytes
     kind: Kind
@@ -69,11 +75,12 @@ class Read:
 _KINDS: dict[str, tuple[Kind, type[Published]]] = {
     NodeRecord.TYPE: (Kind.RECORD, NodeRecord),
     Offer.TYPE: (Kind.OFFER, Offer),
+    Evidence.TYPE: (Kind.EVIDENCE, Evidence),
 }
 
 
 def place_of(kind: Kind, name: bytes) -> bytes:
-    """The place of a document: of a record or offer by its issuer's did."""
+    """The place of a document: of a record or offer by its issuer's did, of evidence see `_evidence_place`."""
     return hashlib.sha256(b"gpufair/place/v1\x00" + bytes([kind]) + name).digest()[: gossip_limits.PLACE_BYTES]
 
 
@@ -85,15 +92,26 @@ def read(document: Envelope) -> Read:
     kind, shape = known
     signed: Signed[Published] = envelope.read(document, shape)
     if signed.doc.head.audience != (BROADCAST,):
-        raise PeerError(Fault.WRONG_AUDIENCE, "a record or offer is addressed to everyone and to no one else")
+        raise PeerError(Fault.WRONG_AUDIENCE, "what is published is addressed to everyone and to no one else")
     if signed.doc.head.parent:
-        raise PeerError(Fault.MALFORMED, "a record or offer answers nothing: its parent must be empty")
-    return Read(signed, kind, signed.issuer, signed.doc.sequence, place_of(kind, signed.issuer.encode()))
+        raise PeerError(Fault.MALFORMED, "what is published answers nothing: its parent must be empty")
+    doc = signed.doc
+    if isinstance(doc, Evidence):
+        epoch = doc.head.issued_at_ms // limits.EVIDENCE_EPOCH_MS
+        return Read(signed, kind, doc.accused, max(1, epoch), _evidence_place(doc))
+    return Read(signed, kind, signed.issuer, doc.sequence, place_of(kind, signed.issuer.encode()))
+
+
+def _evidence_place(doc: Evidence) -> bytes:
+    """One for what proves itself, one for what a replay must judge: a weak one never takes a strong one's place."""
+    slot = b"\x01" if doc.crime is Crime.FAILED_AUDIT else b"\x00"
+    return place_of(Kind.EVIDENCE, slot + doc.accused.encode())
 
 
 def check_time(document: Read, now_ms: int) -> None:
     """Whether it lives, by our clock."""
-    envelope.check_time(document.signed.doc.head, now_ms, lifetime_max_ms=limits.BROADCAST_TTL_MS)
+    lifetime_ms = limits.EVIDENCE_TTL_MS if document.kind is Kind.EVIDENCE else limits.BROADCAST_TTL_MS
+    envelope.check_time(document.signed.doc.head, now_ms, lifetime_max_ms=lifetime_ms)
 
 
 def check_sense(document: Read, heard: Reach) -> None:
@@ -102,7 +120,7 @@ def check_sense(document: Read, heard: Reach) -> None:
     An address that is nearer than where it was heard of is refused here already, so that no directory passes on to its
     neighbours what would lead them astray.
     """
-    doc = document.signed.doc
+    doc, texts = document.signed.doc, tuple[str, ...]()
     if isinstance(doc, NodeRecord):
         tls.check_certificate(doc.tls_certificate)
         texts = doc.endpoints
@@ -112,6 +130,14 @@ def check_sense(document: Read, heard: Reach) -> None:
         endpoint = Endpoint.parse(text)
         if endpoint.is_ip:
             check_reach(endpoint.host, heard)
+
+
+def check_proof(document: Read) -> None:
+    """Whether a piece of evidence shows something, or may; of other documents nothing more is asked."""
+    if isinstance(document.signed.doc, Evidence):
+        judgement = evidence.judge(document.signed.doc)
+        if judgement.proof is Proof.DISPROVED:
+            raise PeerError(Fault.MALFORMED, f"the evidence proves nothing: {judgement.what}")
 
 
 def record(document: Envelope) -> Signed[NodeRecord]:

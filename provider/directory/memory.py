@@ -41,20 +41,21 @@ class MemoryDocuments:
     def page(
         self, kind: Kind, *, dids: tuple[str, ...], after: str, now_ms: int, count_max: int, bytes_max: int
     ) -> tuple[list[tuple[str, bytes]], bool]:
-        """Live documents after a did, in the order of dids, within both bounds; and whether there are more."""
+        """Live documents after a key, in the order of keys, within both bounds; and whether there are more."""
         live = sorted(
-            (held.did, data)
+            (key, data)
             for held, data in self._rows.values()
-            if held.kind is kind and held.did > after and data and held.expires_at_ms > now_ms
+            if held.kind is kind and data and held.expires_at_ms > now_ms
+            if (key := held.place.hex() if kind is Kind.EVIDENCE else held.did) > after
             if not dids or held.did in dids
         )
         found: list[tuple[str, bytes]] = []
         size = 0
-        for did, data in live:
+        for key, data in live:
             size += len(data)
             if len(found) == count_max or (found and size > bytes_max):
                 return found, True
-            found.append((did, data))
+            found.append((key, data))
         return found, False
 
     def close(self) -> None:

@@ -59,6 +59,10 @@ class DirectoryDesk:
         """See `Directory.find_offers`."""
         return await self._on_thread(lambda: self._directory.find_offers(dids, after))
 
+    async def find_evidence(self, dids: tuple[str, ...], after: str) -> tuple[list[Envelope], str]:
+        """See `Directory.find_evidence`."""
+        return await self._on_thread(lambda: self._directory.find_evidence(dids, after))
+
     async def card(self, did: str) -> tuple[Signed[NodeRecord], Reach] | None:
         """The record of a node, and how far away it was heard of; None if it is not known."""
         return await self._on_thread(lambda: self._card(did))

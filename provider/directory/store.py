@@ -59,7 +59,10 @@ class Documents(Protocol):
     def page(
         self, kind: Kind, *, dids: tuple[str, ...], after: str, now_ms: int, count_max: int, bytes_max: int
     ) -> tuple[list[tuple[str, bytes]], bool]:
-        """Live documents after a did, in the order of dids, within both bounds; and whether there are more."""
+        """Live documents after a key, in the order of keys, within both bounds; and whether there are more.
+
+        A document's key is its did, that of evidence its place in hexadecimal digits: one did may have several.
+        """
         ...
 
     def close(self) -> None:
@@ -110,19 +113,20 @@ class DirectoryStore:
         self, kind: Kind, *, dids: tuple[str, ...], after: str, now_ms: int, count_max: int, bytes_max: int
     ) -> tuple[list[tuple[str, bytes]], bool]:
         """See `Documents`."""
-        query = select(_C.did, _C.envelope).where(
-            _C.kind == kind, _C.did > after, _C.envelope.is_not(None), _C.expires_at_ms > now_ms
+        key = func.lower(func.hex(_C.place)) if kind is Kind.EVIDENCE else _C.did
+        query = select(key.label("key"), _C.envelope).where(
+            _C.kind == kind, key > after, _C.envelope.is_not(None), _C.expires_at_ms > now_ms
         )
         if dids:
             query = query.where(_C.did.in_(dids))
         found: list[tuple[str, bytes]] = []
         size = 0
-        with self._database.read() as connection, connection.execute(query.order_by(_C.did)) as rows:
+        with self._database.read() as connection, connection.execute(query.order_by(key)) as rows:
             for row in rows:
                 size += len(row.envelope)
                 if len(found) == count_max or (found and size > bytes_max):
                     return found, True
-                found.append((row.did, row.envelope))
+                found.append((row.key, row.envelope))
         return found, False
 
     def close(self) -> None:

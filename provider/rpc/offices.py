@@ -51,6 +51,10 @@ class DirectoryOffice(Protocol):
         """A page of offers, likewise."""
         ...
 
+    async def find_evidence(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
+        """A page of evidence against these dids, in the order of places."""
+        ...
+
     async def differ(self, asked: Compare) -> Compared:
         """Where the documents here differ from the asker's."""
         ...

@@ -62,6 +62,11 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
         found, following = await office.find_offers(wanted.dids, wanted.after)
         return wire.encode(calls.Documents(tuple(found), following))
 
+    async def find_evidence(request: bytes) -> bytes:
+        wanted = wire.decode(calls.FindRequest, request)
+        found, following = await office.find_evidence(wanted.dids, wanted.after)
+        return wire.encode(calls.Documents(tuple(found), following))
+
     async def differ(request: bytes) -> bytes:
         return wire.encode(await office.differ(wire.decode(Compare, request)))
 
@@ -72,7 +77,7 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
         return wire.encode(await office.give(wire.decode(Pull, request)))
 
     asked = {"Record": record, "FindRecords": find_records, "FindOffers": find_offers}
-    asked |= {"Differ": differ, "Hear": hear, "Give": give}
+    asked |= {"FindEvidence": find_evidence, "Differ": differ, "Hear": hear, "Give": give}
     methods = {name: _unary(method) for name, method in asked.items()}
     return _handler(calls.DIRECTORY, methods | {"Publish": grpc.unary_unary_rpc_method_handler(publish)})
 

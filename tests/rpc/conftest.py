@@ -99,6 +99,9 @@ class Offices:
     async def find_offers(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
         return [self._note("find_offers", (dids, after))], "again"
 
+    async def find_evidence(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
+        return [self._note("find_evidence", (dids, after))], ""
+
     async def differ(self, asked: Compare) -> Compared:
         self._note("differ", asked)
         return Compared((), asked.branches, ())

@@ -10,19 +10,26 @@ from gpufair.protocol.errors import Fault
 from gpufair.protocol.messages import (
     Bid,
     Body,
+    Branch,
     Capture,
     Challenge,
     Chunk,
     Closing,
+    Compare,
+    Compared,
     Envelope,
+    Heading,
     HoldOrder,
     Issue,
     KeyReveal,
     Pay,
+    Pull,
     Query,
     QueryKind,
     Redeem,
     StatePiece,
+    Tell,
+    Told,
 )
 from gpufair.protocol.v1 import services_pb2
 from gpufair.provider.rpc import services
@@ -68,6 +75,23 @@ def test_directory(run, a_house, a_document):
             assert following == ""
             assert house.offices.seen[-1] == ("find_records", ((DID,), "a"))
             assert [type(found) async for found in peer.all_records()] == [Envelope, Envelope]
+            assert [type(found) async for found in peer.all_evidence([DID])] == [Envelope]
+            assert house.offices.seen[-1] == ("find_evidence", ((DID,), ""))
+
+
+def test_directories_among_themselves(run, a_house):
+    async def work():
+        async with a_house() as house:
+            peer = (await house.peer()).directory
+            compare = Compare((Branch("", b""), Branch("a", bytes(16))))
+            assert await peer.differ(compare) == Compared((), compare.branches, ())
+            tell = Tell(DID, (Heading(bytes(16), 5),))
+            assert await peer.hear(tell) == Told(1)
+            pull = Pull((bytes(16),))
+            assert len((await peer.give(pull)).documents) == 1
+            assert house.offices.seen == [("differ", compare), ("hear", tell), ("give", pull)]
+
+    run(work())
 
     run(work())
 
