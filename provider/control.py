@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,7 +28,8 @@ class NodeRefusedError(LocalError):
     """The node, or its ledger, understood and refuses."""
 
 
-Command = Callable[[], Awaitable[dict[str, Any]]]
+Command = Callable[..., Awaitable[dict[str, Any]]]
+"""What answers a command; its arguments are whole numbers, by name."""
 
 
 class ControlServer:
@@ -72,20 +74,29 @@ class ControlServer:
         try:
             asked = json.loads(line)
             command = self._commands[asked["command"]]
+            words = _words(asked.get("words", {}), command)
         except (ValueError, KeyError, TypeError, RecursionError):
             return {"error": f"unknown command: there are {', '.join(sorted(self._commands))}"}
         try:
-            return await command()
+            return await command(**words)
         except FairError as error:
             return {"error": str(error)}
 
 
-async def ask(path: Path, command: str, *, timeout_s: float = 30) -> dict[str, Any]:
+def _words(given: dict[str, Any], command: Command) -> dict[str, int]:
+    """A command's arguments. ValueError for what it does not take, or is no whole number."""
+    known = inspect.signature(command).parameters
+    if any(name not in known or type(value) is not int or value < 0 for name, value in given.items()):
+        raise ValueError("not an argument of this command")
+    return given
+
+
+async def ask(path: Path, command: str, *, timeout_s: float = 30, **words: int) -> dict[str, Any]:
     """Send a command to the node that runs in this home. Raises NoNodeError, NodeRefusedError."""
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_unix_connection(str(path), limit=limits.CONTROL_MAX)
-            writer.write(json.dumps({"command": command}).encode() + b"\n")
+            writer.write(json.dumps({"command": command, "words": words}).encode() + b"\n")
             await writer.drain()
             answer: dict[str, Any] = json.loads(await reader.readline())
             writer.close()

@@ -36,6 +36,7 @@ from gpufair.provider.rpc.roads import Roads
 from gpufair.provider.rpc.server import NodeServer, serve
 from gpufair.provider.sales.offers import Broadcasts
 from gpufair.provider.selling import Seller, open_runtime
+from gpufair.provider.stops import Stops
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,11 @@ class Node:
         await self.server.start()
         if self.seller is not None:
             self.seller.warm()
+        await self._go_public()
+
+    async def _go_public(self) -> None:
+        """Make the node known, and listen to its owner."""
+        exits = self._exits
         exits.push_async_callback(self._end_tasks)
         self.publisher = Publisher(
             self._documents, self.directory, self.peers, self.config.node.peers, self.desk.random
@@ -109,6 +115,8 @@ class Node:
             self._tasks.append(asyncio.create_task(Gossiper(self.directory, roads, self.desk.random).run()))
         await self.publisher.round()
         self._tasks.append(asyncio.create_task(self.publisher.run()))
+        self.stops = Stops(self.seller, self.publisher.round, self.stopping.set)
+        exits.push_async_callback(self.stops.close)
         self.control = ControlServer(self.home.socket, self._commands())
         exits.push_async_callback(self.control.stop)
         await self.control.start()
@@ -164,9 +172,10 @@ class Node:
     def _commands(self) -> dict[str, Any]:
         return {
             "status": self.status,
-            "pause": lambda: self._gate(paused=True),
-            "resume": lambda: self._gate(paused=False),
-            "drain": self._drain,
+            "pause": self.stops.pause,
+            "resume": self.stops.resume,
+            "reclaim": self.stops.reclaim,
+            "drain": self.stops.drain,
             "stop": self._stop,
             "audit": self._audit,
         }
@@ -188,25 +197,6 @@ class Node:
         if self.ledger is not None:
             answer["ledger"] = self.ledger.status()
         return answer
-
-    async def _gate(self, *, paused: bool) -> dict[str, Any]:
-        if self.seller is None:
-            raise LocalError(Fault.NOT_ALLOWED, "this node is no provider: there is nothing to pause")
-        self.seller.gate.paused = paused
-        await self.publisher.round()
-        return {"paused": paused}
-
-    async def _drain(self) -> dict[str, Any]:
-        if self.seller is None:
-            raise LocalError(Fault.NOT_ALLOWED, "this node is no provider: there is nothing to drain")
-        self.seller.gate.draining = True
-        await self.publisher.round()
-        self._tasks.append(asyncio.create_task(self._stop_when_drained(self.seller)))
-        return {"draining": True}
-
-    async def _stop_when_drained(self, seller: Seller) -> None:
-        await seller.drained()
-        self.stopping.set()
 
     async def _audit(self) -> dict[str, Any]:
         if self.ledger is None:

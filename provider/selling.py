@@ -133,6 +133,7 @@ class Seller:
             "running": self.jobs.runner.running,
             "waiting": self.jobs.runner.waiting,
             "paused": self.gate.paused,
+            "reclaimed": self.gate.reclaimed,
             "draining": self.gate.draining,
             "price_policy": self.stock.config.price.policy,
             "models": [self._model_status(model) for model in self.stock.models()],

@@ -52,7 +52,7 @@ def open_home(path: Path | None) -> tuple[Home, Config, Keys]:
     return home, settings, keys.load(home.keys, passphrase=passphrase())
 
 
-def ask_node(home: Path | None, command: str, *, timeout_s: float = 30) -> dict[str, Any]:
+def ask_node(home: Path | None, command: str, *, timeout_s: float = 30, **words: int) -> dict[str, Any]:
     """The running node's answer to a command. Raises LocalError that names the next command."""
     import asyncio
 
@@ -61,7 +61,7 @@ def ask_node(home: Path | None, command: str, *, timeout_s: float = 30) -> dict[
     where = Home.find(home)
     if not where.config.exists():
         raise LocalError(Fault.UNKNOWN, f"there is no {where.config}", hint="run `gpufaird init` first, or give --home")
-    return asyncio.run(ask(where.socket, command, timeout_s=timeout_s))
+    return asyncio.run(ask(where.socket, command, timeout_s=timeout_s, **words))
 
 
 def passphrase() -> str | None:

@@ -1,4 +1,4 @@
-"""`up`, `status`, `pause`, `resume`, `drain`, `stop`. Rule: `up` stays in front; the others talk to it."""
+"""`up`, `status`, `pause`, `resume`, `reclaim`, `drain`, `stop`. Rule: `up` stays in front; the others talk to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gpufair.protocol.limits import SECOND
 from gpufair.protocol.units import show as amount
 from gpufair.provider.cli.common import HomeOption, JsonOption, ask_node, say, show
 from gpufair.provider.cli.neighbours import lines
@@ -13,7 +14,7 @@ from gpufair.provider.cli.neighbours import lines
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, status, pause, resume, drain, stop):
+    for command in (up, status, pause, resume, reclaim, drain, stop):
         app.command()(command)
 
 
@@ -36,7 +37,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     say(f"reach      {', '.join(answer['endpoints'])}   roles: {', '.join(answer['roles'])}")
     provider = answer.get("provider")
     if provider:
-        state = "draining" if provider["draining"] else "paused" if provider["paused"] else "selling"
+        state = next((name for name in ("draining", "reclaimed", "paused") if provider[name]), "selling")
         say(f"state      {state}, {provider['running']} running, {provider['waiting']} waiting")
         say(
             f"earned     {amount(provider['earned_today'])} today, {amount(provider['earned'])} in all; "
@@ -75,13 +76,34 @@ def resume(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say("selling again")
 
 
-def drain(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def reclaim(
+    notice: Annotated[
+        int, typer.Option("--notice", min=0, help="Seconds of notice, where that is more than a lease has agreed.")
+    ] = 0,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the machine back: jobs end at a step after their leases' notice, workers go. `resume` sells again."""
+    answer = ask_node(home, "reclaim", notice_ms=notice * SECOND)
+    if not show(answer, as_json=as_json):
+        say(f"reclaimed: nothing new is taken, and in {answer['within_ms'] / SECOND:g} s the last job ends at its next")
+        say("step; then the workers go. `gpufaird resume` sells again")
+
+
+def drain(
+    within: Annotated[
+        int | None, typer.Option("--within", min=0, help="Seconds after which what is not done ends at a step.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Take nothing new, finish what there is, settle, then stop."""
-    if not show(ask_node(home, "drain"), as_json=as_json):
+    words = {} if within is None else {"within_ms": within * SECOND}
+    if not show(ask_node(home, "drain", **words), as_json=as_json):
         say("draining: the node stops by itself when its leases are settled")
 
 
 def stop(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Stop now: running jobs are handed back, open leases settled."""
+    """Stop now: jobs end at a step and hand over what was done, open leases are settled."""
     if not show(ask_node(home, "stop"), as_json=as_json):
         say("stopping")

@@ -16,7 +16,7 @@ def wait_ms(running: Iterable[AtWork], ready: Iterable[Turn], size: int, now_ms:
     """
     busy = [work for work in running if not (on_demand and work.turn.interruptible)]
     # Those who share a worker have one time each: the longest of them count.
-    free = nlargest(size, (_left_ms(work, now_ms) for work in busy))
+    free = nlargest(size, (left_ms(work, now_ms) for work in busy))
     free += [0] * (size - len(free))
     heapify(free)
     for turn in ready:
@@ -25,7 +25,7 @@ def wait_ms(running: Iterable[AtWork], ready: Iterable[Turn], size: int, now_ms:
     return free[0]
 
 
-def _left_ms(work: AtWork, now_ms: int) -> int:
-    """By its own steps once it has done some, else by what was foretold."""
+def left_ms(work: AtWork, now_ms: int) -> int:
+    """About how long an attempt at work still takes: by its own steps once it has done some, else as was foretold."""
     left = work.left_ms(now_ms)
     return max(0, work.since_ms + work.turn.lasts_ms - now_ms) if left is None else max(0, left)

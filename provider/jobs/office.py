@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 
 from gpufair.protocol import envelope as dsse
+from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.errors import Fault, PeerError
@@ -30,28 +31,28 @@ from gpufair.protocol.messages import (
     KeyReveal,
     Open,
     Order,
-    Outcome,
-    Reason,
-    ReasonCode,
     Spec,
     StatePiece,
     StreamOpen,
     Up,
     Voucher,
 )
+from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.attempts import Attempts
 from gpufair.provider.jobs.audits import Audits
 from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.captures import Policy
+from gpufair.provider.jobs.clearing import Clearing
 from gpufair.provider.jobs.collector import Collector, LedgerPort
 from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Expect, Post, Send, Stop, Wake
 from gpufair.provider.jobs.fetches import Fetches
 from gpufair.provider.jobs.leases import Leases
-from gpufair.provider.jobs.lookup import find_turn
+from gpufair.provider.jobs.lookup import find, find_turn
 from gpufair.provider.jobs.making import Workers
 from gpufair.provider.jobs.objections import Admission
 from gpufair.provider.jobs.requests import check_stream, is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages
+from gpufair.provider.jobs.restarts import requeue
 from gpufair.provider.jobs.runner import Runner
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
 from gpufair.provider.jobs.streams import Streams
@@ -60,6 +61,7 @@ from gpufair.provider.jobs.traces import Traces
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+BEAT_EVERY = limits.BEAT_MS // limits.SECOND
 FORGET_EVERY = 60
 GOODBYE_S = 3.0
 """How long a client has to read that its lease is closing, or the node is, before its stream ends."""
@@ -92,6 +94,7 @@ class JobOffice:
         self._audits = Audits(desk, store, traces, self._fetches)
         self._room = Room()
         self.runner = Runner(self.attempts, workers, sealing, desk.clock, self.perform, traces)
+        self.clearing = Clearing(self.attempts, self.leases, self.runner, self._is_owed)
         self.collector = Collector(self.leases, ledgers, desk.clock)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -128,18 +131,19 @@ class JobOffice:
         """Bring the store into a consistent state after whatever happened, then begin to work."""
         with self._store.begin() as rows:  # of a time when a node had one sealing key, which is the oldest now
             rows.change(LeaseRow, {"sealing_key": b""}, sealing_key=self._sealing.oldest)
-        for attempt in self.attempts.in_state(AttemptState.RUNNING):
-            reason = Reason(ReasonCode.RESTARTED, detail="the provider was restarted while it ran")
-            self.perform(self.attempts.end(attempt.id, Outcome.FAILED, reason))
+        self.perform(requeue(self._store, self.attempts))
+        # What is late by now is not begun again.
+        self.perform([*self.leases.tick(), *self.attempts.tick(), Post()])
         for attempt in self.attempts.in_state(AttemptState.QUEUED):
             self._enqueue(attempt.id)
-        self.perform([*self.leases.tick(), Post()])
         self._tasks = [asyncio.create_task(self.collector.run()), asyncio.create_task(self._tick())]
 
     async def _tick(self) -> None:
         for ticks in count(1):
             await asyncio.sleep(TICK_S)
             duties = [self.leases.tick, self.attempts.tick]
+            if ticks % BEAT_EVERY == 0:
+                duties.append(self.runner.beats)
             if ticks % FORGET_EVERY == 1:
                 duties += [self.forget, self.leases.forget, self.turn_keys]
             for duty in duties:
@@ -161,12 +165,9 @@ class JobOffice:
         return []
 
     async def stop(self, *, settle: bool) -> None:
-        """Stop working. With `settle`, running jobs are handed back and every open lease is closed and captured."""
+        """Stop working. With `settle`, jobs end at a step (drained) and every open lease is closed and captured."""
         if settle:
-            for state in (AttemptState.QUEUED, AttemptState.RUNNING):
-                for attempt in self.attempts.in_state(state):
-                    reason = Reason(ReasonCode.RESTARTED, detail="the provider is stopping")
-                    self.perform(self.attempts.end(attempt.id, Outcome.FAILED, reason))
+            await self.clearing.drain()
         await self.runner.close()
         if settle:
             self.perform(self.leases.close_all("the provider is stopping"))
@@ -275,3 +276,8 @@ class JobOffice:
     def busy(self) -> bool:
         """Whether any attempt runs or waits."""
         return not self.runner.idle
+
+    def _is_owed(self) -> bool:
+        """Whether somebody who is connected has a delivery to pay for."""
+        with self._store.read() as rows:
+            return any(Account.load(rows, find(rows, lease)).unpaid for lease in self.streams.leases)

@@ -18,6 +18,7 @@ from gpufair.protocol.messages import Outcome, Reason, ReasonCode
 from gpufair.protocol.ports import Clock
 from gpufair.provider.jobs import forecast
 from gpufair.provider.jobs.attempts import Attempts
+from gpufair.provider.jobs.beats import beats
 from gpufair.provider.jobs.bodies import WrongBodyError
 from gpufair.provider.jobs.effects import Effect, Stop
 from gpufair.provider.jobs.making import Making, Running, Workers
@@ -71,6 +72,11 @@ class Runner:
         """About how long one more job would wait for its turn (see `forecast`)."""
         now, works = self._clock.now_ms(), [running.work for running in self._running.values()]
         return forecast.wait_ms(works, self._queue.ready((), now), self._workers.size, now, on_demand=on_demand)
+
+    def beats(self) -> list[Effect]:
+        """What the clients of all that waits or runs hear from time to time."""
+        now, works = self._clock.now_ms(), [running.work for running in self._running.values()]
+        return [*beats(works, self._queue.ready((), now), self._workers.size, now)]
 
     def enqueue(self, turn: Turn) -> None:
         """An attempt is ready: it starts now or waits its turn."""

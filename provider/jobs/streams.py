@@ -71,6 +71,11 @@ class Streams:
     def __init__(self) -> None:
         self._newest: dict[bytes, Stream] = {}
 
+    @property
+    def leases(self) -> tuple[bytes, ...]:
+        """Those whose clients are connected."""
+        return tuple(self._newest)
+
     def open(self, lease: bytes) -> Stream:
         """A new stream takes the lease over; the one before ends."""
         before = self._newest.get(lease)

@@ -88,15 +88,18 @@ class Shelf(Protocol):
 
 @dataclass
 class Gate:
-    """Whether the owner lets work in: `pause` refuses new leases and jobs for now, `drain` for good."""
+    """Whether the owner lets work in: `pause` and `reclaim` refuse new leases and jobs for now, `drain` for good."""
 
     paused: bool = False
+    reclaimed: bool = False
     draining: bool = False
 
     def reasons(self) -> tuple[Reason, ...]:
         """Why nothing is let in; empty when the gate is open."""
         if self.draining:
             return (Reason(ReasonCode.DRAINING),)
+        if self.reclaimed:
+            return (Reason(ReasonCode.RECLAIMED, detail="the owner uses the machine"),)
         return (Reason(ReasonCode.PAUSED),) if self.paused else ()
 
 

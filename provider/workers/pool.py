@@ -153,6 +153,10 @@ class Pool:
                 raise closed() from err
             raise
 
+    async def vacate(self) -> None:
+        """End the workers that have nothing to do, so that the machine's memory is its owner's again."""
+        await self._upkeep.vacate()
+
     async def close(self) -> None:
         """End every worker and leave none. Attempts under way fail."""
         await self._upkeep.close()

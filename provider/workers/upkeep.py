@@ -53,6 +53,13 @@ class Upkeep:
         while pending := {*self._chores, *self._starts}:
             await asyncio.wait(pending)
 
+    async def vacate(self) -> None:
+        """End the workers that nobody is at: their places take guests again, at workers that are started anew."""
+        for place in self.places:
+            if place.free and place.warm is not None and not self.closing:
+                place.closed = True
+                await self._retire(place)
+
     async def ready(self, place: Place) -> WarmWorker:
         """The place's worker, started anew if there is none that is sound."""
         async with place.starting:

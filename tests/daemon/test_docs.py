@@ -137,6 +137,7 @@ def test_every_answer_is_as_documented(home: Path, tmp_path: Path) -> None:
         "doctor": gpufaird(home, "doctor"),
         "status": gpufaird(home, "status"),
         "pause": gpufaird(home, "pause"),
+        "reclaim": gpufaird(home, "reclaim"),
         "resume": gpufaird(home, "resume"),
         "models list": gpufaird(home, "models", "list"),
         "models verify": gpufaird(home, "models", "verify", "demo"),

@@ -96,6 +96,47 @@ def test_pause_resume_and_drain(nodes: Any, ledger: Any) -> None:
     assert provider.workers() == []
 
 
+def test_an_owner_takes_the_machine_back_and_sells_again(nodes: Any, ledger: Any) -> None:
+    provider = nodes.provider(ledger).up().warm()
+    buyer = nodes.buyer(ledger, provider)
+
+    async def story() -> None:
+        await buyer.fund()
+        async with buyer.open() as client:
+            plan = await client.buyer.plan(wish("x", **BUSY))
+            begun = asyncio.Event()
+            job = asyncio.create_task(
+                client.buyer.buy(plan, lambda event: begun.set() if isinstance(event, PictureOpened) else None)
+            )
+            await asyncio.wait_for(begun.wait(), 30)
+            assert (await asyncio.to_thread(provider.ask, "reclaim"))["reclaimed"]
+            with pytest.raises(PurchaseError) as failure:
+                await job
+            assert "reclaimed" in str(failure.value)
+            with pytest.raises(NoOfferError):
+                await client.buyer.plan(wish("y", **BUSY))
+            (bought,) = client.history()
+            assert 0 < len(bought.opened) < 16
+            await asyncio.to_thread(_until, lambda: not provider.workers())
+            assert provider.provider["reclaimed"]
+            await asyncio.to_thread(provider.ask, "resume")
+            await asyncio.to_thread(provider.warm)
+            plan = await client.buyer.plan(wish("z", size=(64, 64), steps=2))
+            assert len((await client.buyer.buy(plan)).opened) == 1
+
+    asyncio.run(story())
+    assert provider.stop() == 0
+    assert provider.workers() == []
+
+
+def _until(come: Any) -> None:
+    """Wait for something that happens by itself."""
+    deadline = time.monotonic() + 20
+    while not come():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_node_that_is_killed_starts_again_over_its_own_remains(nodes: Any) -> None:
     node = nodes.ledger().up()
     node.kill()
@@ -146,8 +187,8 @@ def test_status_for_programs(shared: Any) -> None:
     }  # fmt: skip
     assert all(type(sales[name]) is int and sales[name] >= 0 for name in whole)
     assert {name: type(sales[name]) for name in sales if name not in whole} == {
-        "runtime": str, "isolation": str, "worker_image": str, "paused": bool, "draining": bool, "models": list,
-        "adapters": list, "last_error": str, "price_policy": str,
+        "runtime": str, "isolation": str, "worker_image": str, "paused": bool, "reclaimed": bool, "draining": bool,
+        "models": list, "adapters": list, "last_error": str, "price_policy": str,
     }  # fmt: skip
     [model] = sales["models"]
     assert set(model) == {"digest", "name", "state", "per_step_megapixel", "why"}
@@ -189,7 +230,7 @@ def test_more_than_a_line_and_a_hang_up(shared: Any) -> None:
 
 
 def test_commands_of_a_role_that_the_node_lacks(shared: Any) -> None:
-    for name in ("pause", "resume", "drain"):
+    for name in ("pause", "resume", "reclaim", "drain"):
         assert "no provider" in shared[0].ask(name)["error"]
     done = command(shared[1], "ledger", "balance")
     assert done.returncode == 4

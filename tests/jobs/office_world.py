@@ -196,6 +196,7 @@ class World:
         model: bytes = MODEL,
         rate: int = SHEET.per_step_megapixel,
         bid_class: BidClass = BidClass.ON_DEMAND,
+        notice_ms: int = 0,
     ) -> Signed[Bid]:
         """A lease that nobody has funded."""
         client = client or self.client
@@ -203,7 +204,7 @@ class World:
             Bid(
                 head=client.head(self.desk.did, parent=bytes(32)),
                 sheet=replace(SHEET, model=model, per_step_megapixel=rate), bid_class=bid_class, cap=cap,
-                window=window, notice_ms=0, idle_limit_ms=60_000,
+                window=window, notice_ms=notice_ms, idle_limit_ms=60_000,
                 ledger=signer("ledger").did, accept_by_ms=self.now + 30_000, lease_expires_at_ms=self.now + limits.HOUR,
                 margin_ms=limits.MARGIN_MIN_MS, worker_image=IMAGE, record=bytes(32),
             )

@@ -282,7 +282,10 @@ def test_expired_answers_are_forgotten(tmp_path: Path) -> None:
         assert [row.forget_ms - world.now for row in rows.all(RequestRow, order="forget_ms")] == [0, 1]
 
 
-def test_stopping_hands_back_and_settles(tmp_path: Path) -> None:
+def test_stopping_hands_back_and_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpufair.provider.jobs.clearing.PAID_S", 0.05)
+    monkeypatch.setattr("gpufair.provider.jobs.office.GOODBYE_S", 0.05)
+
     async def story() -> None:
         world = World(tmp_path / "jobs.db")
         await world.office.start()
@@ -295,7 +298,7 @@ def test_stopping_hands_back_and_settles(tmp_path: Path) -> None:
             await world.office.stop(settle=True)
             await line.heard(Closing)
         with world.store.read() as rows:
-            assert [a.state for a in rows.all(AttemptRow)] == [AttemptState.FAILED]
+            assert [a.state for a in rows.all(AttemptRow)] == [AttemptState.DRAINED]
             assert [row.state for row in rows.all(LeaseRow)] == [LeaseState.CLOSING]
             assert [row.final for row in rows.all(OutboxRow)] == [True], (
                 "the ledger was down: it is told after the start"

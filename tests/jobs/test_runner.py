@@ -318,26 +318,6 @@ def test_a_body_that_does_not_open_fails_the_job(tmp_path: Path) -> None:
     play(story())
 
 
-def test_after_a_restart_what_ran_has_failed_and_what_waited_runs(tmp_path: Path) -> None:
-    async def story() -> None:
-        world = World(tmp_path / "jobs.db")
-        first, second = (world.begin(world.lease()) for _ in range(2))
-        await world.until(lambda: world.office.runner.running == 1)
-        for task in world.office.runner._tasks:
-            task.remove_done_callback(world.office.runner._finished)
-            task.cancel()  # the process is gone
-        world.store.close()
-        again = World(tmp_path / "jobs.db")
-        again.workers.gate.set()
-        await again.office.start()
-        await again.until(lambda: again.state(second) == AttemptState.DELIVERED)
-        assert again.state(first) == AttemptState.FAILED
-        assert end(again, first).reasons[0].code is ReasonCode.RESTARTED
-        await again.office.stop(settle=True)
-
-    play(story())
-
-
 def test_prompts_are_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
 

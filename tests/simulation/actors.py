@@ -30,10 +30,7 @@ from gpufair.protocol.messages import (
     JobHeader,
     Open,
     Order,
-    Outcome,
     Progress,
-    Reason,
-    ReasonCode,
     StreamOpen,
     Voucher,
 )
@@ -43,6 +40,7 @@ from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Post, Send, Stop, Wake
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.requests import receive
+from gpufair.provider.jobs.restarts import requeue
 from gpufair.provider.jobs.store import TABLES, OutboxRow, RequestRow
 
 CERTIFICATE = hashlib.sha256(b"certificate").digest()
@@ -71,8 +69,7 @@ class ProviderActor(WorkingActor):
         self.room = Room()
         self.captures = {}
         self.tick_at, self.up_since = 0, self.now_ms()
-        for attempt in self.attempts.in_state(AttemptState.RUNNING):
-            self.perform(self.attempts.end(attempt.id, Outcome.FAILED, Reason(ReasonCode.RESTARTED)))
+        self.perform(requeue(self.store, self.attempts))
         for attempt in self.attempts.in_state(AttemptState.QUEUED):
             self.enqueue(attempt.id)
         self.perform([Post()])

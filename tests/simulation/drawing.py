@@ -52,7 +52,9 @@ class WorkingActor(Actor):
             if row is None:
                 continue
             self.queue.remove(attempt)
-            work = self.running[row.id] = Work(row)
+            piece = self.attempts.following(row)
+            assert piece is not None
+            work = self.running[row.id] = Work(row, piece.picture)
             header = from_bytes(row.header, JobHeader).doc
             bodies.opened(self.attempts.sealed(row), SEALING, header)
             self.later(row.deadline_ms - self.now_ms(), lambda w=work: self.expire(w))
