@@ -240,7 +240,7 @@ CONNECT_TIMEOUT_MS = 5 * SECOND
 CALL_DEADLINE_MS = 15 * SECOND
 """How long one question to a peer may take, its answer included."""
 STREAM_OPEN_MS = 10 * SECOND
-"""A stream whose client says nothing for this long after opening it is ended."""
+"""A call whose caller says nothing for this long after opening it is ended."""
 FETCH_SILENCE_MS = MINUTE
 """A fetched delivery that brings nothing for this long is given up."""
 KEEPALIVE_MS = 30 * SECOND
@@ -273,7 +273,10 @@ STREAM_QUEUE_MAX = 16_384
 """Messages that wait for a slow reader of a stream before it loses it."""
 STREAM_BYTES_MAX = 2 * OUTPUT_MAX
 """Bytes of pictures among them."""
-RPCS_MAX = 512
+RPCS_MAX = 4096
+"""Calls under way; each open lease has one, so there is room for all of them beside those that come and go."""
+SILENT_CALLS_MAX = STREAMS_MAX
+"""Calls from one address on which nothing was said yet."""
 BUCKET_RATE = 200
 """Requests a second that one connection may make in the long run."""
 BUCKET_BURST = 400

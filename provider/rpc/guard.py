@@ -1,5 +1,6 @@
 """What stands before every call. Rule: each call is paid with a token, and only a typed refusal ever goes back.
 
+All calls are read as streams, those of one message too: gRPC would wait for that message for ever.
 A connection has its bucket, and so has the address that it comes from, a much larger one: many may share an address.
 A unary call without a token is refused; a stream without one is read more slowly, which pushes back on its sender.
 """
@@ -19,6 +20,7 @@ from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.ports import Random
 from gpufair.provider.rpc.bucket import Buckets, address_of
+from gpufair.provider.rpc.silence import Silence
 
 _log = logging.getLogger(__name__)
 _Handler = Any  # gRPC's handler is a tuple of which exactly one behaviour is set, for messages of any type
@@ -27,8 +29,8 @@ _Handler = Any  # gRPC's handler is a tuple of which exactly one behaviour is se
 class Guard(grpc.aio.ServerInterceptor):
     """The one interceptor of the server."""
 
-    def __init__(self, connections: Buckets, addresses: Buckets, random: Random) -> None:
-        self._connections, self._addresses = connections, addresses
+    def __init__(self, connections: Buckets, addresses: Buckets, silence: Silence, random: Random) -> None:
+        self._connections, self._addresses, self._silence = connections, addresses, silence
         self._random = random
         self._running: set[asyncio.Task[Any] | None] = set()
 
@@ -47,17 +49,19 @@ class Guard(grpc.aio.ServerInterceptor):
             return None
         asks = "stream" if handler.request_streaming else "unary"
         answers = "stream" if handler.response_streaming else "unary"
-        kind = f"{asks}_{answers}"
-        return handler._replace(**{kind: self._guarded(getattr(handler, kind), details.method, handler)})
+        guarded = self._guarded(getattr(handler, f"{asks}_{answers}"), details.method, handler)
+        fresh = {"unary_unary": None, "unary_stream": None, "request_streaming": True, f"stream_{answers}": guarded}
+        return handler._replace(**fresh)
 
     def _guarded(self, behaviour: Callable[..., Any], method: str, handler: _Handler) -> Callable[..., Awaitable[Any]]:
-        async def guarded(request: Any, context: Any) -> Any:
+        async def guarded(requests: Any, context: Any) -> Any:
             task = asyncio.current_task()
             self._running.add(task)
             try:
                 self._admit(context.peer())
-                source = self._paced(request, context.peer()) if handler.request_streaming else request
-                return await behaviour(source, context)
+                if handler.request_streaming:
+                    return await behaviour(self._paced(requests, context.peer()), context)
+                return await behaviour(await self._message(requests, context.peer()), context)
             except (asyncio.CancelledError, grpc.aio.AbortError):
                 raise
             except Exception as error:  # whatever an office raises, the peer gets a typed refusal
@@ -74,8 +78,19 @@ class Guard(grpc.aio.ServerInterceptor):
         if self._addresses.take(address_of(connection)):
             raise PeerError(Fault.LIMIT, "too many requests from this address", hint="ask again a little later")
 
+    async def _message(self, requests: AsyncIterator[Any], connection: str) -> Any:
+        """The one message of a call that has one."""
+        message = await self._silence.first(requests, address_of(connection))
+        if message is None:
+            raise PeerError(Fault.MALFORMED, "a call without its message")
+        return message
+
     async def _paced(self, requests: AsyncIterator[Any], connection: str) -> AsyncIterator[Any]:
         address = address_of(connection)
+        first = await self._silence.first(requests, address)
+        if first is None:
+            return
+        yield first
         async for request in requests:
             while wait_s := self._connections.take(connection):
                 await asyncio.sleep(wait_s)

@@ -20,6 +20,7 @@ from gpufair.provider.rpc import services
 from gpufair.provider.rpc.bucket import Buckets
 from gpufair.provider.rpc.guard import Guard
 from gpufair.provider.rpc.offices import DirectoryOffice, LedgerOffice, MarketOffice
+from gpufair.provider.rpc.silence import Silence
 
 _CLEANUP_S = limits.CONNECT_TIMEOUT_MS / 1000
 """How long a cancelled call may take to clean up after itself when the node stops."""
@@ -65,17 +66,17 @@ def serve(
     directory: DirectoryOffice,
     market: MarketOffice | None = None,
     ledger: LedgerOffice | None = None,
-    open_within_ms: int = limits.STREAM_OPEN_MS,
+    silence: Silence | None = None,
     now_s: Callable[[], float] = monotonic_s,
     random: Random | None = None,
 ) -> NodeServer:
     """Bind `listen` (`127.0.0.1:50551`, `[::]:0`); `start` comes next. Raises LocalError if the port can't be had."""
     addresses = Buckets(now_s, rate=limits.ADDRESS_RATE, burst=limits.ADDRESS_BURST)
-    guard = Guard(Buckets(now_s), addresses, random or SystemRandom())
+    guard = Guard(Buckets(now_s), addresses, silence or Silence(), random or SystemRandom())
     server = grpc.aio.server(interceptors=(guard,), options=_OPTIONS, maximum_concurrent_rpcs=limits.RPCS_MAX)
     handlers = {calls.DIRECTORY: services.directory_service(directory)}
     if market is not None:
-        handlers[calls.MARKET] = services.market_service(market, open_within_ms=open_within_ms)
+        handlers[calls.MARKET] = services.market_service(market)
     if ledger is not None:
         handlers[calls.LEDGER] = services.ledger_service(ledger)
     server.add_generic_rpc_handlers(tuple(handlers.values()))

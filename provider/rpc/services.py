@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from gpufair.protocol import limits, wire
+from gpufair.protocol import wire
 from gpufair.protocol.edge import calls
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.journal import JournalPage
@@ -82,7 +82,7 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
     return _handler(calls.DIRECTORY, methods | {"Publish": grpc.unary_unary_rpc_method_handler(publish)})
 
 
-def market_service(office: MarketOffice, *, open_within_ms: int = limits.STREAM_OPEN_MS) -> grpc.GenericRpcHandler:
+def market_service(office: MarketOffice) -> grpc.GenericRpcHandler:
     """gpufair.v1.Market."""
 
     async def place(request: bytes, context: Context) -> bytes:
@@ -100,7 +100,7 @@ def market_service(office: MarketOffice, *, open_within_ms: int = limits.STREAM_
             async with writing:
                 await context.write(data)
 
-        await office.execute(_messages(requests, open_within_ms), send)
+        await office.execute(_messages(requests), send)
 
     async def fetch(request: bytes, context: Context) -> None:
         async for part in office.fetch(wire.decode(Envelope, request)):
@@ -143,18 +143,8 @@ def ledger_service(office: LedgerOffice) -> grpc.GenericRpcHandler:
     return _handler(calls.LEDGER, {name: _unary(method) for name, method in methods.items()})
 
 
-async def _messages(requests: AsyncIterator[bytes], open_within_ms: int) -> AsyncIterator[Up]:
-    """A stream's messages; the first must come soon, or an idle crowd would fill the house."""
-    source = aiter(requests)
-    try:
-        async with asyncio.timeout(open_within_ms / 1000):
-            first = await anext(source, None)
-    except TimeoutError as error:
-        raise PeerError(Fault.EXPIRED, f"nothing was said on the stream for {open_within_ms / 1000:g} s") from error
-    if first is None:
-        return
-    yield calls.decode_up(first)
-    async for data in source:
+async def _messages(requests: AsyncIterator[bytes]) -> AsyncIterator[Up]:
+    async for data in requests:
         yield calls.decode_up(data)
 
 

@@ -176,21 +176,6 @@ def test_a_stream_message_of_an_unknown_kind(run, a_house, data):
     run(work())
 
 
-def test_a_stream_on_which_nothing_is_said(run, a_house):
-    async def work():
-        async with a_house(open_within_ms=200) as house:
-            channel = open_channel(house.endpoint, house.card.tls.certificate)
-            stream = channel.stream_stream(calls.path(calls.MARKET, "Execute"))()
-            await stream.read()
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stream.read()
-            assert status.from_status(caught.value, "it").fault is Fault.EXPIRED
-            assert house.offices.running == 0
-            await channel.close()
-
-    run(work())
-
-
 def test_connections_that_say_nothing_do_not_keep_others_out(run, a_house):
     async def work():
         async with a_house() as house:

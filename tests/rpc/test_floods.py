@@ -1,0 +1,153 @@
+"""Floods: each limit refuses what is beyond it, and whoever comes from elsewhere is served meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import struct
+
+import grpc.aio
+import pytest
+
+from gpufair.protocol import limits
+from gpufair.protocol.addresses import Endpoint
+from gpufair.protocol.edge import calls, status
+from gpufair.protocol.edge.channels import open_channel
+from gpufair.protocol.errors import Fault
+from gpufair.provider.rpc.silence import Silence
+
+KINDS = [(calls.DIRECTORY, "Record"), (calls.LEDGER, "Ask"), (calls.MARKET, "FetchDelivery"), (calls.MARKET, "Execute")]
+"""One message and one answer, and streams either way and both."""
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, SETTINGS, PING, GOAWAY = 0, 4, 6, 7
+
+
+@contextlib.asynccontextmanager
+async def from_elsewhere(endpoint):
+    """A door to a node: whoever goes through it comes from another address than this test's own connections."""
+
+    async def carry(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def enter(reader, writer):
+        inner = await asyncio.open_connection(endpoint.host, endpoint.port, local_addr=("127.0.0.2", 0))
+        await asyncio.gather(carry(reader, inner[1]), carry(inner[0], writer))
+
+    server = await asyncio.start_server(enter, "127.0.0.1", 0)
+    try:
+        yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+
+
+async def fault_of(call):
+    """How a call that says nothing ends."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        _ = [answer async for answer in call]
+    return status.from_status(caught.value, "it").fault
+
+
+@pytest.mark.parametrize(("service", "method"), KINDS)
+def test_of_calls_on_which_nothing_is_said_an_address_has_few(run, a_house, service, method):
+    """Until it says something a call costs its caller nothing, and takes one of the places that all calls share."""
+
+    async def work():
+        silence = Silence(most=5)
+        async with a_house(silence=silence) as house, from_elsewhere(house.endpoint) as door:
+            house.card.endpoints = (str(house.endpoint),)
+            async with open_channel(door, house.card.tls.certificate) as channel:
+                silent = [channel.stream_stream(calls.path(service, method))() for _ in range(8)]
+                waiting = {asyncio.ensure_future(fault_of(call)) for call in silent}
+                refused = set()
+                while len(refused) < 3:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    refused |= done
+                assert {one.result() for one in refused} == {Fault.LIMIT}
+                assert (await house.peer()).did == house.card.desk.did, "who comes from elsewhere is served"
+                for one in waiting:
+                    one.cancel()
+                while silence._silent:
+                    await asyncio.sleep(0.01)
+                again = channel.unary_unary(calls.path(calls.DIRECTORY, "Record"))
+                assert await again(b"", timeout=5), "there is room again"
+
+    run(work())
+
+
+@pytest.mark.parametrize(("service", "method"), KINDS)
+def test_calls_on_which_nothing_is_said_end(run, a_house, service, method):
+    async def work():
+        silence = Silence(within_ms=100)
+        async with a_house(silence=silence) as house:
+            async with open_channel(house.endpoint, house.card.tls.certificate) as channel:
+                assert await fault_of(channel.stream_stream(calls.path(service, method))()) is Fault.EXPIRED
+            assert not silence._silent
+            assert house.offices.running == 0
+
+    run(work())
+
+
+def test_all_leases_can_have_their_streams_beside_what_silent_crowds_may_take() -> None:
+    assert limits.RPCS_MAX >= limits.LEASES_MAX + 8 * limits.SILENT_CALLS_MAX
+
+
+# --- below gRPC -------------------------------------------------------------------------------------------------------
+
+
+def frame(kind, payload, *, length=None):
+    """An HTTP/2 frame, which may lie about its length."""
+    return struct.pack(">I", len(payload) if length is None else length)[1:] + bytes([kind, 0]) + bytes(4) + payload
+
+
+async def goodbye(house, *frames):
+    """Say these frames on a connection of our own, until the node ends it; its last words, an error code and a text."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port, ssl=context)
+    writer.write(PREFACE + frame(SETTINGS, b"") + b"".join(frames))
+    said, words = await reader.read(), None
+    writer.close()
+    while said:
+        length, kind = int.from_bytes(said[:3], "big"), said[3]
+        if kind == GOAWAY:
+            words = int.from_bytes(said[13:17], "big"), said[17 : 9 + length]
+        said = said[9 + length :]
+    return words
+
+
+def test_who_pings_too_often_is_cut_off(run, a_house):
+    async def work():
+        async with a_house() as house:
+            assert await goodbye(house, *[frame(PING, bytes(8))] * 50) == (11, b"too_many_pings"), "enhance your calm"
+            assert (await house.peer()).did == house.card.desk.did
+
+    run(work())
+
+
+@pytest.mark.parametrize("kind", [DATA, SETTINGS])
+def test_a_frame_that_claims_to_be_huge_ends_its_connection(run, a_house, kind):
+    async def work():
+        async with a_house() as house:
+            await goodbye(house, frame(kind, bytes(64), length=2**24 - 1))  # which returns once it is cut off
+            assert (await house.peer()).did == house.card.desk.did
+
+    run(work())
+
+
+def test_headers_without_end_are_refused(run, a_house):
+    async def work():
+        async with a_house() as house, open_channel(house.endpoint, house.card.tls.certificate) as channel:
+            call = channel.unary_unary(calls.path(calls.DIRECTORY, "Record"))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"", metadata=[("x", "y" * 4 * limits.METADATA_MAX)], timeout=5)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert house.offices.seen == []
+            assert (await house.peer()).did == house.card.desk.did
+
+    run(work())
