@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -89,6 +90,14 @@ def check_reach(text: str, heard: Reach, *, name: str = "") -> None:
         where = "by its name" if name else f"from {_WORDS[heard]}"
         hint = f"if you know it, name it yourself: gpufair peers add, or peers in config.toml, with {text}"
         raise PeerError(Fault.NOT_ALLOWED, f"{shown} lies in {_WORDS[found]} but was heard of {where}", hint=hint)
+
+
+def check_endpoints(texts: Iterable[str], heard: Reach) -> None:
+    """Refuse a learned document if an address in it (names are judged when they are dialled) is too near, or none."""
+    for text in texts:
+        endpoint = Endpoint.parse(text)
+        if endpoint.is_ip:
+            check_reach(endpoint.host, heard)
 
 
 _WORDS = {Reach.LOOPBACK: "this machine", Reach.PRIVATE: "a private network", Reach.GLOBAL: "the internet"}

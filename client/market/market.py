@@ -12,12 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from gpufair.client.market.convicting import Doubt, convict, open_questions, read_evidence
 from gpufair.client.market.sources import Answer, Silence, Source, Trouble, judged, silence_of
 from gpufair.client.wallet.store import SequenceRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits
-from gpufair.protocol.addresses import PeerAddress
+from gpufair.protocol.addresses import PeerAddress, check_endpoints
 from gpufair.protocol.edge.channels import Peer, Peers
+from gpufair.protocol.edge.reaching import reach_of
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import FairError, Fault, PeerError
@@ -44,6 +46,8 @@ class Market:
     """Nodes that answered."""
     sources: list[Source] = field(default_factory=list)
     """Every node that was asked, in the order of the addresses."""
+    doubts: list[Doubt] = field(default_factory=list)
+    """What is reported of sellers and only a replay can judge."""
 
     def record(self, offer: Signed[Offer]) -> Signed[NodeRecord] | None:
         """The node record that an offer names, if it is the newest that we know of its provider."""
@@ -53,25 +57,27 @@ class Market:
 
 async def gather(peers: Peers, addresses: Sequence[PeerAddress], clock: Clock, store: RowStore) -> Market:
     """Ask the nodes at `addresses`, all at once, and keep what proves itself. An unreachable node is a trouble."""
-    answers = await asyncio.gather(*(_ask(peers, address) for address in addresses))
+    answers = await asyncio.gather(*(_ask(peers, address, store) for address in addresses))
     market = Market(asked=sum(answer.reached for answer in answers))
     market.troubles = [trouble for answer in answers for trouble in answer.troubles]
-    records = [(a.source, one) for a in answers for one in a.records]
-    offers = [(a.source, one) for a in answers for one in a.offers]
+    records = [(a, one) for a in answers for one in a.records]
+    offers = [(a, one) for a in answers for one in a.offers]
     with store.begin() as rows:
         for record in _newest(rows, records, NodeRecord, clock.now_ms(), market):
             market.records[record.issuer] = record
         market.offers = _newest(rows, offers, Offer, clock.now_ms(), market)
+        told, market.doubts = convict(rows, answers, clock.now_ms())
+    market.troubles += told
     good = {offer.envelope for offer in market.offers}
     market.sources = [judged(answer, good, market.troubles) for answer in answers]
     return market
 
 
-async def _ask(peers: Peers, address: PeerAddress) -> Answer:
+async def _ask(peers: Peers, address: PeerAddress, store: RowStore) -> Answer:
     answer = Answer(str(address.endpoint), address.did)
     try:
         async with asyncio.timeout(_ASK_MS / 1000):
-            await _read(await peers.meet(address), answer)
+            await _read(await peers.meet(address), answer, store)
     except TimeoutError:
         answer.silence = Silence.UNREACHABLE
         answer.troubles.append(Trouble(answer.source, f"did not answer within {_ASK_MS // 1000} s"))
@@ -81,9 +87,10 @@ async def _ask(peers: Peers, address: PeerAddress) -> Answer:
     return answer
 
 
-async def _read(peer: Peer, answer: Answer) -> None:
+async def _read(peer: Peer, answer: Answer, store: RowStore) -> None:
     """Offers first, then the records of those who made them: that order leaves no offer without its record."""
     answer.reached, answer.did, answer.roles = True, peer.did, peer.record.doc.roles
+    answer.heard = await reach_of(peer.endpoint)
     answer.records.append(peer.record.envelope)
     sellers: list[str] = []
     async for offer in peer.directory.all_offers():
@@ -97,24 +104,26 @@ async def _read(peer: Peer, answer: Answer) -> None:
     for start in range(0, len(sellers), limits.FIND_MAX):
         async for record in peer.directory.all_records(sellers[start : start + limits.FIND_MAX]):
             answer.records.append(record)
+    await read_evidence(peer.directory, open_questions(store, sellers), answer)
 
 
 def _newest(
-    rows: Rows, found: Iterable[tuple[str, Envelope]], kind: type[B], now_ms: int, market: Market
+    rows: Rows, found: Iterable[tuple[Answer, Envelope]], kind: type[B], now_ms: int, market: Market
 ) -> list[Signed[B]]:
     """The newest document of each issuer, checked; every other one that is not just an older copy is a trouble."""
     newest: dict[str, Signed[B]] = {}
     seen: set[Envelope] = set()  # whole ones: an id says nothing of signatures, and a forged copy must hide no good one
-    for source, document in found:
+    for answer, document in found:
         if document in seen:
             continue
         seen.add(document)
         try:
             signed = dsse.receive(document, kind, me=BROADCAST, now_ms=now_ms, lifetime_max_ms=limits.BROADCAST_TTL_MS)
+            check_endpoints(_endpoints(signed.doc), answer.heard)
             _take(rows, signed)
         except PeerError as error:
             if error.fault is not Fault.STALE:
-                market.troubles.append(Trouble(source, f"{_word(kind)}: {error.what}", error.fault))
+                market.troubles.append(Trouble(answer.source, f"{_word(kind)}: {error.what}", error.fault))
             continue
         newest[signed.issuer] = signed
     return list(newest.values())
@@ -134,6 +143,11 @@ def _take(rows: Rows, signed: Signed[B]) -> None:
             raise PeerError(Fault.CONFLICT, "its issuer has signed two different ones with one sequence")
         return
     rows.save(SequenceRow(signed.issuer, kind, sequence, signed.id))
+
+
+def _endpoints(doc: Broadcast) -> tuple[str, ...]:
+    """Where it would have us call."""
+    return doc.endpoints if isinstance(doc, NodeRecord) else tuple(ledger.endpoint for ledger in doc.ledgers)
 
 
 def _word(kind: type[Broadcast]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gpufair.protocol.addresses import Reach
 from gpufair.protocol.edge.refusals import RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.messages import Envelope, Role
@@ -57,8 +58,11 @@ class Answer:
     reached: bool = False
     roles: tuple[Role, ...] = ()
     silence: Silence = Silence.NONE
+    heard: Reach = Reach.GLOBAL
+    """How far away it is: what it knows of may lie as near as that."""
     records: list[Envelope] = field(default_factory=list)
     offers: list[Envelope] = field(default_factory=list)
+    evidence: list[Envelope] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from gpufair.protocol import envelope, evidence, gossip_limits, limits, wire
-from gpufair.protocol.addresses import Endpoint, Reach, check_reach
+from gpufair.protocol.addresses import Reach, check_endpoints
 from gpufair.protocol.edge import tls
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
@@ -126,10 +126,7 @@ def check_sense(document: Read, heard: Reach) -> None:
         texts = doc.endpoints
     elif isinstance(doc, Offer):
         texts = tuple(ledger.endpoint for ledger in doc.ledgers)
-    for text in texts:
-        endpoint = Endpoint.parse(text)
-        if endpoint.is_ip:
-            check_reach(endpoint.host, heard)
+    check_endpoints(texts, heard)
 
 
 def check_proof(document: Read) -> None:
