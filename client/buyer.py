@@ -11,7 +11,7 @@ from gpufair.client.carrying import Carrying, ignore
 from gpufair.client.config import Config
 from gpufair.client.failures import PurchaseError, StoppedError, UnreachableError
 from gpufair.client.fetching import Fetching
-from gpufair.client.going_on import SPARE_MS, GoingOn
+from gpufair.client.going_on import LOST_S, SPARE_MS, GoingOn
 from gpufair.client.ledgers import Ledgers
 from gpufair.client.market.bidding import Bidding
 from gpufair.client.market.choosing import Choices, choose
@@ -123,7 +123,9 @@ class Buyer:
             listen(event)
         job = next(event.job for event in turn.events if isinstance(event, JobPlaced))
         try:
-            return await self.carrying.through(session, job, listen, deadline_ms=self.config.deadline_ms, stop=stop)
+            return await self.carrying.through(
+                session, job, listen, deadline_ms=self.config.deadline_ms, stop=stop, give_up_s=LOST_S
+            )
         except PurchaseError as error:
             most = self._most(plan.wish, plan.candidate.quote.total)
             going = GoingOn(self, self.carrying, plan.wish, most_price=most, until_ms=until_ms, stop=stop)

@@ -13,6 +13,7 @@ from gpufair.client.endings import ended, later
 from gpufair.client.failures import CheatedError, DeclinedError, UnreachableError
 from gpufair.client.ledgers import Ledgers
 from gpufair.client.market.leases import Leases
+from gpufair.client.session import talk as talking
 from gpufair.client.session.session import Session
 from gpufair.client.session.settling import Settling
 from gpufair.client.session.talk import Listen, Talk
@@ -46,11 +47,22 @@ class Carrying:
         self._settling = settling
 
     async def through(
-        self, session: Session, job: bytes, listen: Listen, *, deadline_ms: int, stop: asyncio.Event | None = None
+        self,
+        session: Session,
+        job: bytes,
+        listen: Listen,
+        *,
+        deadline_ms: int,
+        stop: asyncio.Event | None = None,
+        give_up_s: float | None = None,
     ) -> Purchase:
-        """Talk until a job is over, or for so long, and settle its lease. Raises a PurchaseError if it isn't whole."""
+        """Talk until a job is over, or for so long, and settle its lease. Raises a PurchaseError if it isn't whole.
+
+        UnreachableError where the provider is given up: after `give_up_s` (a minute) without an answer, or because the
+        job got no further. Somebody else may do it then.
+        """
         try:
-            finished = await self.talk(session, job, listen, deadline_ms=deadline_ms, stop=stop)
+            finished = await self.talk(session, job, listen, deadline_ms=deadline_ms, stop=stop, give_up_s=give_up_s)
         except PeerError as error:
             # Whatever it did: what we hold is safe, and what we paid for may be learnt from the ledger.
             await self._settling.settle(session, listen)
@@ -76,26 +88,30 @@ class Carrying:
         deadline_ms: int,
         say: Sequence[Up] = (),
         stop: asyncio.Event | None = None,
+        give_up_s: float | None = None,
     ) -> bool:
         """Talk until nothing more will come of a job; False if only keys are missing that may never come.
 
-        Raises UnreachableError after `deadline_ms`, or where nobody answers; PeerError.
+        Raises UnreachableError after `deadline_ms`, where nobody answers, and for a job that got no further; PeerError.
         """
         record = self._record(session.lease)
 
         def now() -> Standing:
             return purchases.standing(self._store, session.lease, job)
 
-        talk = Talk(session, lambda: self._peers.at(record), listen)
+        talk = Talk(session, lambda: self._peers.at(record), listen, give_up_s=give_up_s or talking.GIVE_UP_S)
         try:
             async with asyncio.timeout(deadline_ms / 1000) as limit:
                 with stopping(stop, lambda: talk.order(session.cancel(job).ups, again=True), limit):
-                    return await talk.until(lambda: _is_done(now()), lambda: now().waits_for_key, say=say)
+                    done = await talk.until(lambda: _is_done(now()), lambda: now().waits_for_key, say=say)
         except TimeoutError as error:
             what = f"after {deadline_ms // 1000} s the job is still {now().state}"
             raise UnreachableError(what, hint=later(job), job=job) from error
         except PeerUnreachable as error:
             raise UnreachableError(error.what, hint=later(job), job=job) from error
+        if why := talk.stalled.get(job):
+            raise UnreachableError(why, hint="what it had done is paid and here", job=job)
+        return done
 
     async def ask_for_keys(self, session: Session, purchase: Purchase, listen: Listen) -> None:
         """Ask the provider once more for deliveries that are paid for and not open; the ledger is asked later."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gpufair.client.carrying import Carrying
 from gpufair.client.endings import nowhere, stopped
-from gpufair.client.failures import FundsError, PurchaseError, StoppedError
+from gpufair.client.failures import FundsError, PurchaseError, StoppedError, UnreachableError
 from gpufair.client.market.continued import continued
 from gpufair.client.market.plan import Plan
 from gpufair.client.market.wish import Wish
@@ -30,6 +30,8 @@ from gpufair.protocol.lifecycle import JobState
 
 SPARE_MS = 5 * limits.MINUTE
 """How much longer than its job's deadline a lease lasts: for placing, paying and saying goodbye."""
+LOST_S = limits.LOST_MS / 1_000
+"""How long a provider may be out of reach while others could do its job."""
 
 
 class Market(Protocol):
@@ -80,20 +82,34 @@ class GoingOn:
                 return work
             if self._stop.is_set():
                 raise stopped(work) from why
-            rest = self._rest(work)
+            rest = self._rest(work, why)
             if rest is None:
                 raise why
             self._lost[work.last.lease.provider] = why.what
-            made, plan = await self._lease(work, rest, why)
+            try:
+                made, plan = await self._lease(work, rest, why)
+            except UnreachableError:
+                # Nobody else does it, and the one that has it may come back.
+                await self._wait(work.last, why, listen)
+                continue
             try:
                 await self._elsewhere(work, rest, made, plan, why, listen)
             except PurchaseError as error:
                 why = error
         raise why
 
-    def _rest(self, work: Purchase) -> Rest | None:
+    async def _wait(self, last: Purchase, why: PurchaseError, listen: Listen) -> None:
+        """Go on with the provider that has the job, if it answers again before long. Raises a PurchaseError."""
+        session, left_ms = Session(self._market.desk, self._market.store, last.lease.id), max(1, self._left_ms())
+        try:
+            await self._carrying.through(session, last.job.id, listen, deadline_ms=left_ms, stop=self._stop)
+        except UnreachableError:
+            raise why from None
+
+    def _rest(self, work: Purchase, why: PurchaseError) -> Rest | None:
         """What is to be ordered next; None if there is nothing, no time, no money, or its buyer cancelled it."""
-        if work.state == JobState.CANCELLED or self._left_ms() <= 0 or work.spent >= self._most:
+        given_up = isinstance(why, UnreachableError)  # then it was we who cancelled, as the job got no further
+        if (work.state == JobState.CANCELLED and not given_up) or self._left_ms() <= 0 or work.spent >= self._most:
             return None
         left = remains.of(self._market.store, work.lease.id, work.job.id)
         return left[0] if left else None
@@ -134,7 +150,7 @@ class GoingOn:
         )  # fmt: skip
         job = next(event.job for event in turn.events if isinstance(event, ev.JobPlaced))
         told = shifted(listen, work.job.id, offset)
-        await self._carrying.through(session, job, told, deadline_ms=left_ms, stop=self._stop)
+        await self._carrying.through(session, job, told, deadline_ms=left_ms, stop=self._stop, give_up_s=LOST_S)
 
 
 def _told(work: Purchase, rest: Rest, plan: Plan, why: PurchaseError, offset: int) -> ev.GoesOn:

@@ -47,14 +47,17 @@ class _Caller:
 
 
 class OpenLease:
-    """A funded lease with its conversation: `open`, any number of `buy`, `close`."""
+    """A funded lease with its conversation: `open`, any number of `buy`, `close`.
 
-    def __init__(self, buyer: Buyer, lease: bytes, plan: Plan) -> None:
+    Its provider is given up, and all that is under way with it, after `give_up_s` out of reach.
+    """
+
+    def __init__(self, buyer: Buyer, lease: bytes, plan: Plan, *, give_up_s: float = limits.LOST_MS / 1_000) -> None:
         self.id = lease
         self.plan = plan
         self._buyer = buyer
         self._session = Session(buyer.desk, buyer.store, lease)
-        self._talk = Talk(self._session, lambda: buyer.peers.at(plan.choice.record), self._heard)
+        self._talk = Talk(self._session, lambda: buyer.peers.at(plan.choice.record), self._heard, give_up_s=give_up_s)
         self._callers: dict[bytes, _Caller] = {}
         self._room = asyncio.Semaphore(min(limits.JOBS_IN_FLIGHT_MAX, max(1, plan.choice.offer.doc.queue_free)))
         self._why = ""
@@ -164,6 +167,8 @@ class OpenLease:
     async def _result(self, job: bytes) -> Purchase:
         """A job's pictures, or why they are not here; the ledger is asked first if the conversation is over."""
         purchase = purchases.by_id(self._buyer.store, self.id, job)
+        if not purchase.is_whole and (why := self._talk.stalled.get(job)):
+            raise UnreachableError(why, hint="what it had done is paid and here", job=job)
         if purchase.is_whole or self._going is None or not self._going.done():
             return ended(purchase)
         failure = None if self._going.cancelled() else self._going.exception()

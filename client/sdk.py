@@ -28,7 +28,7 @@ from gpufair.client.market.choosing import Choices
 from gpufair.client.market.plan import Plan
 from gpufair.client.opening import open_buyer
 from gpufair.client.pictures.verify import sealed_with
-from gpufair.client.session.talk import Listen
+from gpufair.client.session.talk import GIVE_UP_S, Listen
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.purchase import Purchase
 from gpufair.client.wishing import check_whole, wish
@@ -152,7 +152,7 @@ class Client:
         lasts_ms = minutes * limits.MINUTE
         idle_ms = min(lasts_ms, limits.IDLE_LIMIT_MAX_MS)
         lease, plan = await self.buyer.lease(plan, lasts_ms=lasts_ms, idle_ms=idle_ms)
-        opened = OpenLease(self.buyer, lease, plan)
+        opened = OpenLease(self.buyer, lease, plan, give_up_s=GIVE_UP_S)
         opened.open()
         try:
             yield Lease(opened, options, self.buyer.store)

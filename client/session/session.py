@@ -14,11 +14,12 @@ from gpufair.client.session.goods import Incoming
 from gpufair.client.session.placing import Terms, write_down
 from gpufair.client.session.purse import Purse
 from gpufair.client.session.turn import Turn
+from gpufair.client.session.vigil import Pace
 from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.deliveries import DeliveryKey
 from gpufair.client.wallet.sequels import Before
-from gpufair.client.wallet.store import JobRow
+from gpufair.client.wallet.store import JobDue, JobRow
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
@@ -41,6 +42,7 @@ from gpufair.protocol.messages import (
     JobEnded,
     JobHeader,
     KeyReveal,
+    Offer,
     Order,
     Outcome,
     Preview,
@@ -52,6 +54,7 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.pricing import quote
 
 _GOING = tuple(state for state in JobState if not JOB.is_terminal(state))
+_AT_WORK = (JobState.PLACED, JobState.RUNNING)
 _ENDS = {
     Outcome.CANCELLED: JobEvent.CANCEL,
     Outcome.EXPIRED: JobEvent.EXPIRE,
@@ -70,6 +73,7 @@ class Session:
         self._store = store
         self._purse = Purse(desk, lease)
         self._goods = Incoming(desk, store, self._purse)
+        self._paces: dict[bytes, Pace] = {}
         self.lease = lease
 
     # --- the stream ----------------------------------------------------------------------------------------------
@@ -94,6 +98,16 @@ class Session:
         # The provider answers each with what we may have missed; to its acceptance we answer with the body.
         turn.ups += [Order(from_bytes(job.header, JobHeader).envelope) for job in going]
         return turn
+
+    def going(self) -> dict[bytes, Pace]:
+        """The jobs that the provider has or is about to hear of, and how fast it says that it does such."""
+        with self._store.read() as rows:
+            going = rows.all(JobDue, lease=self.lease, state=_AT_WORK)
+            for job in going:
+                if job.id not in self._paces:
+                    spec = from_bytes(self._purse.job(rows, job.id).header, JobHeader).doc.spec
+                    self._paces[job.id] = Pace.of(spec, from_bytes(self._purse.row(rows).offer, Offer).doc)
+        return {job.id: self._paces[job.id] for job in going}
 
     # --- orders --------------------------------------------------------------------------------------------------
 

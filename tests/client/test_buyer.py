@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from whole_nodes import PRICE, START, World
 
+from gpufair.client import buyer
 from gpufair.client.failures import CheatedError, DeclinedError, FundsError, JobFailedError, UnreachableError
 from gpufair.client.market.wish import Wish
 from gpufair.client.pictures.inputs import beginning
@@ -230,6 +231,7 @@ def test_an_offer_that_was_renewed_meanwhile_is_taken_at_the_same_price(world: A
 
 def test_a_provider_out_of_reach_is_given_up_for_now(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(talk, "GIVE_UP_S", 0.5)
+    monkeypatch.setattr(buyer, "LOST_S", 0.2)
 
     async def story(w: World) -> None:
         w.on_send(lambda message: None if isinstance(message, Delivery) else message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 from whole_nodes import PRICE, START, World, another_provider
 
+from gpufair.client import buyer
 from gpufair.client.failures import JobFailedError
 from gpufair.client.session import events as ev
-from gpufair.client.session import talk
 from gpufair.client.wallet import purchases
+from gpufair.protocol import limits
 from gpufair.protocol.edge.refusals import PeerUnreachable
-from gpufair.protocol.messages import Down, Outcome, Progress, Reason, ReasonCode
+from gpufair.protocol.messages import Beat, Down, Outcome, Progress, Reason, ReasonCode
 from gpufair.provider.daemon import Node
 from gpufair.provider.jobs.store import DeliveryDue
 
@@ -73,7 +75,7 @@ def test_what_a_provider_takes_back_is_finished_by_another_one(world: Any, tmp_p
 def test_a_provider_that_is_gone_gets_nothing_for_what_it_says_later(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(talk, "GIVE_UP_S", 0.3)
+    monkeypatch.setattr(buyer, "LOST_S", 0.3)
 
     async def story(w: World) -> None:
         async with another_provider(w, tmp_path / "dear", rate=70) as dear:
@@ -99,6 +101,48 @@ def test_a_provider_that_is_gone_gets_nothing_for_what_it_says_later(
             assert again.is_settled, "the first provider is back, and settles"
             assert again.spent == START - await w.balance()
             assert earned(w.provider) == [], "it has drawn the picture, and it is neither taken nor paid"
+
+    world(story)
+
+
+@pytest.mark.parametrize("beats", [False, True], ids=["silent", "stalled"])
+def test_a_provider_that_gets_no_further_is_not_waited_for(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beats: bool
+) -> None:
+    """The stream stays open in both cases; one says nothing, the other that it is at work."""
+    monkeypatch.setattr(buyer, "LOST_S", 0.1)
+    monkeypatch.setattr(limits, "LOST_MS", 600)
+    monkeypatch.setattr(limits, "STALLED_MIN_MS", 1_000)
+
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "dear", rate=70):
+            assert w.provider.seller is not None
+            streams = w.provider.seller.jobs.streams
+            honest, done = streams.send, False
+
+            async def beat(lease: bytes, job: bytes) -> None:
+                for _ in range(40):
+                    await asyncio.sleep(0.1)
+                    honest(lease, Beat(job, 0))
+
+            def send(lease: bytes, message: Down) -> None:
+                nonlocal done
+                if isinstance(message, Progress) and message.step == 5:
+                    done = True
+                    if beats:
+                        going.append(asyncio.ensure_future(beat(lease, message.job)))
+                if not done:
+                    honest(lease, message)
+
+            going: list[asyncio.Task[None]] = []
+            streams.send = send  # type: ignore[method-assign]
+            bought = await w.buy()
+            assert bought.is_whole
+            [told] = [event for event in w.heard if isinstance(event, ev.GoesOn)]
+            assert ("at work" if beats else "says nothing") in told.why or "does not end" in told.why
+            assert earned(w.provider) == []
+            for task in going:
+                task.cancel()
 
     world(story)
 
