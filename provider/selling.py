@@ -79,6 +79,7 @@ class Seller:
             certificate_sha256=keys.tls.certificate_sha256,
             traces=Traces(home.traces, config.limits.traces_mib * limits.MIB),
             carries=self.stock.carries, lasts_ms=self.stock.lasts_ms,
+            held_workers=config.workers.reserved_workers, gate=self.gate.reasons,
         )  # fmt: skip
         self.ask = chosen(
             config.price, desk.clock, lambda: (self.pool.busy, self.pool.size),
@@ -132,6 +133,7 @@ class Seller:
             "workers": self.pool.size,
             "running": self.jobs.runner.running,
             "waiting": self.jobs.runner.waiting,
+            "reserved": self.jobs.runner.kept,
             "paused": self.gate.paused,
             "reclaimed": self.gate.reclaimed,
             "draining": self.gate.draining,

@@ -12,9 +12,9 @@ from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows, Summary
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
-from gpufair.protocol.messages import Bid, Lock, Voucher
+from gpufair.protocol.messages import Bid, BidClass, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
-from gpufair.provider.jobs.store import AttemptDue, DeliveryDue, LeaseRow
+from gpufair.provider.jobs.store import AttemptDue, DeliveryDue, LeaseRow, ReservationRow
 
 ENDED = tuple(state for state in AttemptState if ATTEMPT.is_terminal(state))
 GOING = tuple(state for state in AttemptState if not ATTEMPT.is_terminal(state))
@@ -40,6 +40,10 @@ class Account:
     revealed_due: int
     """The deliveries whose keys are out."""
     kept: Promise
+    reservations: tuple[ReservationRow, ...] = ()
+    """Those that are not over, in the order in which they came."""
+    reserved_before: int = 0
+    """What was paid for those that are, less what was credited back."""
 
     @classmethod
     def load(cls, rows: Rows, lease: LeaseRow, offered: Promise = NOTHING) -> Account:
@@ -48,14 +52,21 @@ class Account:
         deliveries = rows.all(DeliveryDue, lease=lease.id, revealed=False)
         if locks := {lock.hashlock for lock in (*kept.locks, *offered.locks)}:
             deliveries += rows.all(DeliveryDue, lease=lease.id, revealed=True, hashlock=locks)
+        bid = from_bytes(lease.envelope, Bid).doc
+        reservations, reserved_before = list[ReservationRow](), 0
+        if bid.bid_class is BidClass.RESERVED:
+            reservations = rows.all(ReservationRow, order="asked_ms", lease=lease.id, over=False)
+            reserved_before = rows.summary(ReservationRow, "amount", lease=lease.id, over=True, paid=True).total
         return cls(
             lease,
-            from_bytes(lease.envelope, Bid).doc,
+            bid,
             tuple(rows.all(AttemptDue, order="accepted_ms", lease=lease.id, state=GOING)),
             rows.summary(AttemptDue, "upfront", lease=lease.id, state=ENDED),
             tuple(sorted(deliveries, key=in_order)),
             rows.summary(DeliveryDue, "amount", lease=lease.id, revealed=True).total,
             kept,
+            tuple(reservations),
+            reserved_before,
         )
 
     def with_revealed(self, bought: list[DeliveryDue]) -> Account:
@@ -70,6 +81,10 @@ class Account:
         attempts = tuple(replace(a, state=AttemptState.QUEUED) if a is attempt else a for a in self.attempts)
         return replace(self, attempts=attempts)
 
+    def with_reserved(self, paid: ReservationRow) -> Account:
+        """The account once this reservation is paid, as the rows say by now."""
+        return replace(self, reservations=tuple(paid if one.id == paid.id else one for one in self.reservations))
+
     @property
     def own(self) -> frozenset[bytes]:
         """The hashlocks of our deliveries that a voucher may lock: no other counts in it (rule 2)."""
@@ -82,8 +97,9 @@ class Account:
 
     @property
     def upfront_due(self) -> int:
-        """The up-front lines of every job that was queued and did not fail through us."""
-        return self.ended.total + sum(a.upfront for a in self.attempts if a.state != AttemptState.ACCEPTED)
+        """The up-front lines of every job that was queued and did not fail through us, and what was reserved."""
+        jobs = self.ended.total + sum(a.upfront for a in self.attempts if a.state != AttemptState.ACCEPTED)
+        return jobs + self.reserved_before + sum(one.amount for one in self.reservations if one.paid)
 
     @property
     def delivered_due(self) -> int:
@@ -160,16 +176,18 @@ class Account:
         return max((self.ended.highest, *(a.upfront for a in self.attempts)))
 
     def committed(self, rows: Rows) -> int:
-        """What the lease's jobs can still cost in all, paid or not: what a new job's price is added to."""
+        """What the lease's jobs and reservations can cost in all, paid or not: what a new price is added to."""
         going = tuple(a.id for a in self.attempts)
         made = rows.summary(DeliveryDue, "amount", lease=self.lease.id, attempt=going).total
         planned = sum(a.upfront + a.increment * a.count for a in self.attempts)
-        return self.ended.total + self.delivered_due - made + planned
+        reserved = self.reserved_before + sum(one.amount for one in self.reservations)
+        return self.ended.total + self.delivered_due - made + planned + reserved
 
     @property
     def spare(self) -> int:
         """Unlocked money that no job has a use for so far: it came back from one that failed, and can't be unsigned."""
         prepaid = sum(a.upfront for a in self.attempts if a.state == AttemptState.ACCEPTED)
+        prepaid += sum(one.amount for one in self.reservations if not one.paid)
         return max(0, self.surplus - prepaid)
 
     @property
@@ -200,3 +218,8 @@ class Account:
     def working(self) -> bool:
         """Whether a job waits or runs: one that is delivered and unpaid keeps no lease open."""
         return any(a.state != AttemptState.DELIVERED for a in self.attempts)
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether a worker is paid to be held for it."""
+        return any(one.paid for one in self.reservations)

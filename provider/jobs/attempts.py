@@ -28,12 +28,12 @@ from gpufair.provider.jobs.answers import Answers
 from gpufair.provider.jobs.bodies import Pieces, WrongBodyError
 from gpufair.provider.jobs.deliveries import Deliveries, Made
 from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Send, Stop
-from gpufair.provider.jobs.leases import settle_attempts
 from gpufair.provider.jobs.lookup import find, find_attempt, find_delivery
 from gpufair.provider.jobs.objections import Admission, lateness
 from gpufair.provider.jobs.pieces import Piece
 from gpufair.provider.jobs.requests import is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages, reattach
+from gpufair.provider.jobs.settling import settle_attempts
 from gpufair.provider.jobs.store import AttemptRow, AttemptTime, BodyRow, DeliveryRow, RequestRow
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.lifecycle import AttemptState, LeaseState
 from gpufair.protocol.limits import FUNDING_TIMEOUT_MS, LEASES_MAX
-from gpufair.provider.jobs.store import AttemptTime, LeaseClass
+from gpufair.provider.jobs.store import AttemptTime, LeaseClass, ReservationRow
 
 WAITING = (AttemptState.ACCEPTED, AttemptState.QUEUED)
 """Jobs that are not at work. Those whose bodies are still to come count: they could all come at once."""
@@ -32,18 +32,24 @@ class Capacity:
     def taken(self, rows: Rows, now_ms: int, *, on_demand: bool) -> int:
         """Places that are taken for a bid of this class.
 
-        Who has paid and orders nothing keeps its place for half a minute. Jobs that share a worker take no more places
-        than there are workers.
+        Who has paid and orders nothing keeps its place for half a minute. Workers that are held are taken. Jobs that
+        share a worker take no more places than there are workers.
         """
         paid = rows.all(LeaseClass, state=LeaseState.FUNDED)
         fresh = [lease.id for lease in paid if now_ms - lease.active_ms < FUNDING_TIMEOUT_MS]
-        running = _count(rows, _leases(rows, (AttemptState.RUNNING,)), on_demand=on_demand)
-        return min(self.workers, running) + _count(rows, [*_leases(rows, WAITING), *fresh], on_demand=on_demand)
+        running = _leases(rows, (AttemptState.RUNNING,))
+        busy = _count(rows, [*running, *(holders(rows) - {*running})], on_demand=on_demand)
+        return min(self.workers, busy) + _count(rows, [*_leases(rows, WAITING), *fresh], on_demand=on_demand)
 
 
 def waiting(rows: Rows, *, on_demand: bool) -> int:
     """Jobs that a job of this class finds waiting."""
     return _count(rows, _leases(rows, WAITING), on_demand=on_demand)
+
+
+def holders(rows: Rows) -> set[bytes]:
+    """The leases that have a worker held, or are about to pay for one."""
+    return {one.lease for one in rows.all(ReservationRow, over=False)}
 
 
 def _leases(rows: Rows, states: Collection[AttemptState]) -> list[bytes]:

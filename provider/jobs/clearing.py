@@ -26,16 +26,29 @@ LOOK_S = 0.05
 
 
 class Clearing:
-    """Stops everything under way. `owed` says whether a client that is connected has still to pay for something."""
+    """Stops everything under way. `owed` says whether a client that is connected has still to pay for something.
 
-    def __init__(self, attempts: Attempts, leases: Leases, runner: Runner, owed: Callable[[], bool]) -> None:
-        self._attempts, self._leases, self._runner, self._owed = attempts, leases, runner, owed
+    `release` lets go of the workers that are held for leases, for a reason.
+    """
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        leases: Leases,
+        runner: Runner,
+        owed: Callable[[], bool],
+        release: Callable[[Reason], None],
+    ) -> None:
+        self._attempts, self._leases, self._runner = attempts, leases, runner
+        self._owed, self._release = owed, release
         self._notices: list[asyncio.TimerHandle] = []
 
     def reclaim(self, notice_ms: int) -> int:
         """Stop each job after its lease's notice, or after `notice_ms` where that is longer; the longest of them."""
+        needed = Reason(ReasonCode.RECLAIMED, detail="the owner needs it")
+        self._release(needed)
         for attempt in self._attempts.in_state(*WAITING):
-            self._runner.stop(attempt.id, Outcome.RECLAIMED, Reason(ReasonCode.RECLAIMED, detail="the owner needs it"))
+            self._runner.stop(attempt.id, Outcome.RECLAIMED, needed)
         longest, loop = 0, asyncio.get_running_loop()
         for attempt in self._attempts.in_state(AttemptState.RUNNING):
             agreed_ms = from_bytes(self._leases.get(attempt.lease).envelope, Bid).doc.notice_ms
@@ -56,6 +69,7 @@ class Clearing:
         """Stop everything now, and wait until it has ended and is paid for, as far as that comes soon."""
         self.keep()
         why = Reason(ReasonCode.DRAINING, detail="the provider is stopping")
+        self._release(why)
         for attempt in self._attempts.in_state(*WAITING, AttemptState.RUNNING):
             self._runner.stop(attempt.id, Outcome.DRAINED, why)
         await _until(lambda: self._runner.idle, GRACE_S)

@@ -57,4 +57,19 @@ class Expect:
     model: bytes
 
 
-Effect = Send | Enqueue | Stop | Drop | Post | Wake | Expect
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A worker is paid to be held for a lease, with this model."""
+
+    lease: bytes
+    model: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Whatever is held for a lease is held no longer."""
+
+    lease: bytes
+
+
+Effect = Send | Enqueue | Stop | Drop | Post | Wake | Expect | Keep | LetGo

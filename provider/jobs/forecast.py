@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from heapq import heapify, heapreplace, nlargest
 
+from gpufair.protocol.limits import RESERVE_MAX_MS
 from gpufair.provider.jobs.preempting import AtWork
 from gpufair.provider.jobs.turns import Turn
 
@@ -14,6 +15,8 @@ def wait_ms(running: Iterable[AtWork], ready: Iterable[Turn], size: int, now_ms:
 
     `ready` is in the order of ranks. What is interruptible makes way for a job on demand, and is not waited for.
     """
+    if size < 1:
+        return RESERVE_MAX_MS  # all are held for others: nobody knows whether for longer than they are paid for
     busy = [work for work in running if not (on_demand and work.turn.interruptible)]
     # Those who share a worker have one time each: the longest of them count.
     free = nlargest(size, (left_ms(work, now_ms) for work in busy))

@@ -14,7 +14,7 @@ from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import ATTEMPT, LIVE, AttemptEvent, AttemptState, LeaseEvent, LeaseState
+from gpufair.protocol.lifecycle import LIVE, AttemptState, LeaseEvent, LeaseState
 from gpufair.protocol.messages import (
     Bid,
     BidClass,
@@ -31,10 +31,11 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.payment import Promise
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.captures import Captures, Policy
-from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Expect, Post, Send, Wake
+from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Expect, LetGo, Post, Send, Wake
 from gpufair.provider.jobs.lookup import after, find
 from gpufair.provider.jobs.requests import is_known, receive, receive_hold, remember
-from gpufair.provider.jobs.store import AttemptDue, AttemptRow, BodyRow, DeliveryDue, LeaseRow, LeaseSealing
+from gpufair.provider.jobs.settling import end_reservations, ended, keeping, settle_attempts, settle_reservations
+from gpufair.provider.jobs.store import AttemptRow, BodyRow, DeliveryDue, LeaseRow, LeaseSealing
 
 log = logging.getLogger(__name__)
 
@@ -154,12 +155,14 @@ class Leases:
             for delivery in bought:
                 rows.change(DeliveryDue, {"hashlock": delivery.hashlock}, revealed=True)
             account = account.with_revealed(bought)
+            account = settle_reservations(rows, account)
             queued = settle_attempts(rows, account)
             capture = self.captures.write_if_much(rows, account)
         effects: list[Effect] = [Send(lease.id, Kept(lease.kept))]
         # Keys that went out before go out again: the client may have missed them.
         effects += [Send(lease.id, KeyReveal(d.job, d.picture, d.key, d.step)) for d in account.bought]
-        return effects + [Enqueue(a) for a in queued] + ([Wake(lease.id)] if better else []) + capture
+        effects += [*keeping(account), *(Enqueue(a) for a in queued)]
+        return effects + ([Wake(lease.id)] if better else []) + capture
 
     def _check_voucher(self, lease: LeaseRow, signed: Signed[Voucher]) -> None:
         head = signed.doc.head
@@ -197,10 +200,11 @@ class Leases:
         for attempt in account.attempts:
             # What was never queued was never charged.
             upfront = 0 if attempt.state == AttemptState.ACCEPTED else attempt.upfront
-            rows.change(AttemptRow, {"id": attempt.id}, state=_ended(attempt, account, outcome), upfront=upfront)
+            rows.change(AttemptRow, {"id": attempt.id}, state=ended(attempt, account, outcome), upfront=upfront)
         rows.delete(BodyRow, lease=lease_id)
+        let_go = [LetGo(lease_id)] if end_reservations(rows, lease_id) else []
         log.info("lease %s closing: %s", lease_id.hex()[:12], why)
-        return [Send(lease_id, Closing(why)), *(Drop(a.id) for a in account.attempts), Post()]
+        return [Send(lease_id, Closing(why)), *(Drop(a.id) for a in account.attempts), *let_go, Post()]
 
     def pending(self) -> int:
         """How many leases are agreed, funded or open: their clients count on us."""
@@ -248,7 +252,7 @@ class Leases:
             lease = account.lease
             if now >= lease.expires_ms:
                 effects += self._close_one(lease.id, "the lease has expired", Outcome.EXPIRED)
-            elif not account.working:
+            elif not (account.working or account.is_reserved):
                 unpaid = "its deliveries were not paid for in time"
                 why = unpaid if account.attempts else "no job for the lease's idle limit"
                 effects += self._close_one(lease.id, why, Outcome.EXPIRED)
@@ -259,33 +263,3 @@ def _is_due(lease: LeaseRow, now_ms: int) -> bool:
     """Whether a lease's time may be over: only then its account is looked at, for there are many leases."""
     idle_ms = from_bytes(lease.envelope, Bid).doc.idle_limit_ms
     return now_ms >= min(lease.expires_ms, lease.active_ms + idle_ms)
-
-
-def _ended(attempt: AttemptDue, account: Account, outcome: Outcome) -> AttemptState:
-    """The state of an attempt when its lease closes: paid if all of it was revealed, else stopped."""
-    mine = [d for d in account.deliveries if d.attempt == attempt.id]
-    state = AttemptState(attempt.state)
-    if state == AttemptState.DELIVERED:
-        paid = all(d.revealed for d in mine)
-        return ATTEMPT.after(state, AttemptEvent.PAY if paid else AttemptEvent.EXPIRE)
-    return ATTEMPT.after(state, AttemptEvent.CANCEL if outcome is Outcome.CANCELLED else AttemptEvent.EXPIRE)
-
-
-def settle_attempts(rows: Rows, account: Account) -> list[bytes]:
-    """Let attempts move on that the kept voucher pays: delivered ones are paid, accepted ones queued."""
-    queued = []
-    for attempt in account.attempts:
-        if attempt.state == AttemptState.DELIVERED:
-            if all(d.revealed for d in account.deliveries if d.attempt == attempt.id):
-                _move(rows, attempt, AttemptEvent.PAY)
-        elif attempt.state == AttemptState.ACCEPTED and account.prepaid(attempt.upfront):
-            if rows.get(AttemptRow, id=attempt.id, bodied=False) is not None:
-                continue  # its body is still to come
-            _move(rows, attempt, AttemptEvent.QUEUE)
-            queued.append(attempt.id)
-            account = account.with_queued(attempt)
-    return queued
-
-
-def _move(rows: Rows, attempt: AttemptDue, event: AttemptEvent) -> None:
-    rows.change(AttemptRow, {"id": attempt.id}, state=ATTEMPT.after(AttemptState(attempt.state), event))

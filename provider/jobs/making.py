@@ -46,10 +46,18 @@ class Workers(Protocol):
         """Load a model ahead of need, if a worker has nothing else to do."""
         ...
 
+    def hold(self, holder: bytes, model: bytes) -> None:
+        """Keep a worker with a model for whoever runs as `holder`; said again, it mends what is not so."""
+        ...
+
+    def release(self, holder: bytes) -> None:
+        """Let others in again where a worker was kept."""
+        ...
+
     def run(
-        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
+        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = (), holder: bytes = b""
     ) -> AsyncGenerator[Event, None]:
-        """Make pictures, `inputs` being those that the run names; raises WorkerFailedError."""
+        """Make pictures, `inputs` being those that the run names, for `holder`; raises WorkerFailedError."""
         ...
 
 
@@ -135,7 +143,8 @@ class Making:
         """One piece, from the worker to its delivery."""
         lease, job, steps = drawing.attempt.lease, drawing.attempt.job, drawing.header.spec.steps
         run, inputs = drawing.run(piece)
-        async with contextlib.aclosing(self._workers.run(run, running.cancel, inputs=inputs)) as events:
+        making = self._workers.run(run, running.cancel, inputs=inputs, holder=lease)
+        async with contextlib.aclosing(making) as events:
             async for event in events:
                 match event:
                     case frames.State():

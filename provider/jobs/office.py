@@ -31,6 +31,8 @@ from gpufair.protocol.messages import (
     KeyReveal,
     Open,
     Order,
+    Reason,
+    Reserve,
     Spec,
     StatePiece,
     StreamOpen,
@@ -44,7 +46,7 @@ from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.clearing import Clearing
 from gpufair.provider.jobs.collector import Collector, LedgerPort
-from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Expect, Post, Send, Stop, Wake
+from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Expect, Keep, LetGo, Post, Send, Stop, Wake
 from gpufair.provider.jobs.fetches import Fetches
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.lookup import find, find_turn
@@ -52,6 +54,7 @@ from gpufair.provider.jobs.making import Workers
 from gpufair.provider.jobs.objections import Admission
 from gpufair.provider.jobs.requests import check_stream, is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages
+from gpufair.provider.jobs.reservations import Holding, Reservations
 from gpufair.provider.jobs.restarts import requeue
 from gpufair.provider.jobs.runner import Runner
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
@@ -83,6 +86,8 @@ class JobOffice:
         certificate_sha256: bytes,
         traces: Traces,
         lasts_ms: Callable[[Spec], int] = lambda _spec: 0,
+        held_workers: int = 0,
+        gate: Callable[[], tuple[Reason, ...]] = tuple,
         carries: Callable[[bytes], bool] = lambda _model: True,
     ) -> None:
         self._desk, self._store, self._sealing, self._certificate = desk, store, sealing, certificate_sha256
@@ -94,7 +99,11 @@ class JobOffice:
         self._audits = Audits(desk, store, traces, self._fetches)
         self._room = Room()
         self.runner = Runner(self.attempts, workers, sealing, desk.clock, self.perform, traces)
-        self.clearing = Clearing(self.attempts, self.leases, self.runner, self._is_owed)
+        self.reservations = Reservations(desk, store, Holding(held_workers, gate, self.runner.can_keep))
+        self.clearing = Clearing(
+            self.attempts, self.leases, self.runner, self._is_owed,
+            lambda reason: self.perform(self.reservations.end_all(reason)),
+        )  # fmt: skip
         self.collector = Collector(self.leases, ledgers, desk.clock)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -119,6 +128,10 @@ class JobOffice:
                     self.collector.post()
                 case Expect(model):
                     self._workers.prefetch(model)
+                case Keep(lease, model):
+                    self.runner.keep(lease, model)
+                case LetGo(lease):
+                    self.runner.let_go(lease)
 
     def _enqueue(self, attempt: bytes) -> None:
         with self._store.read() as rows:
@@ -133,7 +146,7 @@ class JobOffice:
             rows.change(LeaseRow, {"sealing_key": b""}, sealing_key=self._sealing.oldest)
         self.perform(requeue(self._store, self.attempts))
         # What is late by now is not begun again.
-        self.perform([*self.leases.tick(), *self.attempts.tick(), Post()])
+        self.perform([*self.reservations.restarted(), *self.leases.tick(), *self.attempts.tick(), Post()])
         for attempt in self.attempts.in_state(AttemptState.QUEUED):
             self._enqueue(attempt.id)
         self._tasks = [asyncio.create_task(self.collector.run()), asyncio.create_task(self._tick())]
@@ -141,7 +154,7 @@ class JobOffice:
     async def _tick(self) -> None:
         for ticks in count(1):
             await asyncio.sleep(TICK_S)
-            duties = [self.leases.tick, self.attempts.tick]
+            duties = [self.leases.tick, self.attempts.tick, self.reservations.tick, self.runner.tend]
             if ticks % BEAT_EVERY == 0:
                 duties.append(self.runner.beats)
             if ticks % FORGET_EVERY == 1:
@@ -249,6 +262,8 @@ class JobOffice:
                 return self.leases.voucher(voucher)
             case Cancel.TYPE:
                 return self.attempts.cancel(lease, document)
+            case Reserve.TYPE:
+                return self.reservations.order(lease, document)
             case Finish.TYPE:
                 return self.leases.finish(lease, document)
             case other:

@@ -72,6 +72,8 @@ def displaced(
 
 def why(worse: Turn, better: Turn) -> Reason:
     """What the one who stops is told."""
+    if not better.attempt:
+        return Reason(ReasonCode.PREEMPTED, detail="its worker is held for another buyer")
     what = "a better bid came" if better.interruptible else "a bid on demand came"
     return Reason(ReasonCode.PREEMPTED, worse.rate, better.rate, "micro-credits per step-megapixel", what)
 

@@ -24,12 +24,13 @@ from gpufair.protocol.messages import (
     Fetch,
     Finish,
     Hold,
+    Reserve,
     StreamOpen,
 )
 from gpufair.provider.jobs.lookup import find
 from gpufair.provider.jobs.store import LeaseRow, OutboxRow, RequestRow
 
-R = TypeVar("R", Cancel, Finish, Fetch, StreamOpen, Audit)
+R = TypeVar("R", Cancel, Finish, Fetch, StreamOpen, Audit, Reserve)
 A = TypeVar("A", Captured, Decline)
 
 

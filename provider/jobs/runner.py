@@ -27,6 +27,7 @@ from gpufair.provider.jobs.store import AttemptRow
 from gpufair.provider.jobs.traces import Traces
 from gpufair.provider.jobs.turns import Turn, Turns, choose, went
 from gpufair.provider.workers.outcome import Failure, WorkerFailedError
+from gpufair.provider.workers.places import Wish, needed
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Runner:
         self._queue, self._displaced = Turns(), Displaced()
         self._running: dict[bytes, Running] = {}
         """By lease."""
+        self._kept: dict[bytes, bytes] = {}
+        """The models of the workers that are held, by the lease that they are held for."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = True
 
@@ -68,10 +71,28 @@ class Runner:
         """Whether nothing waits and nothing is under way, an attempt between the queue and its worker included."""
         return not self._queue and not self._tasks
 
+    @property
+    def kept(self) -> int:
+        """Workers that are held for leases."""
+        return len(self._kept)
+
     def wait_ms(self, *, on_demand: bool) -> int:
         """About how long one more job would wait for its turn (see `forecast`)."""
-        now, works = self._clock.now_ms(), [running.work for running in self._running.values()]
-        return forecast.wait_ms(works, self._queue.ready((), now), self._workers.size, now, on_demand=on_demand)
+        now = self._clock.now_ms()
+        ready = self._others(self._queue.ready((), now))
+        return forecast.wait_ms(self._works(), ready, self._size, now, on_demand=on_demand)
+
+    @property
+    def _size(self) -> int:
+        """Workers for those who have none held."""
+        return self._workers.size - len(self._kept)
+
+    def _works(self) -> list[AtWork]:
+        """What those have at work."""
+        return [running.work for lease, running in self._running.items() if lease not in self._kept]
+
+    def _others(self, ready: list[Turn]) -> list[Turn]:
+        return [turn for turn in ready if turn.lease not in self._kept]
 
     def beats(self) -> list[Effect]:
         """What the clients of all that waits or runs hear from time to time."""
@@ -124,32 +145,72 @@ class Runner:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
+    # --- workers that are held -----------------------------------------------------------------------------------
+
+    def can_keep(self) -> bool:
+        """Whether a worker is free to be held, or can be freed of interruptible work."""
+        wishes = [work.turn.wish for work in self._works()]
+        return needed([*wishes, Wish(b"")]) <= self._size or self._makes_way([_holder(b"", b"")]) is not None
+
+    def keep(self, lease: bytes, model: bytes) -> None:
+        """Hold a worker for a lease, with its model loaded."""
+        if lease in self._kept:
+            return
+        self._make_way([_holder(lease, model)])
+        self._kept[lease] = model
+        self._workers.hold(lease, model)
+
+    def let_go(self, lease: bytes) -> None:
+        """Let others have the worker that was held for a lease."""
+        if self._kept.pop(lease, None) is not None:
+            self._workers.release(lease)
+            self._start_more()
+
+    def tend(self) -> list[Effect]:
+        """See that what is held is warm."""
+        for lease, model in self._kept.items():
+            self._workers.hold(lease, model)
+        return []
+
+    # --- whose turn it is ----------------------------------------------------------------------------------------
+
     def _start_more(self) -> None:
         busy = {*self._running}
         while self._open:
             ready = self._queue.ready(busy, self._clock.now_ms())
-            wishes = [running.work.turn.wish for running in self._running.values()]
-            turn = choose(ready, wishes, self._workers.size, self._workers.warm_models)
+            turn = self._next(ready)
             if turn is None:
-                self._make_way(ready)
+                self._make_way(self._others(ready))
                 return
             busy.add(turn.lease)
             attempt = self._attempts.start(turn.attempt)
             if attempt is None:  # its lease owes something
                 continue
-            went(turn, ready)
+            if turn.lease not in self._kept:
+                went(turn, self._others(ready))
             self._queue.remove(turn.attempt)
             running = self._running[turn.lease] = Running(AtWork(turn, self._clock.now_ms()))
             task = asyncio.create_task(self._run(attempt, running))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
 
+    def _next(self, ready: list[Turn]) -> Turn | None:
+        """Who goes now: whoever has a worker held, as soon as there is one; else whose turn it is."""
+        everybody = [running.work.turn.wish for running in self._running.values()]
+        for turn in ready:
+            if turn.lease in self._kept and needed([*everybody, turn.wish]) <= self._workers.size:
+                return turn
+        wishes = [work.turn.wish for work in self._works()]
+        return choose(self._others(ready), wishes, self._size, self._workers.warm_models)
+
+    def _makes_way(self, ready: list[Turn]) -> tuple[list[AtWork], Turn] | None:
+        return displaced(ready, self._works(), self._size, self._clock.now_ms(), self._displaced)
+
     def _make_way(self, ready: list[Turn]) -> None:
         """End interruptible work at its next step for better bids that wait."""
-        works = [running.work for running in self._running.values()]
-        while found := displaced(ready, works, self._workers.size, self._clock.now_ms(), self._displaced):
+        while found := self._makes_way(ready):
             worse, better = found
-            if not self._attempts.may_start(better.attempt):  # its lease owes something
+            if better.attempt and not self._attempts.may_start(better.attempt):  # its lease owes something
                 ready = [turn for turn in ready if turn is not better]
                 continue
             for work in worse:
@@ -196,3 +257,8 @@ class Runner:
         """End what was stopped, without a checkpoint: none has come, or none in time."""
         if running.order is not None:
             self._perform(self._attempts.stopped(running.order))
+
+
+def _holder(lease: bytes, model: bytes) -> Turn:
+    """Who has paid for a worker and orders nothing yet, as one who waits on demand."""
+    return Turn(b"", lease, b"", Wish(model), 0, 1, 0)

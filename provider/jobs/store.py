@@ -142,6 +142,25 @@ class DeliveryDue:
 
 
 @dataclass(frozen=True, slots=True)
+class ReservationRow:
+    """So many seconds of a held worker, by the id of their order. `amount` is what they cost, less what was credited.
+
+    `request` is the order's own id, which answers name; `ended` is the signed end, where the provider made one.
+    """
+
+    id: bytes
+    lease: bytes
+    request: bytes
+    amount: int
+    from_ms: int
+    until_ms: int
+    asked_ms: int
+    paid: bool
+    over: bool
+    ended: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRow:
     """A request that was answered: the same bytes get the same answer. Empty where there is nothing to say again."""
 
@@ -194,6 +213,11 @@ TABLES: dict[type, Table] = {
         blob("lease", key=True), blob("job", key=True), number("picture", key=True), blob("attempt"), blob("receipt"),
         blob("cipher"), blob("leaves"), blob("key"), blob("hashlock"), number("amount"), truth("revealed"),
         number("made_ms"), number("step", key=True),
+    ),
+    ReservationRow: Table(
+        "reservations", METADATA,
+        blob("id", key=True), blob("lease"), blob("request"), number("amount"), number("from_ms"), number("until_ms"),
+        number("asked_ms"), truth("paid"), truth("over"), blob("ended"),
     ),
     RequestRow: Table(
         "requests", METADATA,

@@ -13,6 +13,7 @@ from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LIVE, LeaseEvent, LeaseState
 from gpufair.protocol.messages import Bid, BidClass, Decline, Envelope, Offer, Reason, ReasonCode, Terms
 from gpufair.protocol.pricing import asked
+from gpufair.provider.jobs.capacity import holders
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.jobs.lookup import after
 from gpufair.provider.jobs.store import LeaseRow, RequestRow
@@ -117,9 +118,10 @@ class Admission:
             all_of_them = self._stock.config.limits.unsecured
             wanted = all_of_them - room.unsecured + bid.doc.window
             reasons.append(Reason(ReasonCode.UNSECURED_LIMIT, wanted, all_of_them, "micro-credits"))
-        if not room.has_place(bid.doc.bid_class):
-            wanted = room.taken(bid.doc.bid_class) + 1
-            reasons.append(Reason(ReasonCode.QUEUE_FULL, wanted, room.places, "jobs at work or waiting"))
+        if (taken := room.taken(bid.doc.bid_class)) >= room.places:
+            reasons.append(Reason(ReasonCode.QUEUE_FULL, taken + 1, room.places, "jobs at work or waiting"))
+        if bid.doc.bid_class is BidClass.RESERVED and room.held >= room.held_most > 0:
+            reasons.append(Reason(ReasonCode.RESERVED, room.held + 1, room.held_most, "workers held"))
         return (*reasons, *room.reasons)
 
     @property
@@ -151,8 +153,8 @@ class Admission:
         ]
         capacity, now = self._stock.capacity, self._desk.now_ms()
         on_demand, all_ = (capacity.taken(rows, now, on_demand=one) for one in (True, False))
-        unsecured = self._stock.config.limits.unsecured - live.total
-        return _Room(unsecured, full, gives_way, capacity.places, on_demand, all_)
+        left, most = self._stock.config.limits.unsecured - live.total, self._stock.config.workers.reserved_workers
+        return _Room(left, full, gives_way, capacity.places, on_demand, all_, len(holders(rows)), most)
 
     def _gives_way(self, rows: Rows, source: str) -> LeaseRow | None:
         unfunded = {lease.id: lease for lease in rows.all(LeaseRow, order="agreed_ms", state=LeaseState.AGREED)}
@@ -173,6 +175,10 @@ class _Room:
     """Places that are taken by jobs on demand ..."""
     all_: int
     """... and by all."""
+    held: int
+    """Workers that are held for leases ..."""
+    held_most: int
+    """... and how many may be."""
 
     def taken(self, bid_class: BidClass) -> int:
         """Places that are taken for a job of this class."""
@@ -180,4 +186,5 @@ class _Room:
 
     def has_place(self, bid_class: BidClass) -> bool:
         """Whether a job of this class could be taken now."""
-        return self.taken(bid_class) < self.places
+        may_hold = bid_class is not BidClass.RESERVED or self.held < self.held_most
+        return may_hold and self.taken(bid_class) < self.places

@@ -17,7 +17,7 @@ from gpufair.protocol.errors import LocalError, PeerError
 from gpufair.protocol.frames import ADAPTER, Measure, Replay, Run, RuntimeProfile
 from gpufair.protocol.ports import Random
 from gpufair.provider.workers.outcome import Answer, Event, Failure, WorkerFailedError
-from gpufair.provider.workers.places import Place, Wish, best
+from gpufair.provider.workers.places import Place, Wish, best, is_held
 from gpufair.provider.workers.resume import Going
 from gpufair.provider.workers.runtime import Runtime, WorkerSpec
 from gpufair.provider.workers.times import Times
@@ -47,6 +47,8 @@ class Pool:
         self._places = self._upkeep.places
         self._line: deque[object] = deque()
         """Who waits for a place, in turn."""
+        self._loading: set[bytes] = set()
+        """Holders for whom a model is being loaded."""
         self._changed = asyncio.Event()
 
     @property
@@ -103,24 +105,48 @@ class Pool:
     def prefetch(self, model: bytes) -> None:
         """Load a model ahead of need, if a place is idle and no idle one holds it. Nobody waits for it."""
         idle = [place for place in self._places if place.free]
-        if self._line or not idle or any(place.rank(Wish(model))[0] for place in idle):
+        if self._line or not idle or any(place.holds(model) for place in idle):
             return
-        self._upkeep.chore(self._prefetch(model))
+        self._upkeep.chore(self._prefetch(Wish(model)))
+
+    def hold(self, holder: bytes, model: bytes) -> None:
+        """Keep a place for whoever runs as `holder`, with a model loaded, until `release`.
+
+        Nobody else is let in there from now on. Said again, it mends what is not so: a place that others have not left
+        yet is changed for an empty one, and a worker that was lost is replaced.
+        """
+        held = next((place for place in self._places if place.holder == holder), None)
+        if held is None or held.has_strangers:
+            others = [place for place in self._places if not place.holder]
+            better = max(others, key=lambda place: (place.empty, *place.rank(Wish(model))), default=None)
+            if better is not None and (held is None or better.empty):
+                self.release(holder)
+                better.holder, held = holder, better
+        if held is not None and held.empty and not held.holds(model) and holder not in self._loading:
+            self._loading.add(holder)
+            self._upkeep.chore(self._prefetch(Wish(model, holder=holder)))
+
+    def release(self, holder: bytes) -> None:
+        """Let others in again where a place was held."""
+        for place in self._places:
+            if place.holder == holder:
+                place.holder = b""
+        self._wake()
 
     async def run(
-        self, run: Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
+        self, run: Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = (), holder: bytes = b""
     ) -> AsyncGenerator[Event, None]:
         """One attempt: its events, pictures among them. `WorkerFailedError` when it fails, `LocalError` without engine.
 
-        `inputs` are the bytes of the run's inputs, in their order. A run with a trace survives its worker; if it ends
-        before its picture is done, at its last step or because it was cancelled, its last event is how far it came.
-        Whoever stops asking stops the worker, within one window of frames, or loses the attempt if others wait for the
-        same worker. Leaving early cancels the attempt.
+        `inputs` are the bytes of the run's inputs, in their order; `holder` is for whom it is (see `hold`). A run with
+        a trace survives its worker; if it ends before its picture is done, at its last step or because it was
+        cancelled, its last event is how far it came. Whoever stops asking stops the worker, within one window of
+        frames, or loses the attempt if others wait for the same worker. Leaving early cancels the attempt.
         """
         going = Going(run, inputs)
         while True:
             try:
-                async with contextlib.aclosing(self._try(going, cancel)) as events:
+                async with contextlib.aclosing(self._try(going, holder, cancel)) as events:
                     async for event in events:
                         if going.take(event) is not None:
                             yield event
@@ -163,11 +189,11 @@ class Pool:
 
     # --- one worker for one attempt --------------------------------------------------------------------------------
 
-    async def _try(self, going: Going, cancel: asyncio.Event | None) -> AsyncGenerator[Event, None]:
+    async def _try(self, going: Going, holder: bytes, cancel: asyncio.Event | None) -> AsyncGenerator[Event, None]:
         """An attempt at one worker, as far as it gets. One that lost its worker is alone at the next: it may be why."""
-        run, wish = going.run, Wish.of(going.run)
+        run, wish = going.run, Wish.of(going.run, holder)
         if going.tries:
-            wish = Wish(wish.model, profile=going.profile)
+            wish = Wish(wish.model, profile=going.profile, holder=holder)
         async with self._worker(wish, run.attempt, cancel) as warm:
             going.runtime = warm.ran_on
             await self._load(warm, run)
@@ -200,7 +226,10 @@ class Pool:
                 self._upkeep.give_back(place)
 
     async def _take(self, wish: Wish, cancel: asyncio.Event | None) -> Place:
-        """A place, waiting for one in turn: nobody is passed, so that who needs one alone gets it."""
+        """A place, waiting for one in turn: nobody is passed, so that who needs one alone gets it.
+
+        Who has one held waits for nobody.
+        """
         ticket = object()
         self._line.append(ticket)
         try:
@@ -211,7 +240,8 @@ class Pool:
                     raise _cancelled()
                 if wish.profile and all(place.profile not in (b"", wish.profile) for place in self._places):
                     raise WorkerFailedError(Failure.DIED, "no worker of the same runtime profile can go on")
-                if self._line[0] is ticket and (place := best(self._places, wish)) is not None:
+                is_next = self._line[0] is ticket or is_held(self._places, wish)
+                if is_next and (place := best(self._places, wish)) is not None:
                     place.enter(wish)
                     return place
                 await self._turn(cancel)
@@ -237,11 +267,14 @@ class Pool:
         await warm.settle(attempt)
         self._upkeep.give_back(place)
 
-    async def _prefetch(self, model: bytes) -> None:
+    async def _prefetch(self, wish: Wish) -> None:
         try:
-            await self.warm(model)
+            async with self._worker(wish) as warm:
+                await warm.load(wish.model, self._locate(wish.model))
         except (WorkerFailedError, LocalError, PeerError) as err:
             self._upkeep.last_error = str(err)
+        finally:
+            self._loading.discard(wish.holder)
 
 
 def _cancelled() -> WorkerFailedError:

@@ -87,15 +87,25 @@ class Scripted:
     warm_models: frozenset[bytes] = frozenset()
     prefetched: list[bytes] = field(default_factory=list)
 
+    held: dict[bytes, bytes] = field(default_factory=dict)
+    holders: list[bytes] = field(default_factory=list)
+
     def prefetch(self, model: bytes) -> None:
         self.prefetched.append(model)
 
+    def hold(self, holder: bytes, model: bytes) -> None:
+        self.held[holder] = model
+
+    def release(self, holder: bytes) -> None:
+        del self.held[holder]
+
     async def run(
-        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = ()
+        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = (), holder: bytes = b""
     ) -> AsyncGenerator[Any, None]:
         """As the pool: leaves, then the picture, or how far it came; ends early when it is cancelled."""
         assert [hashlib.sha256(data).digest() for data in inputs] == [one.sha256 for one in run.inputs]
         self.started.append(run.attempt)
+        self.holders.append(holder)
         self.runs.append(run)
         assert cancel is not None
         assert run.trace
@@ -155,8 +165,9 @@ class World:
         ledgers: Any = None,
         unpaid_ms: int = 10_000,
         carries: Callable[[bytes], bool] = lambda _model: True,
+        held_workers: int = 0,
     ):
-        self.now, self.dice, self.path = NOW, Dice(1), path
+        self.now, self.dice, self.path, self.gate = NOW, Dice(1), path, ()
         self.desk, self.client = (Desk(signer(name), self, self) for name in ("provider", "client"))
         if not keys.exists(path.parent / "keys"):
             keys.create(path.parent / "keys")
@@ -167,6 +178,7 @@ class World:
             self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header, _waiting: (),
             workers=self.workers, ledgers=ledgers or NoLedger(), sealing=self.sealing, certificate_sha256=CERTIFICATE,
             traces=Traces(path.parent / "traces"), carries=carries,
+            held_workers=held_workers, gate=lambda: self.gate,
         )  # fmt: skip
         self.office.attempts._unpaid_ms = unpaid_ms
 
@@ -195,6 +207,7 @@ class World:
         client: Desk | None = None,
         model: bytes = MODEL,
         rate: int = SHEET.per_step_megapixel,
+        per_second: int = 0,
         bid_class: BidClass = BidClass.ON_DEMAND,
         notice_ms: int = 0,
     ) -> Signed[Bid]:
@@ -203,7 +216,8 @@ class World:
         bid = client.sign(
             Bid(
                 head=client.head(self.desk.did, parent=bytes(32)),
-                sheet=replace(SHEET, model=model, per_step_megapixel=rate), bid_class=bid_class, cap=cap,
+                sheet=replace(SHEET, model=model, per_step_megapixel=rate, per_reserved_second=per_second),
+                bid_class=bid_class, cap=cap,
                 window=window, notice_ms=notice_ms, idle_limit_ms=60_000,
                 ledger=signer("ledger").did, accept_by_ms=self.now + 30_000, lease_expires_at_ms=self.now + limits.HOUR,
                 margin_ms=limits.MARGIN_MIN_MS, worker_image=IMAGE, record=bytes(32),

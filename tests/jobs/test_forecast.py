@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpufair.protocol.limits import RESERVE_MAX_MS
 from gpufair.provider.jobs.forecast import wait_ms
 from gpufair.provider.jobs.preempting import AtWork
 from gpufair.provider.jobs.turns import Turn
@@ -31,3 +32,7 @@ def test_on_demand_waits_for_nothing_interruptible() -> None:
     works, ready = [AtWork(turn(9_000, spot=True), NOW)], [turn(1_000), turn(2_000, spot=True)]
     assert wait_ms(works, ready, 1, NOW, on_demand=True) == 1_000
     assert wait_ms(works, ready, 1, NOW, on_demand=False) == 12_000
+
+
+def test_where_all_workers_are_held_for_others_the_wait_is_as_long_as_one_order_holds_them() -> None:
+    assert wait_ms([], [], 0, NOW, on_demand=True) == RESERVE_MAX_MS

@@ -13,8 +13,8 @@ from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.lifecycle import LIVE, LeaseState
 from gpufair.protocol.messages import Bid, BidClass, Capture, ReasonCode
 from gpufair.protocol.pricing import scaled
-from gpufair.provider.config import LimitsConfig
-from gpufair.provider.jobs.store import LeaseRow, OutboxRow
+from gpufair.provider.config import LimitsConfig, WorkersConfig
+from gpufair.provider.jobs.store import LeaseRow, OutboxRow, ReservationRow
 
 from .conftest import PRICE, World
 
@@ -107,3 +107,24 @@ def test_interruptible_bids_keep_nobody_on_demand_out(small: World) -> None:
     raised = small.following(counter, client="three")
     pay(small, raised, small.bid(client="four"))
     assert ReasonCode.QUEUE_FULL in small.reasons(small.bid(client="five")), "there is an end to that too"
+
+
+def test_a_bid_for_a_held_worker_is_declined_while_all_are_held(small: World) -> None:
+    small.restart(
+        price=replace(PRICE, per_reserved_second=7), workers=WorkersConfig(concurrent_jobs=2, reserved_workers=1)
+    )
+    first = small.bid(client="one", bid_class=BidClass.RESERVED)
+    pay(small, first)
+    with small.store.begin() as rows:
+        now = small.now
+        rows.insert(
+            ReservationRow(bytes(32), first.id, bytes(16), 7, now, now + 1, now, paid=True, over=False, ended=b"")
+        )
+    answer = small.place(small.bid(client="two", bid_class=BidClass.RESERVED))
+    assert isinstance(answer, Signed)
+    (reason,) = answer.doc.reasons
+    assert (reason.code, reason.wanted, reason.limit) == (ReasonCode.RESERVED, 2, 1)
+    counter = answer.doc.would_accept
+    assert counter is not None
+    assert counter.bid_class is BidClass.ON_DEMAND
+    assert small.place(small.following(counter, client="two"))
