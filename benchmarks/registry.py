@@ -9,6 +9,7 @@ BENCHMARKS = (
     Entry("dispatch", "benchmarks.dispatch", "a job sent until the worker's first frame, against a bare gRPC echo"),
     Entry("peers", "benchmarks.peers", "null jobs a second over four providers, beside Celery with Redis, and Ray"),
     Entry("costs", "benchmarks.costs", "where a null job's processor time goes: buyer, providers, ledger"),
+    Entry("floods", "benchmarks.floods", "a job's dispatch during floods of bids, records, silence, size and pings"),
     Entry("container", "benchmarks.container", "a hardened worker's start against plain docker run; cold against warm"),
     Entry(
         "ledger", "benchmarks.captures", "durable captures a second, against plain sqlite3 and the signatures' limit"

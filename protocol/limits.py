@@ -283,6 +283,10 @@ BUCKET_BURST = 400
 ADDRESS_RATE = 10 * BUCKET_RATE
 """Requests a second of all connections from one address: many people may share one, this machine's own programs too."""
 ADDRESS_BURST = 10 * BUCKET_BURST
+BID_TOKENS = 8
+"""Requests that a bid counts for: it is checked, answered with a signature, and written down, whatever the answer."""
+PUBLISH_TOKENS = 4
+"""Requests that a published document counts for."""
 CONNECTIONS_TRACKED = 8192
 """Connections, and addresses, whose buckets are remembered; a full one is forgotten first, being as good as new."""
 

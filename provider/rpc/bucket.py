@@ -25,13 +25,13 @@ class Buckets:
         self._burst = burst
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # name: (tokens, when), oldest first
 
-    def take(self, name: str) -> float:
-        """Take a token: 0 if there was one; otherwise the seconds until there is, and nothing is taken."""
+    def take(self, name: str, price: int = 1) -> float:
+        """Take so many tokens: 0 if they were there; otherwise the seconds until they are, and nothing is taken."""
         now = self._now_s()
         tokens, when = self._levels.pop(name, (self._burst, now))
         tokens = min(self._burst, tokens + (now - when) * self._rate)
-        lacking = max(0.0, 1.0 - tokens)
-        self._levels[name] = (tokens if lacking else tokens - 1, now)
+        lacking = max(0.0, price - tokens)
+        self._levels[name] = (tokens if lacking else tokens - price, now)
         if len(self._levels) > limits.CONNECTIONS_TRACKED:
             self._levels.popitem(last=False)  # idle for longest, so the fullest or near it
         return lacking / self._rate

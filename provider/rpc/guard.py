@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from gpufair.protocol.edge import status
+from gpufair.protocol import limits
+from gpufair.protocol.edge import calls, status
 from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.ports import Random
@@ -23,6 +24,11 @@ from gpufair.provider.rpc.bucket import Buckets, address_of
 from gpufair.provider.rpc.silence import Silence
 
 _log = logging.getLogger(__name__)
+PRICES = {
+    calls.path(calls.MARKET, "Place"): limits.BID_TOKENS,
+    calls.path(calls.DIRECTORY, "Publish"): limits.PUBLISH_TOKENS,
+}
+"""What calls cost that make the house work: signatures, and a commit for whoever asks. All others cost one token."""
 _Handler = Any  # gRPC's handler is a tuple of which exactly one behaviour is set, for messages of any type
 
 
@@ -58,7 +64,7 @@ class Guard(grpc.aio.ServerInterceptor):
             task = asyncio.current_task()
             self._running.add(task)
             try:
-                self._admit(context.peer())
+                self._admit(context.peer(), PRICES.get(method, 1))
                 if handler.request_streaming:
                     return await behaviour(self._paced(requests, context.peer()), context)
                 return await behaviour(await self._message(requests, context.peer()), context)
@@ -71,11 +77,11 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _admit(self, connection: str) -> None:
+    def _admit(self, connection: str, price: int) -> None:
         # Its own bucket first: what one connection has too much takes nothing from others of its address.
-        if self._connections.take(connection):
+        if self._connections.take(connection, price):
             raise PeerError(Fault.LIMIT, "too many requests on this connection", hint="ask again a little later")
-        if self._addresses.take(address_of(connection)):
+        if self._addresses.take(address_of(connection), price):
             raise PeerError(Fault.LIMIT, "too many requests from this address", hint="ask again a little later")
 
     async def _message(self, requests: AsyncIterator[Any], connection: str) -> Any:

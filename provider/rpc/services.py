@@ -29,6 +29,7 @@ from gpufair.protocol.messages import (
 )
 from gpufair.provider.rpc.bucket import address_of, reach_of
 from gpufair.provider.rpc.offices import DirectoryOffice, LedgerOffice, MarketOffice
+from gpufair.provider.rpc.queues import Queues
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 _Unary = Callable[[bytes], Awaitable[bytes]]
@@ -43,13 +44,16 @@ _ORDERS: dict[str, type[Document]] = {
 
 def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
     """gpufair.v1.Directory."""
+    queues = Queues()
 
     async def record(_request: bytes) -> bytes:
         return wire.encode(await office.record())
 
     async def publish(request: bytes, context: Context) -> bytes:
         peer = context.peer()
-        sequence, stored = await office.publish(wire.decode(Envelope, request), address_of(peer), reach_of(peer))
+        document, source = wire.decode(Envelope, request), address_of(peer)
+        async with queues.turn(source):
+            sequence, stored = await office.publish(document, source, reach_of(peer))
         return wire.encode(calls.PublishAnswer(sequence, stored))
 
     async def find_records(request: bytes) -> bytes:
@@ -84,9 +88,12 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
 
 def market_service(office: MarketOffice) -> grpc.GenericRpcHandler:
     """gpufair.v1.Market."""
+    queues = Queues()
 
     async def place(request: bytes, context: Context) -> bytes:
-        return wire.encode(await office.place(wire.decode(Envelope, request), address_of(context.peer())))
+        bid, source = wire.decode(Envelope, request), address_of(context.peer())
+        async with queues.turn(source):
+            return wire.encode(await office.place(bid, source))
 
     async def fund(request: bytes) -> bytes:
         await office.fund(wire.decode(Envelope, request))

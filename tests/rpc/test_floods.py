@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import ssl
 import struct
+from collections import Counter
 
 import grpc.aio
 import pytest
 
-from gpufair.protocol import limits
+from gpufair.protocol import limits, wire
 from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge import calls, status
 from gpufair.protocol.edge.channels import open_channel
 from gpufair.protocol.errors import Fault
+from gpufair.protocol.messages import Envelope, Pay
 from gpufair.provider.rpc.silence import Silence
 
+DID = "did:key:z6Mkon3Necd6NkkyfoGoHxid2znGc59LU3K7mubaRcFbLfLX"
 KINDS = [(calls.DIRECTORY, "Record"), (calls.LEDGER, "Ask"), (calls.MARKET, "FetchDelivery"), (calls.MARKET, "Execute")]
 """One message and one answer, and streams either way and both."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -94,6 +97,60 @@ def test_calls_on_which_nothing_is_said_end(run, a_house, service, method):
 
 def test_all_leases_can_have_their_streams_beside_what_silent_crowds_may_take() -> None:
     assert limits.RPCS_MAX >= limits.LEASES_MAX + 8 * limits.SILENT_CALLS_MAX
+
+
+def test_bids_of_one_address_wait_for_each_other_and_not_for_anybody_else(run, a_house, a_document):
+    async def work():
+        async with a_house() as house, from_elsewhere(house.endpoint) as door:
+            house.card.endpoints = (str(house.endpoint),)
+            running, most, go_on = Counter(), Counter(), asyncio.Event()
+
+            async def slow(bid, source):
+                running[source] += 1
+                most[source] = max(most[source], running[source])
+                await go_on.wait()
+                running[source] -= 1
+                return bid
+
+            house.offices.place = slow
+            data = wire.encode(a_document(Pay, DID, 1, ""))
+            async with open_channel(door, house.card.tls.certificate) as channel:
+                theirs = channel.unary_unary(calls.path(calls.MARKET, "Place"))
+                waiting = [asyncio.ensure_future(_whole(theirs(data, timeout=15))) for _ in range(5)]
+                ours = asyncio.ensure_future((await house.peer()).market.place(wire.decode(Envelope, data)))
+                while len(running) < 2:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)  # the others of them are here too, by now or soon
+                go_on.set()
+                await asyncio.gather(ours, *waiting)
+            assert most == {"ipv4:127.0.0.1": 1, "ipv4:127.0.0.2": 1}
+
+    run(work())
+
+
+async def _whole(call):
+    return await call
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "price"),
+    [(calls.MARKET, "Place", limits.BID_TOKENS), (calls.DIRECTORY, "Publish", limits.PUBLISH_TOKENS)],
+)
+def test_what_makes_the_house_work_costs_more(run, a_house, a_document, service, method, price):
+    async def work():
+        data, answered, fault = wire.encode(a_document(Pay, DID, 1, "")), 0, None
+        still = a_house(now_s=lambda: 0.0)  # a clock that stands still: nothing is refilled
+        async with still as house, open_channel(house.endpoint, house.card.tls.certificate) as channel:
+            ask = channel.unary_unary(calls.path(service, method))
+            while fault is None:
+                try:
+                    await ask(data, timeout=15)
+                    answered += 1
+                except grpc.aio.AioRpcError as error:
+                    fault = status.from_status(error, "it").fault
+        assert (answered, fault) == (limits.BUCKET_BURST // price, Fault.LIMIT)
+
+    run(work())
 
 
 # --- below gRPC -------------------------------------------------------------------------------------------------------
