@@ -6,6 +6,7 @@ What is left undone by a lost connection, a closed lid or Ctrl-C is taken up aga
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from gpufair.client.carrying import Carrying, ignore
 from gpufair.client.config import Config
@@ -14,9 +15,9 @@ from gpufair.client.fetching import Fetching
 from gpufair.client.going_on import LOST_S, SPARE_MS, GoingOn
 from gpufair.client.ledgers import Ledgers
 from gpufair.client.market.bidding import Bidding
-from gpufair.client.market.choosing import Choices, choose
+from gpufair.client.market.choosing import Choice, Choices, choose
 from gpufair.client.market.continued import Continued, preferred
-from gpufair.client.market.funding import Funding
+from gpufair.client.market.funding import Funded, Funding
 from gpufair.client.market.leases import Leases
 from gpufair.client.market.market import Market, gather
 from gpufair.client.market.plan import Plan, check_price
@@ -91,8 +92,14 @@ class Buyer:
         market = await self.market()
         choices = self.choose(market, wish)
         good = check_price(choices, wish, self.config, budget=budget)
+        paid = await self.payable(market, good, wish, budget=budget)
+        body = wish.body(choices.model, paid.choice.spec, self.desk.random)
+        return Plan(wish, paid.choice, body, paid.ledger, paid.available, budget, dearest, paid.dropped)
+
+    async def payable(self, market: Market, choices: Sequence[Choice], wish: Wish, *, budget: int = 0) -> Funded:
+        """The first of these choices that we can and may pay, and at which ledger. Raises as `plan` does."""
         with self.store.read() as rows:
-            now, totals = self.desk.now_ms(), [budget or choice.candidate.quote.total for choice in good]
+            now, totals = self.desk.now_ms(), [budget or choice.candidate.quote.total for choice in choices]
             check_cap(rows, self.config.daily_cap, min(totals), now)
             room = room_today(rows, self.config.daily_cap, now)
             known = purchases.ledgers_used(rows) | {peer.did for peer in self.config.peers}
@@ -100,10 +107,8 @@ class Buyer:
         funding = Funding(
             self.ledgers, market.records.values(), trust_own=trust, known=known, budget=budget, only=wish.where.ledgers
         )
-        affordable = [choice for choice, total in zip(good, totals, strict=True) if room is None or total <= room]
-        paid = await funding.first_payable(affordable, self.desk.did)
-        body = wish.body(choices.model, paid.choice.spec, self.desk.random)
-        return Plan(wish, paid.choice, body, paid.ledger, paid.available, budget, dearest, paid.dropped)
+        affordable = [choice for choice, total in zip(choices, totals, strict=True) if room is None or total <= room]
+        return await funding.first_payable(affordable, self.desk.did)
 
     # --- buying --------------------------------------------------------------------------------------------------
 

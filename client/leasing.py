@@ -7,6 +7,7 @@ time as the provider lets queue; more of them wait here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -56,8 +57,8 @@ class OpenLease:
         self.id = lease
         self.plan = plan
         self._buyer = buyer
-        self._session = Session(buyer.desk, buyer.store, lease)
-        self._talk = Talk(self._session, lambda: buyer.peers.at(plan.choice.record), self._heard, give_up_s=give_up_s)
+        self.session = Session(buyer.desk, buyer.store, lease)
+        self._talk = Talk(self.session, lambda: buyer.peers.at(plan.choice.record), self._heard, give_up_s=give_up_s)
         self._callers: dict[bytes, _Caller] = {}
         self._room = asyncio.Semaphore(min(limits.JOBS_IN_FLIGHT_MAX, max(1, plan.choice.offer.doc.queue_free)))
         self._why = ""
@@ -73,47 +74,64 @@ class OpenLease:
     async def close(self) -> None:
         """Have the provider settle, and the rest of the budget given back; jobs under way end with it."""
         if self._going is not None:
-            await self._talk.order(self._session.finish().ups, again=True)
+            await self._talk.order(self.session.finish().ups, again=True)
             await asyncio.wait((self._going,), timeout=CLOSING_S)
             self._going.cancel()
             await asyncio.gather(self._going, return_exceptions=True)  # the jobs that it cost have told of its failure
         await self._buyer.carrying.let_go(purchases.lease(self._buyer.store, self.id))
-        await self._buyer.settling.settle(self._session, ignore)
+        await self._buyer.settling.settle(self.session, ignore)
 
     @property
     def left(self) -> int:
         """Micro-credits of the budget that no job has been promised."""
-        account = self._session.account()
+        account = self.session.account()
         return account.lease.cap - account.committed
+
+    async def look_again(self) -> None:
+        """Sign for what came before and may be signed for only now: another try of the same picture came to nothing."""
+        turn = self.session.look_again()
+        for event in turn.events:
+            self._heard(event)
+        await self._talk.order(turn.ups)
 
     # --- buying --------------------------------------------------------------------------------------------------
 
-    async def buy(self, wish: Wish, listen: Listen = ignore) -> Purchase:
+    async def buy(self, wish: Wish, listen: Listen = ignore, *, job: bytes = b"") -> Purchase:
         """Buy what is wished, from the lease's provider and with its model. Raises a PurchaseError for other endings.
 
         What another job left undone is a wish too (`market.continued`). LeaseOverError: take another lease. FundsError:
         the budget, or the window, is too small for this job. A caller that is cancelled has its job cancelled too.
+        `job` is its id, for whoever has written that down already.
         """
         wish.check()
         deadline_ms = self._buyer.config.deadline_ms
         async with self._room:
-            job, caller, ups = self._place(wish, listen, deadline_ms)
-            try:
-                async with asyncio.timeout(deadline_ms / 1000):
-                    await self._talk.order(ups)
-                    await caller.over.wait()
-            except TimeoutError as error:
-                await self._cancel(job)
-                what = f"after {deadline_ms // 1000} s the job is not done"
-                raise UnreachableError(what, hint=later(job), job=job) from error
-            except asyncio.CancelledError:
-                await self._cancel(job)
-                raise
-            finally:
-                del self._callers[job]
+            job, caller, ups = self._place(wish, listen, deadline_ms, job)
+            return await self._see_through(job, caller, deadline_ms, ups)
+
+    def follow(self, job: bytes, listen: Listen = ignore) -> Coroutine[None, None, Purchase]:
+        """See a job through that was ordered before: to be awaited; called before `open`, so that no word is missed."""
+        caller = self._callers[job] = _Caller(listen)
+        self._release(job, caller)
+        return self._see_through(job, caller, self._buyer.config.deadline_ms, [])
+
+    async def _see_through(self, job: bytes, caller: _Caller, deadline_ms: int, ups: list[Up]) -> Purchase:
+        try:
+            async with asyncio.timeout(deadline_ms / 1000):
+                await self._talk.order(ups)
+                await caller.over.wait()
+        except TimeoutError as error:
+            await self._cancel(job)
+            what = f"after {deadline_ms // 1000} s the job is not done"
+            raise UnreachableError(what, hint=later(job), job=job) from error
+        except asyncio.CancelledError:
+            await self._cancel(job)
+            raise
+        finally:
+            del self._callers[job]
         return await self._result(job)
 
-    def _place(self, wish: Wish, listen: Listen, deadline_ms: int) -> tuple[bytes, _Caller, list[Up]]:
+    def _place(self, wish: Wish, listen: Listen, deadline_ms: int, job: bytes) -> tuple[bytes, _Caller, list[Up]]:
         """Write the job down; what orders it. Nothing is awaited: whatever is said of the job finds its caller."""
         self._check_open()
         model, offer = self.plan.candidate.model, self.plan.choice.offer.doc
@@ -124,9 +142,10 @@ class OpenLease:
         body = wish.body(model, spec, self._buyer.desk.random)
         every = self.plan.checkpoint_every if wish.checkpoint_every is None else wish.checkpoint_every
         before = wish.rest.before if isinstance(wish, Continued) else None
-        turn = self._session.place(
-            spec, body, deadline_ms=deadline_ms, preview_every=wish.preview_every, checkpoint_every=every, before=before
-        )
+        turn = self.session.place(
+            spec, body, deadline_ms=deadline_ms, preview_every=wish.preview_every, checkpoint_every=every,
+            before=before, job=job,
+        )  # fmt: skip
         placed = next(event for event in turn.events if isinstance(event, ev.JobPlaced))
         caller = self._callers[placed.job] = _Caller(listen)
         listen(placed)
@@ -140,7 +159,7 @@ class OpenLease:
             raise LeaseOverError(f"the lease takes no more jobs: {why}", hint="take another lease")
 
     def _check_price(self, spec: Spec, max_price: int | None) -> None:
-        account = self._session.account()
+        account = self.session.account()
         price: Quote = quote(spec, account.bid.sheet, first=account.first())
         left, window = account.lease.cap - account.committed, account.lease.window
         highest = self._buyer.config.max_price if max_price is None else max_price
@@ -162,7 +181,7 @@ class OpenLease:
     async def _cancel(self, job: bytes) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_SAY_S):
-                await self._talk.order(self._session.cancel(job).ups, again=True)
+                await self._talk.order(self.session.cancel(job).ups, again=True)
 
     async def _result(self, job: bytes) -> Purchase:
         """A job's pictures, or why they are not here; the ledger is asked first if the conversation is over."""
@@ -174,7 +193,7 @@ class OpenLease:
         failure = None if self._going.cancelled() else self._going.exception()
         if failure is not None and not isinstance(failure, FairError):
             raise failure
-        await self._buyer.settling.settle(self._session, ignore)
+        await self._buyer.settling.settle(self.session, ignore)
         purchase = purchases.by_id(self._buyer.store, self.id, job)
         if not purchase.is_whole:
             self._raise(failure, job)

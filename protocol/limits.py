@@ -129,6 +129,8 @@ SIDE_MULTIPLE = 8
 PIXELS_MAX = 2048 * 2048
 STEPS_MAX = 500
 COUNT_MAX = 64
+BATCH_MAX = 4096
+"""Pictures of one batch."""
 GUIDANCE_MILLI_MAX = 50_000
 PROMPT_MAX = 8 * KIB
 """Bytes (UTF-8) of a prompt, and of a negative prompt."""

@@ -5,13 +5,14 @@ The daily cap is checked in the very transactions that write them: no other proc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gpufair.client.wallet import budget
 from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import limits, sealing
-from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
@@ -37,10 +38,19 @@ class Terms:
 class Leases:
     """The leases in our wallet, until they are funded."""
 
-    def __init__(self, desk: Desk, store: RowStore, *, daily_cap: int | None = None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        store: RowStore,
+        *,
+        daily_cap: int | None = None,
+        also: Callable[[Rows, LeaseRow], None] = lambda _rows, _lease: None,
+    ) -> None:
+        """`also` is called in the transaction that writes a bid down; what it raises, such as FundsError, undoes it."""
         self._desk = desk
         self._store = store
         self._daily_cap = daily_cap
+        self._also = also
 
     def propose(
         self, offer: Signed[Offer], record: Signed[NodeRecord], model: bytes, image: bytes, terms: Terms
@@ -83,6 +93,7 @@ class Leases:
         with self._store.begin() as rows:
             budget.check_cap(rows, self._daily_cap, terms.cap, now)
             rows.insert(row)
+            self._also(rows, row)
         return bid
 
     def answered(self, lease: bytes, answer: Envelope) -> tuple[Reason, ...]:

@@ -134,6 +134,11 @@ class Session:
             header, price = write_down(self._desk, rows, account, spec, body, terms, job=job, before=before)
         return Turn([Order(header.envelope)], [ev.JobPlaced(header.doc.job, price.total)])
 
+    def look_again(self) -> Turn:
+        """Sign for what is here, and was not wanted when it came."""
+        with self._store.begin() as rows:
+            return self._purse.go_on(rows)
+
     def cancel(self, job: bytes) -> Turn:
         """Ask the provider to stop a job; what it has delivered stays payable."""
         head = self._desk.head(self.account().lease.provider, parent=self.lease)
