@@ -14,6 +14,7 @@ from gpufair.client.failures import PurchaseError, StoppedError, UnreachableErro
 from gpufair.client.fetching import Fetching
 from gpufair.client.going_on import LOST_S, SPARE_MS, GoingOn
 from gpufair.client.ledgers import Ledgers
+from gpufair.client.market.accusing import accuse
 from gpufair.client.market.bidding import Bidding
 from gpufair.client.market.choosing import Choice, Choices, choose
 from gpufair.client.market.continued import Continued, preferred
@@ -72,6 +73,7 @@ class Buyer:
         found = await gather(self.peers, addresses, self.desk.clock, self.store)
         if not found.asked:
             raise UnreachableError("no known node answers", hint="; ".join(t.what for t in found.troubles)[:400])
+        await accuse(self.desk, self.store, self.peers, addresses)
         return found
 
     def choose(self, market: Market, wish: Wish) -> Choices:

@@ -177,6 +177,8 @@ def test_a_provider_whose_worker_cheats_fails_and_sells_nothing_more(tmp_path: P
             evidence = await auditor.check(file, TABLE)
             assert evidence.verdict is Verdict.FAILED
             assert evidence.case.provider == provider
+            told = _rows(job.store, "SELECT did FROM sequences WHERE kind = 'accused'")
+            assert told == [(provider,)], "whoever looked around since has told the directories"
             bans.lift(job.store, provider)
             assert (await job.world.buyer.plan(Wish("a fox"))).choice.offer.issuer == provider
 

@@ -13,11 +13,12 @@ from session_steps import jobs, kinds, refused
 
 from gpufair.client.session import events as ev
 from gpufair.client.session.session import Session
-from gpufair.client.wallet import purchases
+from gpufair.client.wallet import accusations, purchases
 from gpufair.client.wallet.deliveries import DeliveryRow
 from gpufair.client.wallet.sequels import Before
 from gpufair.protocol.errors import Fault, LocalError
-from gpufair.protocol.messages import Goods, Input, InputKind, JobBody, Outcome, Progress, Spec
+from gpufair.protocol.evidence import Proof, judge
+from gpufair.protocol.messages import Crime, Goods, Input, InputKind, JobBody, Outcome, Progress, Spec
 
 STEP = 64
 """What a step costs in these tests; the window of 150 has room for two."""
@@ -108,6 +109,9 @@ def test_a_checkpoint_that_is_not_the_state_of_its_leaf_convicts(painter, plain)
     assert row == (2, 128, 1, 1, 0)
     bought = purchases.by_id(d.wallet, d.lease, painter.job)
     assert len(bought.proofs) == 1
+    with d.wallet.read() as rows:
+        [piece] = accusations.due(rows, d.desks["client"])
+    assert (piece.doc.crime, judge(piece.doc).proof) == (Crime.FALSE_LEAF, Proof.PROVED), "anybody can see it"
 
 
 def test_a_lost_piece_is_asked_for_again(painter):
