@@ -18,7 +18,7 @@ from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.edge.sqlite import open_database
-from gpufair.protocol.envelope import Signed, countersign
+from gpufair.protocol.envelope import Signed, countersign, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
@@ -31,6 +31,7 @@ from gpufair.protocol.messages import (
     Hold,
     Input,
     JobBody,
+    JobEnded,
     JobHeader,
     Lock,
     Open,
@@ -242,6 +243,8 @@ class World:
         job: bytes = b"",
         steps: int = STEPS,
         done: int = 0,
+        side: int = 8,
+        scheduler: Scheduler = Scheduler.DDIM,
         **claims: Any,
     ) -> Any:
         """A job's order and body, whole; `claims` are what the header says otherwise than it should."""
@@ -252,7 +255,7 @@ class World:
                 named = rows.get(LeaseRow, id=lease.id)
             assert named is not None
             sealed = sealing.seal_plain(plain, named.sealing_key, lease=lease.id, job=job)
-        spec = Spec(task, model, Scheduler.DDIM, precision, 8, 8, steps, count, guided=False, done=done)
+        spec = Spec(task, model, scheduler, precision, side, side, steps, count, guided=False, done=done)
         digest = hashlib.sha256(plain).digest()
         claims = {"body_length": len(sealed), "audit_commitment": b"", "plain_sha256": digest, **claims}
         claims = {"checkpoint": bytes([1] * 32) if done else b"", **claims}
@@ -288,6 +291,13 @@ class World:
             found = rows.get(AttemptRow, job=job, **where)
         assert found is not None
         return found
+
+    def ended(self, attempt: bytes) -> JobEnded:
+        """How an attempt ended, as the client is told."""
+        with self.store.read() as rows:
+            found = rows.get(AttemptRow, id=attempt)
+        assert found is not None
+        return from_bytes(found.ended, JobEnded).doc
 
     def state(self, attempt: bytes) -> str:
         with self.store.read() as rows:
