@@ -7,34 +7,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from gpufair.client.carrying import Carrying, ignore
 from gpufair.client.config import Config
-from gpufair.client.failures import PurchaseError, StoppedError, UnreachableError
+from gpufair.client.failures import PurchaseError, StoppedError
 from gpufair.client.fetching import Fetching
 from gpufair.client.going_on import LOST_S, SPARE_MS, GoingOn
 from gpufair.client.ledgers import Ledgers
 from gpufair.client.market.accusing import accuse
 from gpufair.client.market.bidding import Bidding
-from gpufair.client.market.choosing import Choice, Choices, choose
-from gpufair.client.market.continued import Continued, preferred
-from gpufair.client.market.funding import Funded, Funding
+from gpufair.client.market.choosing import Choice, Choices
+from gpufair.client.market.funding import Funded
 from gpufair.client.market.leases import Leases
-from gpufair.client.market.market import Market, gather
-from gpufair.client.market.plan import Plan, check_price
+from gpufair.client.market.market import Market
+from gpufair.client.market.plan import Plan
+from gpufair.client.market.planning import Planner
 from gpufair.client.market.wish import Wish
-from gpufair.client.session.events import JobPlaced
+from gpufair.client.session.events import BidDeclined, JobPlaced
 from gpufair.client.session.session import Session
 from gpufair.client.session.settling import Settling
 from gpufair.client.session.talk import Listen
 from gpufair.client.stopping import unless
 from gpufair.client.wallet import purchases
-from gpufair.client.wallet.bans import banned
-from gpufair.client.wallet.budget import check_cap, room_today
 from gpufair.client.wallet.purchase import Purchase
-from gpufair.client.wallet.store import LeaseRow, PeerRow
+from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol import limits
-from gpufair.protocol.addresses import Endpoint, PeerAddress
+from gpufair.protocol.addresses import PeerAddress
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.errors import Fault, LocalError
@@ -54,63 +53,31 @@ class Buyer:
         self.settling = Settling(desk, store, self.ledgers)
         self.carrying = Carrying(desk, store, peers, self.ledgers, self.settling)
         self.fetching = Fetching(desk, store, self.carrying, self.settling)
+        self.planner = Planner(desk, store, peers, config, self.ledgers)
 
     # --- looking around ------------------------------------------------------------------------------------------
 
     def addresses(self) -> tuple[PeerAddress, ...]:
-        """Where to look: the nodes that were added, with the did that they had then, and those of the config."""
-        with self.store.read() as rows:
-            added = [PeerAddress(Endpoint.parse(row.address), row.did) for row in rows.all(PeerRow, order="added_ms")]
-        known = {address.endpoint for address in added}
-        return (*added, *(one for one in self.config.peers if one.endpoint not in known))
+        """See `Planner.addresses`."""
+        return self.planner.addresses()
 
     async def market(self) -> Market:
-        """Ask every known node what is on sale. Raises LocalError if none is known, UnreachableError."""
-        addresses = self.addresses()
-        if not addresses:
-            hint = "add one with: gpufair peers add HOST:PORT"
-            raise LocalError(Fault.UNKNOWN, "no node is known to start looking from", hint=hint)
-        found = await gather(self.peers, addresses, self.desk.clock, self.store)
-        if not found.asked:
-            raise UnreachableError("no known node answers", hint="; ".join(t.what for t in found.troubles)[:400])
-        await accuse(self.desk, self.store, self.peers, addresses)
+        """See `Planner.market`. What the wallet can prove against sellers is told on the way."""
+        found = await self.planner.market()
+        await accuse(self.desk, self.store, self.peers, self.addresses())
         return found
 
     def choose(self, market: Market, wish: Wish) -> Choices:
-        """Who can fulfil a wish, the best first. Raises NoOfferError."""
-        lost = wish.lost if isinstance(wish, Continued) else {}
-        found = choose(
-            market, wish, default_model=self.config.model, strategy=wish.strategy or self.config.strategy,
-            bans=banned(self.store), lost=lost,
-        )  # fmt: skip
-        return preferred(found, wish)
+        """See `Planner.choose`."""
+        return self.planner.choose(market, wish)
 
     async def plan(self, wish: Wish, *, budget: int = 0, dearest: int = 0) -> Plan:
-        """What would be bought, affordable and allowed. Raises NoOfferError, FundsError, UnreachableError.
-
-        `budget` is for a lease that carries many jobs like this one, pictures of up to `dearest` each.
-        """
-        wish.check()
-        market = await self.market()
-        choices = self.choose(market, wish)
-        good = check_price(choices, wish, self.config, budget=budget)
-        paid = await self.payable(market, good, wish, budget=budget)
-        body = wish.body(choices.model, paid.choice.spec, self.desk.random)
-        return Plan(wish, paid.choice, body, paid.ledger, paid.available, budget, dearest, paid.dropped)
+        """See `Planner.plan`."""
+        return await self.planner.plan(wish, budget=budget, dearest=dearest)
 
     async def payable(self, market: Market, choices: Sequence[Choice], wish: Wish, *, budget: int = 0) -> Funded:
-        """The first of these choices that we can and may pay, and at which ledger. Raises as `plan` does."""
-        with self.store.read() as rows:
-            now, totals = self.desk.now_ms(), [budget or choice.candidate.quote.total for choice in choices]
-            check_cap(rows, self.config.daily_cap, min(totals), now)
-            room = room_today(rows, self.config.daily_cap, now)
-            known = purchases.ledgers_used(rows) | {peer.did for peer in self.config.peers}
-        trust = wish.trust_provider_ledger or self.config.trust_provider_ledger
-        funding = Funding(
-            self.ledgers, market.records.values(), trust_own=trust, known=known, budget=budget, only=wish.where.ledgers
-        )
-        affordable = [choice for choice, total in zip(choices, totals, strict=True) if room is None or total <= room]
-        return await funding.first_payable(affordable, self.desk.did)
+        """See `Planner.payable`."""
+        return await self.planner.payable(market, choices, wish, budget=budget)
 
     # --- buying --------------------------------------------------------------------------------------------------
 
@@ -120,7 +87,8 @@ class Buyer:
         Once `stop` is set the job is cancelled and all is settled; StoppedError then says what is here all the same.
         """
         stop, until_ms = stop or asyncio.Event(), self.desk.now_ms() + self.config.deadline_ms
-        lease, plan = await self.lease(plan, lasts_ms=self.config.deadline_ms + SPARE_MS, stop=stop)
+        lasts_ms = self.config.deadline_ms + SPARE_MS
+        lease, plan = await self.lease(plan, lasts_ms=lasts_ms, stop=stop, listen=listen)
         session = Session(self.desk, self.store, lease)
         turn = session.place(
             plan.spec, plan.body, deadline_ms=self.config.deadline_ms, preview_every=plan.wish.preview_every,
@@ -144,20 +112,26 @@ class Buyer:
         return first * limits.GO_ON_MILLI // 1_000 if highest is None else highest
 
     async def lease(
-        self, plan: Plan, *, lasts_ms: int, idle_ms: int = 5 * limits.MINUTE, stop: asyncio.Event | None = None
+        self,
+        plan: Plan,
+        *,
+        lasts_ms: int,
+        idle_ms: int = 5 * limits.MINUTE,
+        stop: asyncio.Event | None = None,
+        listen: Listen = ignore,
     ) -> tuple[bytes, Plan]:
-        """A funded lease for a plan, and the plan that it is for: its offer may have been renewed meanwhile.
+        """A funded lease for a plan, and the plan that it is for: it may be another provider's in the end.
 
         Raises DeclinedError, FundsError, UnreachableError; StoppedError once `stop` is set, and lets go of the hold.
         """
-        leases = Leases(self.desk, self.store, daily_cap=self.config.daily_cap)
-        bidding = Bidding(leases, self.store, self.peers, self.ledgers)
-
-        async def again() -> Plan:
-            return await self.plan(plan.wish, budget=plan.budget, dearest=plan.dearest)
-
+        bidding = Bidding(
+            Leases(self.desk, self.store, daily_cap=self.config.daily_cap), self.store, self.peers, self.ledgers,
+            tell=lambda who, why, then: listen(BidDeclined(who, why, then)),
+        )  # fmt: skip
+        again = partial(self.planner.plan, plan.wish, budget=plan.budget, dearest=plan.dearest)
+        bounds = self.planner.bounds(plan, lasts_min_ms=min(lasts_ms, self.config.deadline_ms))
         try:
-            return await unless(stop, bidding.lease(plan, again, lasts_ms=lasts_ms, idle_ms=idle_ms))
+            return await unless(stop, bidding.lease(plan, again, bounds, lasts_ms=lasts_ms, idle_ms=idle_ms))
         except StoppedError:
             for made in bidding.made:
                 await self.carrying.let_go(purchases.lease(self.store, made))

@@ -8,6 +8,7 @@ import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ daily_cap = "10"
 
 # Which offer is the best: "cheapest", "fastest", "balanced", or weights from 0 to 9 like "price=2,speed=1".
 strategy = "cheapest"
+
+# What to do when a provider declines a bid and says what it would accept: "accept" that within the highest price,
+# "firm": only where it costs no more than the bid did, "never".
+bargain = "accept"
 
 # Nodes to start looking from: host:port, or did:key:...@host:port. `gpufair peers add` keeps its own list.
 peers = []
@@ -67,6 +72,17 @@ class Home:
         return self.folder / "config.toml"
 
 
+class Manner(StrEnum):
+    """How far a buyer goes with a provider that declines a bid.
+
+    Accept: any counter-offer within the highest price. Firm: one that costs no more than the bid did. Never: none.
+    """
+
+    ACCEPT = "accept"
+    FIRM = "firm"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings. Amounts are micro-credits; None means no such bound."""
@@ -78,6 +94,7 @@ class Config:
     deadline: int = 600
     trust_provider_ledger: bool = False
     strategy: Strategy = CHEAPEST
+    bargain: Manner = Manner.ACCEPT
 
     @property
     def deadline_ms(self) -> int:
@@ -171,6 +188,12 @@ def _strategy(value: object) -> Strategy:
     return strategy(_text(value))
 
 
+def _manner(value: object) -> Manner:
+    if value not in list(Manner):
+        raise ValueError(f"write one of {', '.join(Manner)}")
+    return Manner(str(value))
+
+
 def _seconds(value: object) -> int:
     most = limits.DEADLINE_MAX_MS // limits.SECOND
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
@@ -192,4 +215,5 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "deadline": _seconds,
     "trust_provider_ledger": _yes_or_no,
     "strategy": _strategy,
+    "bargain": _manner,
 }

@@ -44,7 +44,9 @@ class Market(Protocol):
         """What would be bought. Raises a PurchaseError if nothing can be."""
         ...
 
-    async def lease(self, plan: Plan, *, lasts_ms: int, stop: asyncio.Event | None = None) -> tuple[bytes, Plan]:
+    async def lease(
+        self, plan: Plan, *, lasts_ms: int, stop: asyncio.Event | None = None, listen: Listen = ...
+    ) -> tuple[bytes, Plan]:
         """A funded lease. Raises a PurchaseError if there is none to be had."""
         ...
 
@@ -87,7 +89,7 @@ class GoingOn:
                 raise why
             self._lost[work.last.lease.provider] = why.what
             try:
-                made, plan = await self._lease(work, rest, why)
+                made, plan = await self._lease(work, rest, why, listen)
             except UnreachableError:
                 # Nobody else does it, and the one that has it may come back.
                 await self._wait(work.last, why, listen)
@@ -117,7 +119,7 @@ class GoingOn:
     def _left_ms(self) -> int:
         return self._until_ms - self._market.desk.now_ms()
 
-    async def _lease(self, work: Purchase, rest: Rest, why: PurchaseError) -> tuple[bytes, Plan]:
+    async def _lease(self, work: Purchase, rest: Rest, why: PurchaseError, listen: Listen) -> tuple[bytes, Plan]:
         """A lease with the first provider that gives one. Raises `why`, with what is wrong, where nobody does."""
         while self._left_ms() > 0:
             wish = continued(rest, self._wish, max_price=self._most - work.spent, lost=dict(self._lost))
@@ -126,7 +128,8 @@ class GoingOn:
             except FairError as error:
                 raise nowhere(why, error) from error
             try:
-                return await self._market.lease(plan, lasts_ms=self._left_ms() + SPARE_MS, stop=self._stop)
+                lasts_ms = self._left_ms() + SPARE_MS
+                return await self._market.lease(plan, lasts_ms=lasts_ms, stop=self._stop, listen=listen)
             except StoppedError as error:
                 raise stopped(work) from error
             except FundsError as error:

@@ -130,6 +130,7 @@ class Client:
         minutes: int = 60,
         dearest: int = 0,
         approve: Callable[[Plan], bool] | None = None,
+        listen: Listen = ignore,
         **options: Any,
     ) -> AsyncIterator[Lease]:
         """One lease for many jobs: `budget` is reserved now, and what was not spent comes back at the end of the block.
@@ -151,7 +152,7 @@ class Client:
             raise DeclinedError("the plan was not approved", hint="nothing was spent")
         lasts_ms = minutes * limits.MINUTE
         idle_ms = min(lasts_ms, limits.IDLE_LIMIT_MAX_MS)
-        lease, plan = await self.buyer.lease(plan, lasts_ms=lasts_ms, idle_ms=idle_ms)
+        lease, plan = await self.buyer.lease(plan, lasts_ms=lasts_ms, idle_ms=idle_ms, listen=listen)
         opened = OpenLease(self.buyer, lease, plan, give_up_s=GIVE_UP_S)
         opened.open()
         try:

@@ -7,12 +7,14 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gpufair.client.config import Manner
+from gpufair.client.market.stake import SHARE_MAX_MILLI, Stake
 from gpufair.client.market.wish import WEIGHT_MILLI, Lora, Wish
 from gpufair.client.pictures.inputs import Beginning, beginning
 from gpufair.protocol import limits
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.fields import DID_PREFIX
-from gpufair.protocol.messages import Isolation, Precision, Scheduler
+from gpufair.protocol.messages import BidClass, Isolation, Precision, Scheduler
 from gpufair.protocol.search import facts, strategies
 from gpufair.protocol.search.filters import Search
 
@@ -51,11 +53,18 @@ def wish(
     ledger: str = "",
     strategy: str | None = None,
     checkpoint_every: int | None = None,
+    bid_class: str | None = None,
+    notice_ms: int = 0,
+    bid_milli: int = 0,
+    bid_rate: int = 0,
+    bargain: str | None = None,
     **unknown: Any,
 ) -> Wish:
     """A wish in plain values: `size` in pixels, guidance, strength and weights in thousandths, prices in micro-credits.
 
-    `gpu` to `ledger` are what its provider must have; `strategy` says which of those is the best.
+    `gpu` to `ledger` are what its provider must have; `strategy` says which of those is the best. `bid_class`,
+    `notice_ms` and the bid (in thousandths of the ask on demand, or in micro-credits a step-megapixel) are how the job
+    is served; `bargain` says how far to go with a provider that declines.
     Raises LocalError for a value that can't be meant, and for an option that there is not.
     """
     if unknown:
@@ -80,6 +89,7 @@ def wish(
         where(gpu, memory_bytes, isolation, profile, region, ledger),
         None if strategy is None else strategies.strategy(strategy),
         checkpoint_every,
+        _stake(bid_class, notice_ms, bid_milli, bid_rate), manner(bargain),
     )  # fmt: skip
     made.check()
     return made
@@ -106,6 +116,27 @@ def where(gpu: str, memory_bytes: int, isolation: str | None, profile: str, regi
         gpu=gpu, memory_bytes=memory_bytes, isolation=named(Isolation, isolation), profile=digest, region=region,
         ledgers=(ledger,) if ledger else (),
     )  # fmt: skip
+
+
+def _stake(bid_class: str | None, notice_ms: int, share_milli: int, rate: int) -> Stake:
+    check_whole(notice_ms=notice_ms, bid_milli=share_milli, bid_rate=rate)
+    for name, value, most in (
+        ("notice_ms", notice_ms, limits.NOTICE_MAX_MS),
+        ("bid_milli", share_milli, SHARE_MAX_MILLI),
+        ("bid_rate", rate, limits.RATE_MAX),
+    ):
+        if not 0 <= value <= most:
+            raise LocalError(Fault.MALFORMED, f"{name} is {value}: it must be 0 to {most}")
+    if share_milli and rate:
+        raise LocalError(Fault.MALFORMED, "a bid is a share of the ask or a rate, not both", hint="give one of them")
+    return Stake(named(BidClass, bid_class) or BidClass.ON_DEMAND, notice_ms, share_milli, rate)
+
+
+def manner(text: str | None) -> Manner | None:
+    """How far to go with a provider that declines, by name; None: as the config says. Raises LocalError."""
+    if text is None or text in list(Manner):
+        return None if text is None else Manner(text)
+    raise LocalError(Fault.MALFORMED, f"there is no way to bargain {text!r}", hint=f"there are {', '.join(Manner)}")
 
 
 def _beginning(image: File | None, mask: File | None, outpaint: object) -> Beginning | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from gpufair.protocol.messages import (
     Spec,
     Task,
 )
-from gpufair.protocol.pricing import LINES, Quote, asked, frozen_sheet, quote, smallest_window
+from gpufair.protocol.pricing import LINES, Quote, asked, quote, smallest_window
 
 Verdict = tuple[Reason, ...]
 """Every reason against; empty means feasible."""
@@ -62,11 +62,12 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An offer that can run a job, and what it would cost."""
+    """An offer that can run a job, what it would cost, and the sheet that a bid would have for that."""
 
     offer: Signed[Offer]
     model: ModelOffer
     quote: Quote
+    sheet: PriceSheet
 
 
 def model_offer(offer: Offer, digest: bytes) -> ModelOffer | None:
@@ -193,10 +194,18 @@ def with_spare(price: Quote, spare: int) -> int:
     return price.increment * price.count + max(price.upfront, spare)
 
 
+def usual_ask(offer: Offer, model: ModelOffer) -> PriceSheet:
+    """What is asked of a bid on demand that wants no notice."""
+    return asked(offer, model, BidClass.ON_DEMAND, 0)
+
+
 def candidates(
-    offers: Iterable[Signed[Offer]], spec: Spec
+    offers: Iterable[Signed[Offer]], spec: Spec, bid: Callable[[Offer, ModelOffer], PriceSheet] = usual_ask
 ) -> tuple[list[Candidate], list[tuple[Signed[Offer], Verdict]]]:
-    """The offers that can run a job, cheapest first (the older of two breaks a tie), and the others with reasons."""
+    """The offers that can run a job, cheapest first (the older of two breaks a tie), and the others with reasons.
+
+    `bid` says what is paid at each.
+    """
     good, bad = [], []
     for offer in offers:
         verdict = feasible(offer.doc, spec)
@@ -204,12 +213,13 @@ def candidates(
         if verdict or model is None:
             bad.append((offer, verdict))
             continue
-        price = quote(spec, frozen_sheet(model), first=True)
-        needed = max(smallest_window(spec, model.sheet), price.upfront)
+        sheet = bid(offer.doc, model)
+        price = quote(spec, sheet, first=True)
+        needed = max(smallest_window(spec, sheet), price.upfront)
         if needed > offer.doc.window_max:
             short = Reason(ReasonCode.WINDOW_TOO_SMALL, needed, offer.doc.window_max, "micro-credits")
             bad.append((offer, (short,)))
             continue
-        good.append(Candidate(offer, model, price))
+        good.append(Candidate(offer, model, price, sheet))
     good.sort(key=lambda c: (c.quote.total, c.offer.doc.head.issued_at_ms, c.offer.id))
     return good, bad

@@ -6,18 +6,20 @@ It orders pictures in an open lease, and notices when the provider is out of rea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from gpufair.client.batch import records
 from gpufair.client.batch.lanes import Lane
 from gpufair.client.batch.stalls import Stalls, plan
 from gpufair.client.buyer import Buyer
+from gpufair.client.failures import NoOfferError
 from gpufair.client.leasing import OpenLease
 from gpufair.client.market.bidding import Bidding
 from gpufair.client.market.choosing import Choice
 from gpufair.client.market.leases import Leases
 from gpufair.client.market.plan import Plan
+from gpufair.client.market.planning import NOBODY
 from gpufair.client.market.wish import Wish
 from gpufair.client.session import events as ev
 from gpufair.client.wallet import purchases
@@ -28,7 +30,7 @@ from gpufair.protocol import limits
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.matching import Candidate, model_offer
-from gpufair.protocol.messages import Bid, NodeRecord, Offer
+from gpufair.protocol.messages import Bid, NodeRecord, Offer, Reason
 from gpufair.protocol.pricing import quote
 
 LASTS_MS = limits.HOUR
@@ -91,7 +93,9 @@ async def take_lease(
     """
     did = lane.seller.did
 
-    async def again() -> Plan:
+    async def again(*, only: str = did, passed: Mapping[str, Reason] = NOBODY) -> Plan:
+        if passed or only != did:
+            raise NoOfferError("a lane stays with its seller")
         return await plan(buyer, await look_again(), did, lane.cap)
 
     leases = Leases(
@@ -99,9 +103,10 @@ async def take_lease(
     )
     bidding = Bidding(leases, buyer.store, buyer.peers, buyer.ledgers)
     wanted = await plan(buyer, stalls, did, lane.cap)
+    bounds = buyer.planner.bounds(wanted, lasts_min_ms=min(LASTS_MS, buyer.config.deadline_ms))
     lease = b""
     try:
-        lease, wanted = await bidding.lease(wanted, again, lasts_ms=LASTS_MS, idle_ms=IDLE_MS)
+        lease, wanted = await bidding.lease(wanted, again, bounds, lasts_ms=LASTS_MS, idle_ms=IDLE_MS)
     finally:
         for made in bidding.made:
             if made != lease:
@@ -121,7 +126,9 @@ def reopened(buyer: Buyer, lease: LeaseRow, wish: Wish) -> OpenLease:
     spec = wish.specs(model)[0]
     precise = next((one for one in wish.specs(model) if one.precision in offer.doc.precisions), spec)
     choice = Choice(
-        Candidate(offer, model, quote(precise, bid.sheet, first=True)), from_bytes(lease.record, NodeRecord), precise
+        Candidate(offer, model, quote(precise, bid.sheet, first=True), bid.sheet),
+        from_bytes(lease.record, NodeRecord),
+        precise,
     )
     body = replace(wish, begin=None).body(model, precise, buyer.desk.random)
     return OpenLease(buyer, lease.id, Plan(wish, choice, body, purchases.ledger_of(lease), 0, lease.cap))

@@ -34,6 +34,40 @@ StrategyName = Annotated[
 ]  # fmt: skip
 
 
+_HOW = "How it is served"
+ClassName = Annotated[
+    str, typer.Option("--class", metavar="NAME", rich_help_panel=_HOW, help="on_demand, or interruptible: cheaper.")
+]
+Bid = Annotated[
+    str,
+    typer.Option(
+        "--bid", metavar="PERCENT|CREDITS", rich_help_panel=_HOW,
+        help="80% of the ask on demand, or credits a step-megapixel; never below what the class is asked.",
+    ),
+]  # fmt: skip
+Notice = Annotated[
+    int | None, typer.Option("--notice", metavar="SECONDS", rich_help_panel=_HOW, help="Before the GPU is taken back.")
+]
+Bargain = Annotated[
+    str, typer.Option("--bargain", metavar="HOW", rich_help_panel=_HOW, help="accept counter-offers, firm, or never.")
+]
+
+
+def read_bid(text: str) -> tuple[int, int]:
+    """A bid as it was typed: thousandths of the ask, or micro-credits a step-megapixel. Raises LocalError."""
+    from gpufair.protocol import units
+    from gpufair.protocol.errors import Fault, LocalError
+
+    number = text.strip()
+    try:
+        if number.endswith("%"):
+            return units.parse_credits(number[:-1]) * 10 // units.MICRO_PER_CREDIT, 0
+        return (0, units.parse_credits(number)) if number else (0, 0)
+    except ValueError as error:
+        hint = "write it like 80%, or like 0.00005 for credits a step-megapixel"
+        raise LocalError(Fault.MALFORMED, f"--bid: {text!r} is neither", hint=hint) from error
+
+
 def memory_bytes(text: str) -> int:
     """Bytes out of GiB as they were typed. Raises LocalError."""
     from gpufair.protocol.errors import Fault, LocalError

@@ -82,6 +82,10 @@ def quote(
     region: w.Region = "",
     ledger: w.Ledger = "",
     strategy: w.StrategyName = "",
+    bid_class: w.ClassName = "",
+    bid: w.Bid = "",
+    notice: w.Notice = None,
+    bargain: w.Bargain = "",
     home: HomeDir = None,
     as_json: Json = False,
 ) -> None:
@@ -92,7 +96,8 @@ def quote(
             prompt, negative=negative, steps=steps, guidance=guidance, size=size, seed=seed, scheduler=scheduler,
             precision=precision, count=count, model=model, loras=lora, image=image, strength=strength, mask=mask,
             outpaint=outpaint, max_price=max_price, gpu=gpu, memory=memory, isolation=isolation, profile=profile,
-            region=region, ledger=ledger, strategy=strategy,
+            region=region, ledger=ledger, strategy=strategy, bid_class=bid_class, bid=bid, notice=notice,
+            bargain=bargain,
         )  # fmt: skip
         return stage.with_buyer(lambda buyer: _quote(stage, buyer, wish))
 

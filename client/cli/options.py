@@ -70,11 +70,15 @@ def make_wish(
     memory: str = "",
     isolation: str = "",
     strategy: str = "",
+    bid_class: str = "",
+    bid: str = "",
+    notice: int | None = None,
+    bargain: str = "",
     **options: Any,
 ) -> Wish:
     """A wish out of what was typed. Raises LocalError (a usage error) that says how to write it."""
     from gpufair.client import wishing
-    from gpufair.client.cli.filters import memory_bytes
+    from gpufair.client.cli import filters
     from gpufair.protocol import limits, units
     from gpufair.protocol.errors import Fault, LocalError
 
@@ -82,13 +86,16 @@ def make_wish(
         limit = units.parse_credits(max_price) if max_price else None
     except ValueError as error:
         raise LocalError(Fault.MALFORMED, f"--max-price: {error}") from error
+    share, rate = filters.read_bid(bid)
     return wishing.wish(
         prompt, size=_size(size) if size else None, max_price=limit,
         guidance_milli=_milli("--guidance", guidance, limits.GUIDANCE_MILLI_MAX) if guidance else None,
         strength_milli=_milli("--strength", strength, 1_000) if strength else None,
         outpaint=_margins(outpaint) if outpaint else None, loras=[_lora(text) for text in loras or ()],
         scheduler=scheduler or None, precision=precision or None, strategy=strategy or None,
-        memory_bytes=memory_bytes(memory) if memory else 0, isolation=isolation or None, **options,
+        memory_bytes=filters.memory_bytes(memory) if memory else 0, isolation=isolation or None,
+        bid_class=bid_class or None, notice_ms=(notice or 0) * limits.SECOND, bargain=bargain or None,
+        bid_milli=share, bid_rate=rate, **options,
     )  # fmt: skip
 
 

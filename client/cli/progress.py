@@ -13,6 +13,7 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gpufair.client.cli.stage import Stage
+from gpufair.client.endings import said
 from gpufair.client.session import events as ev
 from gpufair.protocol import identity
 from gpufair.protocol.units import show
@@ -53,6 +54,9 @@ class Watch:
     def __call__(self, event: ev.Event) -> None:
         """Take one event."""
         match event:
+            case ev.BidDeclined(provider, reasons, then):
+                why = f"{identity.short(provider)} declines: {said(reasons)}. " if reasons else ""
+                self._tell(then, why + then)
             case ev.JobPlaced(job):
                 self._stage.job = job
             case ev.JobAccepted():

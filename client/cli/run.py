@@ -51,6 +51,10 @@ def run(
     ledger: w.Ledger = "",
     strategy: w.StrategyName = "",
     checkpoint_every: o.CheckpointEvery = None,
+    bid_class: w.ClassName = "",
+    bid: w.Bid = "",
+    notice: w.Notice = None,
+    bargain: w.Bargain = "",
     trust_provider_ledger: Annotated[
         bool, typer.Option("--trust-provider-ledger", help="Allow a ledger that the seller runs.")
     ] = False,
@@ -67,8 +71,8 @@ def run(
             precision=precision, count=count, model=model, loras=lora, image=image, strength=strength, mask=mask,
             outpaint=outpaint, max_price=max_price, trust_provider_ledger=trust_provider_ledger,
             gpu=gpu, memory=memory, isolation=isolation, profile=profile, region=region, ledger=ledger,
-            strategy=strategy, preview_every=max(1, (steps or 20) // 5) if preview else 0,
-            checkpoint_every=checkpoint_every,
+            strategy=strategy, bid_class=bid_class, bid=bid, notice=notice, bargain=bargain,
+            preview_every=max(1, (steps or 20) // 5) if preview else 0, checkpoint_every=checkpoint_every,
         )  # fmt: skip
         return _run(stage, wish, output, yes=yes, force=force)
 

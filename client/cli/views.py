@@ -111,11 +111,13 @@ def plan_table(plan: Plan) -> Table:
     table.add_row("  model", f"{plan.candidate.model.name} ({plan.candidate.model.digest.hex()[:12]})")
     isolation = f"isolation {offer.doc.isolation.name.lower()}"
     table.add_row("  provider", f"{identity.short(offer.issuer)} · {hardware(offer.doc)} · {isolation}")
+    if words := plan.wish.stake.words():
+        table.add_row("  bid", words)
     if estimate := about(estimate_us(plan.spec, plan.candidate.model)):
         table.add_row("  time", f"{estimate}, as the provider measured it")
     table.add_row("  ledger", f"{identity.short(plan.ledger.did)} · you have {show(plan.available)} there")
     if plan.dropped:
-        table.add_row("  cheaper", f"{len(plan.dropped)} are not taken: {summary(plan.dropped)}")
+        table.add_row("  before it", f"{len(plan.dropped)} are not taken: {summary(plan.dropped)}")
     return table
 
 

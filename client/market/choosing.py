@@ -14,12 +14,13 @@ from gpufair.client.failures import Dropped, NoOfferError
 from gpufair.client.market.adapters import pick_adapters
 from gpufair.client.market.market import Market
 from gpufair.client.market.nearest import Against, nearest
+from gpufair.client.market.stake import Stake
 from gpufair.client.market.wish import Wish
 from gpufair.protocol import identity, limits, matching, sealing
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import PeerError, printable
 from gpufair.protocol.matching import Candidate
-from gpufair.protocol.messages import ModelOffer, ModelState, NodeRecord, Offer, Reason, ReasonCode, Spec
+from gpufair.protocol.messages import BidClass, ModelOffer, ModelState, NodeRecord, Offer, Reason, ReasonCode, Spec
 from gpufair.protocol.search.facts import facts
 from gpufair.protocol.search.filters import Count, Filter, Miss, misses, tally
 from gpufair.protocol.search.strategies import CHEAPEST, Strategy
@@ -105,22 +106,28 @@ def choose(
     strategy: Strategy = CHEAPEST,
     bans: Mapping[str, str] = _NOBODY,
     lost: Mapping[str, str] = _NOBODY,
+    passed: Mapping[str, Reason] = MappingProxyType({}),
 ) -> Choices:
     """Who can fulfil a wish, the best by the strategy first. Raises NoOfferError where nobody can, with every reason.
 
-    `bans` are the providers that the wallet doesn't buy from, `lost` those that this work was taken from, and why.
+    `bans` are the providers that the wallet doesn't buy from, `lost` those that this work was taken from, and why;
+    `passed` have declined.
     """
     wish.check()
     model = pick_model(models_on_sale(market.offers), wish.model or default_model)
     adapters = pick_adapters((one for offer in market.offers for one in offer.doc.adapters), wish.loras, model.digest)
     specs = wish.specs(model, adapters)
     wanted = replace(wish.where, model=model.digest, task=wish.task)
+    if wish.stake.bid_class is not BidClass.ON_DEMAND:
+        wanted = replace(wanted, bid_class=wish.stake.bid_class)
     missed = [misses(facts(offer.issuer, offer.doc), wanted) for offer in market.offers]
     good, unused = list[Choice](), list[tuple[Signed[Offer], Against]]()
     shut = {did: Reason(ReasonCode.LOST, detail=why) for did, why in lost.items()}
+    shut |= passed
     shut |= {did: Reason(ReasonCode.BANNED, detail=why) for did, why in bans.items()}
     for offer, missing in zip(market.offers, missed, strict=True):
-        found = _judged(market, offer, specs, [miss for miss in missing if miss.filter not in _OF_THE_JOB], shut)
+        against = [miss for miss in missing if miss.filter not in _OF_THE_JOB] + _too_short(offer.doc, wish.stake)
+        found = _judged(market, offer, specs, against, wish.stake, shut)
         if isinstance(found, Choice):
             good.append(found)
         else:
@@ -128,7 +135,7 @@ def choose(
     dropped = tuple((offer.issuer, tuple(map(_reason, against))) for offer, against in unused)
     if not good:
         what = f"no offer matches: {len(dropped)} looked at, {summary(dropped)}"
-        changes = nearest(unused, specs[0])
+        changes = nearest(unused, specs[0], wish.stake)
         closest = f"closest: {'; '.join(map(str, changes[:3]))}" if changes else "change what is asked for"
         raise NoOfferError(what, hint=f"{closest}; or ask more nodes: gpufair peers add", dropped=dropped)
     good.sort(key=lambda choice: strategy.key(choice.candidate.quote.total, choice.expected_us, choice.offer.issuer))
@@ -137,12 +144,17 @@ def choose(
 
 
 def _judged(
-    market: Market, offer: Signed[Offer], specs: Sequence[Spec], missing: list[Miss], shut: Mapping[str, Reason]
+    market: Market,
+    offer: Signed[Offer],
+    specs: Sequence[Spec],
+    missing: list[Miss | Reason],
+    stake: Stake,
+    shut: Mapping[str, Reason],
 ) -> Choice | Against:
     """The first of the specs that an offer can do, or all that speaks against it."""
     fewest: Against | None = None
     for spec in specs:
-        fit, unfit = matching.candidates([offer], spec)
+        fit, unfit = matching.candidates([offer], spec, stake.sheet)
         if not fit:
             against = unfit[0][1]
             fewest = against if fewest is None or len(against) < len(fewest) else fewest
@@ -154,6 +166,13 @@ def _judged(
             return Choice(fit[0], record, spec)
         return (reason,) if reason is not None else ()
     return (*(fewest or ()), *missing)
+
+
+def _too_short(offer: Offer, stake: Stake) -> list[Miss | Reason]:
+    """Why an offer's notice is not long enough, if so."""
+    if stake.notice_ms <= offer.notice_max_ms:
+        return []
+    return [Reason(ReasonCode.NOTICE_NOT_OFFERED, stake.notice_ms, offer.notice_max_ms, "ms")]
 
 
 def _reason(one: Miss | Reason) -> Reason:

@@ -17,8 +17,19 @@ from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, LocalError, PeerError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LEASE, LeaseEvent, LeaseState
-from gpufair.protocol.messages import Bid, BidClass, Decline, Envelope, Hold, HoldOrder, NodeRecord, Offer, Reason
-from gpufair.protocol.pricing import frozen_sheet
+from gpufair.protocol.messages import (
+    Bid,
+    BidClass,
+    Decline,
+    Envelope,
+    Hold,
+    HoldOrder,
+    NodeRecord,
+    Offer,
+    PriceSheet,
+    Reason,
+)
+from gpufair.protocol.pricing import asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,8 @@ class Terms:
     notice_ms: int = 0
     margin_ms: int = limits.MARGIN_MIN_MS
     bid_class: BidClass = BidClass.ON_DEMAND
+    sheet: PriceSheet | None = None
+    """What is bid; None: what the offer asks of such a bid."""
 
 
 class Leases:
@@ -69,7 +82,7 @@ class Leases:
         bid = self._desk.sign(
             Bid(
                 head=self._desk.head(offer.issuer, parent=offer.id),
-                sheet=frozen_sheet(entry),
+                sheet=terms.sheet or asked(offer.doc, entry, terms.bid_class, terms.notice_ms),
                 bid_class=terms.bid_class,
                 cap=terms.cap,
                 window=terms.window,
@@ -98,6 +111,11 @@ class Leases:
 
     def answered(self, lease: bytes, answer: Envelope) -> tuple[Reason, ...]:
         """Take the provider's answer to a bid: the lease, or the reasons of a decline (empty when it is a lease)."""
+        decline = self.declined(lease, answer)
+        return decline.reasons if decline is not None else ()
+
+    def declined(self, lease: bytes, answer: Envelope) -> Decline | None:
+        """Take the provider's answer to a bid: None when it is the lease, else the decline with its counter-offer."""
         with self._store.begin() as rows:
             row = _row(rows.get(LeaseRow, id=lease))
             if answer.payload_type == Decline.TYPE:
@@ -105,13 +123,13 @@ class Leases:
                 if decline.issuer != row.provider or decline.doc.head.parent != lease:
                     raise PeerError(Fault.BAD_SIGNATURE, "the decline is not the provider's answer to this bid")
                 rows.save(replace(row, state=LEASE.after(LeaseState(row.state), LeaseEvent.DECLINE)))
-                return decline.doc.reasons
+                return decline.doc
             signed = dsse.read(answer, Bid)
             if signed.id != lease:
                 raise PeerError(Fault.CONFLICT, "the lease is not for the bid that we signed")
             dsse.authenticate(signed, also=[row.provider])
             rows.save(replace(row, state=LEASE.after(LeaseState(row.state), LeaseEvent.ACCEPT), envelope=signed.bytes))
-        return ()
+        return None
 
     def order_hold(self, lease: bytes) -> Signed[HoldOrder]:
         """The order to the ledger that reserves the cap; the same one every time it is asked for.

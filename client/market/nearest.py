@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from gpufair.client.market.stake import USUAL, Stake
 from gpufair.protocol import limits, matching
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.messages import Offer, Reason, ReasonCode, Spec
-from gpufair.protocol.pricing import frozen_sheet, quote
+from gpufair.protocol.pricing import quote
 from gpufair.protocol.search.filters import Filter, Miss
 from gpufair.protocol.units import show
 
@@ -31,7 +32,7 @@ class Change:
         return f"{self.what}: {self.matches} offer{'' if self.matches == 1 else 's'} from {show(self.price)}"
 
 
-def nearest(unused: Iterable[tuple[Signed[Offer], Against]], spec: Spec) -> tuple[Change, ...]:
+def nearest(unused: Iterable[tuple[Signed[Offer], Against]], spec: Spec, stake: Stake = USUAL) -> tuple[Change, ...]:
     """The single changes that would let offers in, the most useful one first; none: it takes more than one."""
     prices: dict[str, list[int]] = {}
     for offer, against in unused:
@@ -40,7 +41,7 @@ def nearest(unused: Iterable[tuple[Signed[Offer], Against]], spec: Spec) -> tupl
         if changed is None or model is None:
             continue
         what, other = changed
-        prices.setdefault(what, []).append(quote(other, frozen_sheet(model), first=True).total)
+        prices.setdefault(what, []).append(quote(other, stake.sheet(offer.doc, model), first=True).total)
     changes = (Change(what, len(costs), min(costs)) for what, costs in prices.items())
     return tuple(sorted(changes, key=lambda change: (-change.matches, change.price, change.what)))
 
@@ -67,6 +68,7 @@ _CHANGES: dict[ReasonCode, Callable[[Spec, Reason], tuple[str, Spec] | None]] = 
     ReasonCode.SIZE_TOO_LARGE: _smaller,
     ReasonCode.STEPS_TOO_MANY: lambda spec, why: (f"--steps {why.limit}", replace(spec, steps=max(1, why.limit))),
     ReasonCode.COUNT_TOO_LARGE: lambda spec, why: (f"--count {why.limit}", replace(spec, count=max(1, why.limit))),
+    ReasonCode.NOTICE_NOT_OFFERED: lambda spec, why: (f"--notice {why.limit // limits.SECOND}", spec),
     ReasonCode.ADAPTERS_NOT_OFFERED: lambda spec, _why: ("without --lora", replace(spec, adapters=())),
     ReasonCode.PRECISION_NOT_OFFERED: lambda spec, _why: ("another --precision", spec),
     ReasonCode.SCHEDULER_NOT_OFFERED: lambda spec, _why: ("another --scheduler", spec),

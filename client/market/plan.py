@@ -6,7 +6,7 @@ what we have there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpufair.client.config import Config
 from gpufair.client.failures import Dropped, FundsError
@@ -14,7 +14,8 @@ from gpufair.client.market.choosing import Choice, Choices
 from gpufair.client.market.wish import Wish
 from gpufair.protocol import limits
 from gpufair.protocol.matching import Candidate
-from gpufair.protocol.messages import JobBody, LedgerRef, Spec
+from gpufair.protocol.messages import JobBody, LedgerRef, PriceSheet, Spec
+from gpufair.protocol.pricing import quote
 from gpufair.protocol.timing import estimate_us
 from gpufair.protocol.units import show
 
@@ -69,6 +70,11 @@ class Plan:
         """
         wanted = max(self.candidate.quote.increment, self.candidate.quote.upfront, self.dearest)
         return min(wanted, self.choice.offer.doc.window_max)
+
+    def at(self, sheet: PriceSheet) -> Plan:
+        """The same with what was agreed on in the end."""
+        candidate = replace(self.candidate, sheet=sheet, quote=quote(self.spec, sheet, first=True))
+        return replace(self, choice=replace(self.choice, candidate=candidate))
 
 
 def check_price(choices: Choices, wish: Wish, config: Config, *, budget: int = 0) -> tuple[Choice, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from gpufair.client.config import Manner
 from gpufair.client.market.presets import Preset, preset
+from gpufair.client.market.stake import USUAL, Stake
 from gpufair.protocol import limits
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.messages import Adapter, Input, JobBody, ModelOffer, Precision, Scheduler, Spec, Task
@@ -85,6 +87,10 @@ class Wish:
     """Which offer is the best; None: as the config says."""
     checkpoint_every: int | None = None
     """Steps after which a picture's state is bought, so that a lost provider costs no more; None: as its time says."""
+    stake: Stake = USUAL
+    """How the job is to be served, and what is bid for that."""
+    manner: Manner | None = None
+    """How far to go with a provider that declines; None: as the config says."""
 
     @property
     def task(self) -> Task:

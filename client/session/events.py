@@ -8,6 +8,15 @@ from gpufair.protocol.messages import JobEnded, Reason, Receipt
 
 
 @dataclass(frozen=True, slots=True)
+class BidDeclined:
+    """A provider declined a bid, with these reasons; `then` says what comes of it."""
+
+    provider: str
+    reasons: tuple[Reason, ...]
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobPlaced:
     """A job is written down and on its way; the lease can pay its price."""
 
@@ -140,7 +149,8 @@ class ConnectionLost:
 
 
 Event = (
-    JobPlaced
+    BidDeclined
+    | JobPlaced
     | JobAccepted
     | JobDeclined
     | StepDone

@@ -109,6 +109,10 @@ def test_a_bad_option_is_a_usage_error(call: Any, tmp_path: Path, options: tuple
         (("--memory", "2x"), "--memory: '2x' is not a number of GiB"),
         (("--isolation", "glass"), "there is no isolation 'glass'"),
         (("--strategy", "best"), "there is no strategy 'best'"),
+        (("--class", "first"), "there is no bidclass 'first'"),
+        (("--bid", "cheap"), "--bid: 'cheap' is neither"),
+        (("--bid", "2000%"), "bid_milli is 20000: it must be 0 to 10000"),
+        (("--notice", "61"), "notice_ms is 61000: it must be 0 to 60000"),
     ],
 )
 @pytest.mark.parametrize("command", [("run", "a fox", "--yes"), ("quote",), ("quote", "a fox")])

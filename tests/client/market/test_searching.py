@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from gpufair.client.config import Config, parse
+from gpufair.client.config import Config, Manner, parse
 from gpufair.client.failures import NoOfferError
 from gpufair.client.market.choosing import choose
 from gpufair.client.market.nearest import Change, nearest
 from gpufair.client.market.plan import check_price
 from gpufair.client.market.searching import search
+from gpufair.client.market.stake import Stake
 from gpufair.client.market.wish import Wish
 from gpufair.client.wishing import wish
 from gpufair.protocol.errors import LocalError
-from gpufair.protocol.messages import Gpu, Isolation, Reason, ReasonCode, Speed
+from gpufair.protocol.messages import BidClass, Gpu, Isolation, Reason, ReasonCode, Speed
 from gpufair.protocol.search.filters import EVERY, Filter, Search
 from gpufair.protocol.search.strategies import BALANCED, CHEAPEST, FASTEST, Strategy
 
@@ -124,6 +125,33 @@ def test_filters_in_plain_values_and_what_cannot_be_meant() -> None:
     ):  # fmt: skip
         with pytest.raises(LocalError):
             wish("a fox", **wrong)
+
+
+def test_how_a_job_is_served_in_plain_values_and_what_cannot_be_meant() -> None:
+    made = wish("a fox", bid_class="interruptible", notice_ms=5_000, bid_milli=800, bargain="firm")
+    assert made.stake == Stake(BidClass.INTERRUPTIBLE, 5_000, 800)
+    assert made.manner is Manner.FIRM
+    assert made.stake.words() == "interruptible, bidding 80 % of the ask, 5 s notice"
+    assert wish("a fox").stake.words() == ""
+    for wrong in (
+        {"bid_class": "first"}, {"notice_ms": 60_001}, {"notice_ms": -1}, {"bid_milli": 10_001}, {"bid_rate": -1},
+        {"bid_milli": 800, "bid_rate": 50}, {"bargain": "hard"}, {"bid_milli": "80"},
+    ):  # fmt: skip
+        with pytest.raises(LocalError):
+            wish("a fox", **wrong)
+
+
+def test_an_offer_must_sell_the_class_and_give_the_notice(three: Any) -> None:
+    market = three()
+    spot = replace(market.offers[1].doc, classes=(BidClass.ON_DEMAND, BidClass.INTERRUPTIBLE), floor_milli=500)
+    market.offers[1] = replace(market.offers[1], doc=spot)
+    [found] = choose(market, replace(WISH, stake=Stake(BidClass.INTERRUPTIBLE))).good
+    whole = next(one for one in choose(market, WISH).good if one.offer == found.offer)
+    assert found.candidate.quote.total < whole.candidate.quote.total
+    with pytest.raises(NoOfferError) as caught:
+        choose(market, replace(WISH, stake=Stake(notice_ms=10_000)))
+    assert {reason.code for reason in caught.value.reasons} == {ReasonCode.NOTICE_NOT_OFFERED}
+    assert "closest: --notice 0: 3 offers from" in caught.value.hint
 
 
 def test_a_market_is_searched_before_there_is_a_job(three: Any) -> None:
