@@ -57,7 +57,11 @@ class Market:
 
 async def gather(peers: Peers, addresses: Sequence[PeerAddress], clock: Clock, store: RowStore) -> Market:
     """Ask the nodes at `addresses`, all at once, and keep what proves itself. An unreachable node is a trouble."""
-    answers = await asyncio.gather(*(_ask(peers, address, store) for address in addresses))
+    return sift(await asyncio.gather(*(_ask(peers, address, store) for address in addresses)), clock, store)
+
+
+def sift(answers: Sequence[Answer], clock: Clock, store: RowStore) -> Market:
+    """What proves itself of what nodes have answered; all else is a trouble."""
     market = Market(asked=sum(answer.reached for answer in answers))
     market.troubles = [trouble for answer in answers for trouble in answer.troubles]
     records = [(a, one) for a in answers for one in a.records]

@@ -21,16 +21,21 @@ from gpufair.protocol.identity import KeySigner
 
 LEDGER = "gpufair.provider.ledger:migrations"
 JOBS = "gpufair.provider.jobs:migrations"
-FOLDERS = {"ledger": LEDGER, "provider": JOBS, "client": WALLET}
+DIRECTORY = "gpufair.provider.directory:migrations"
+FOLDERS = {"ledger": LEDGER, "provider": JOBS, "client": WALLET, "directory": DIRECTORY}
 
 
 class CrashDatabase(Database):
-    """A database in memory that is emptied between runs, and that can die at each of its commits."""
+    """A database in memory that is emptied between runs, and that can die at each of its commits.
+
+    With `waits` a plain transaction is on disk when it is over; else a power cut may undo it, as in a directory.
+    """
 
     fault: Callable[[str], None]
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, waits: bool = True) -> None:
         super().__init__(open_database(None, folder)._engine, None)
+        self._waits = waits
         self._image = _empty_image(folder)
         with self.read() as connection:
             self.raw: Any = connection.connection.dbapi_connection
@@ -41,10 +46,14 @@ class CrashDatabase(Database):
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """As the real one, with a fault before and after the commit."""
+        before = self._undone
+        if not self._waits and before is None:
+            before = self.raw.serialize()
         with super().write() as connection:
             yield connection
             self.fault("before commit")
-        self._committed(lasting=True)
+        self._undone = before
+        self._committed(lasting=self._waits)
 
     @contextmanager
     def driver(self, begin: str, *, lasting: bool = True) -> Iterator[Any]:
@@ -92,7 +101,7 @@ class CrashDatabase(Database):
 @cache
 def database(role: str, name: str = "") -> CrashDatabase:
     """One database a process for all runs: making an engine costs more than a run."""
-    return CrashDatabase(FOLDERS[role])
+    return CrashDatabase(FOLDERS[role], waits=role != "directory")
 
 
 @cache
@@ -148,11 +157,12 @@ class Actor:
         self.up, self.epoch, self.crashes = False, self.epoch + 1, self.crashes + 1
         if self.sim.rng.random() < 0.5 and self.db.power_cut():
             self.sim.note("{} loses what the disk had not seen", self.name)
-        self.sim.after(self.sim.rng.randrange(50, 9000), self._restart)
+        self.sim.after(self.sim.rng.randrange(50, 9000), self.start)
 
-    def _restart(self) -> None:
+    def start(self) -> None:
+        """The process begins, or comes back."""
         self.up = True
-        self.sim.note("{} is back", self.name)
+        self.sim.note("{} is up", self.name)
         self.guard(self.boot)
 
     def boot(self) -> None:

@@ -56,11 +56,16 @@ class ProviderActor(WorkingActor):
         super().__init__(sim, world, name, skew_ms)
         self.capture_at = sim.rng.choice((1, 300, 10**9))
         self.captures: dict[bytes, Call] = {}
+        self.workers = getattr(world, "workers", 1)
+
+    def admit(self, _header: JobHeader, _waiting: int) -> tuple[Reason, ...]:
+        """What the owner's own limits say of a job: nothing, where there is no sales room."""
+        return ()
 
     def boot(self) -> None:
         self.store = RowStore(self.db, TABLES)
         self.leases = Leases(self.desk, self.store, Policy(self.capture_at))
-        self.attempts = Attempts(self.desk, self.store, lambda _header, _waiting: ())
+        self.attempts = Attempts(self.desk, self.store, self.admit)
         self.queue: deque[bytes] = deque()
         self.running: dict[bytes, Work] = {}
         self.streams: dict[bytes, Stream] = {}

@@ -228,16 +228,24 @@ class Dealing:
         """Whether nothing is wanted at the moment."""
         return all(state in OVER for _, state, _ in self.jobs())
 
+    def wanted(self) -> int | None:
+        """Which job of the plan comes next; None if none does."""
+        jobs, plan = self.jobs(), self.errand.plan
+        good = sum(state in GOOD for _, state, _ in jobs)
+        return good if good < len(plan) and len(jobs) < len(plan) + 4 else None
+
+    def job_id(self, _number: int) -> bytes:
+        """An id for the next job, for whoever writes it down first; empty: the session draws one."""
+        return b""
+
     def work_on_plan(self) -> None:
         """Order what the plan still wants, one after another; then finish."""
         if not self.is_open or self.placing or self.session is None:
             return
-        jobs, plan = self.jobs(), self.errand.plan
-        good = [job for job in jobs if job[1] in GOOD]
-        distrust = self.row().distrust
-        if len(good) < len(plan) and len(jobs) < len(plan) + 4 and not distrust:
+        number, distrust = self.wanted(), self.row().distrust
+        if number is not None and not distrust:
             self.placing = True
-            self.later(self.sim.rng.randrange(0, self.errand.hurry_ms), lambda: self.place(len(good)))
+            self.later(self.sim.rng.randrange(0, self.errand.hurry_ms), lambda: self.place(number))
         elif self.idle() and (self.errand.finishes or distrust) and not self.finished:
             self.finished = True
             self.later(self.sim.rng.randrange(0, 500), self.finish)
@@ -248,8 +256,9 @@ class Dealing:
         if self.session is None:
             return
         body = JobBody(self.client.bytes(16), "a cat", "", number, 1000)
+        spec, job = self.errand.plan[number], self.job_id(number)
         try:
-            turn = self.session.place(self.errand.plan[number], body, deadline_ms=self.errand.deadline_ms)
+            turn = self.session.place(spec, body, deadline_ms=self.errand.deadline_ms, job=job)
         except LocalError as error:
             self.sim.note("{} can't pay: {}", self.name, error)
             self.errand.short = True

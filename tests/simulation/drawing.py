@@ -37,6 +37,13 @@ class Work:
 class WorkingActor(Actor):
     """A provider's workers; what they do is decided by its `attempts`."""
 
+    sealing_key = SEALING
+    pace_ms = 200
+    """A step takes no longer."""
+
+    def warm(self, _model: bytes) -> None:
+        """A worker has loaded a model."""
+
     def enqueue(self, attempt: bytes) -> None:
         """An attempt is ready."""
         if attempt not in self.queue and attempt not in self.running:
@@ -46,7 +53,7 @@ class WorkingActor(Actor):
     def start_more(self) -> None:
         """Give free workers something to do."""
         for attempt in list(self.queue):
-            if len(self.running) >= self.world.workers:
+            if len(self.running) >= self.workers:
                 return
             row = self.attempts.start(attempt)
             if row is None:
@@ -56,7 +63,8 @@ class WorkingActor(Actor):
             assert piece is not None
             work = self.running[row.id] = Work(row, piece.picture)
             header = from_bytes(row.header, JobHeader).doc
-            bodies.opened(self.attempts.sealed(row), SEALING, header)
+            bodies.opened(self.attempts.sealed(row), self.sealing_key, header)
+            self.warm(header.spec.model)
             self.later(row.deadline_ms - self.now_ms(), lambda w=work: self.expire(w))
             self.sim.note("  {} begins job {} ({} pictures)", self.name, row.job, header.spec.count)
             self.begin_picture(work)
@@ -68,7 +76,7 @@ class WorkingActor(Actor):
         work.waits = not self.attempts.has_room(work.attempt)
         if not work.waits:
             work.leaves = []
-            self.later(self.sim.rng.randrange(1, 200), lambda: self.step(work))
+            self.later(self.sim.rng.randrange(1, self.pace_ms), lambda: self.step(work))
 
     def look_again(self, lease: bytes) -> None:
         """Money has come."""
@@ -94,7 +102,7 @@ class WorkingActor(Actor):
             return
         self.perform([Send(attempt.lease, Progress(attempt.job, work.picture, number, steps, work.leaves[-1]))])
         if number < steps:
-            self.later(self.sim.rng.randrange(1, 200), lambda: self.step(work))
+            self.later(self.sim.rng.randrange(1, self.pace_ms), lambda: self.step(work))
             return
         png = b"\x89PNG" + attempt.job + bytes([work.picture]) * 20
         made = Made(png, tuple(work.leaves), PROFILE)
