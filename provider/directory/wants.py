@@ -75,10 +75,11 @@ class Wants:
             self._pass_on(mate.did, place)
 
     def sweep(self) -> None:
-        """Pass on what was to be asked of peers that are no company any more."""
+        """Pass on what was to be asked of peers that are no company any more, or are left alone for a while."""
         for place, want in list(self._wants.items()):
-            if want.sources[0] not in self._company:
-                self._pass_on(want.sources[0], place)
+            mate = self._company.get(want.sources[0])
+            if mate is None or (self._is_paused(mate) and not mate.pulling):
+                self._pass_on(want.sources[0], place, spurn=False)
 
     def _also(self, want: _Want, did: str) -> None:
         """Remember one more who has it. A guest gives way to a peer: dids are free, and guests could crowd it out."""
@@ -103,11 +104,17 @@ class Wants:
         want.sources = [one for one in want.sources if one != did]
         while want.sources:
             other = self._company.get(want.sources[0])
-            if other is not None and len(other.queue) < gossip_limits.WANTS_PER_PEER:
+            if other is not None and self._takes_more(other):
                 other.queue[place] = None
                 return
             want.sources.pop(0)
         del self._wants[place]
+
+    def _takes_more(self, mate: Mate) -> bool:
+        return len(mate.queue) < gossip_limits.WANTS_PER_PEER and not self._is_paused(mate)
+
+    def _is_paused(self, mate: Mate) -> bool:
+        return mate.paused_until_ms > self._clock.now_ms()
 
     def _spurn(self, did: str, place: bytes) -> None:
         self._spurned[did, place] = self._clock.now_ms() + _ASK_AGAIN_MS

@@ -23,6 +23,8 @@ from gpufair.provider.rpc.roads import trouble_of
 log = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
+_AGAIN_S = 60.0
+"""How often a peer that has it all is shown our record again: it may have lost it, and then we are strangers to it."""
 _PATIENCE_S = 2.0
 """How long a round waits for the peers; whoever takes longer is told in the background."""
 
@@ -38,6 +40,8 @@ class PeerState:
     """The last documents that it took, joined."""
     error: str = ""
     trouble: Trouble = Trouble.NONE
+    told_s: float = 0.0
+    """When that was."""
     failures: int = 0
     not_before_s: float = 0.0
     task: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -92,19 +96,21 @@ class Publisher:
 
     async def _tell(self, state: PeerState, documents: tuple[Envelope, ...]) -> None:
         content, now = b"".join(d.payload for d in documents), asyncio.get_running_loop().time()
-        if content == state.told or now < state.not_before_s:
+        is_new = content != state.told
+        if now < state.not_before_s or (not is_new and now < state.told_s + _AGAIN_S):
             return
         try:
             peer = await self._peers.meet(state.address)
             await self._met(state, peer.did)
-            for document in documents:
+            for document in documents if is_new else documents[:1]:
                 await peer.directory.publish(document)
         except FairError as error:
             state.error, state.trouble, state.failures = str(error), trouble_of(error), state.failures + 1
             state.not_before_s = now + self._wait_s(state.failures)
             log.log(logging.WARNING if state.failures == 1 else logging.DEBUG, "peer %s: %s", state.address, error)
         else:
-            state.told, state.error, state.trouble, state.failures = content, "", Trouble.NONE, 0
+            state.told, state.told_s = content, now
+            state.error, state.trouble, state.failures = "", Trouble.NONE, 0
 
     async def _met(self, state: PeerState, did: str) -> None:
         """Somebody answers at an address that our owner named: it is company from now on."""

@@ -13,6 +13,7 @@ from gpufair.protocol.messages import Compare, Heading, Pull, Tell
 from gpufair.protocol.messages.gossip import Branch
 from gpufair.provider.directory.company import Trouble
 from gpufair.provider.directory.documents import Kind, place_of
+from gpufair.provider.rpc import publisher
 
 
 def run(work):
@@ -87,6 +88,28 @@ def test_a_peer_that_is_gone_is_waited_for_and_found_again():
                 mate.paused_until_ms = 0  # as if the wait were over
                 await second.office.begin()
                 await until(lambda: mate.trouble is Trouble.NONE, "it is not found again")
+            finally:
+                await again.stop()
+
+    run(work())
+
+
+def test_a_peer_that_has_lost_all_is_shown_our_record_again(monkeypatch):
+    """Else it would take our news for a stranger's until the record is renewed."""
+    monkeypatch.setattr(publisher, "_AGAIN_S", 0.1)
+
+    async def work():
+        first = House(1)
+        await first.start()
+        second = House(2, [first.address])
+        async with houses(second):
+            await until(lambda: first.has(second.did), "they do not meet")
+            await first.stop()
+            again = House(1)
+            again.tls = first.tls
+            await again.start(first.port)
+            try:
+                await until(lambda: again.has(second.did), "it stays a stranger")
             finally:
                 await again.stop()
 

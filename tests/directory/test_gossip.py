@@ -5,6 +5,7 @@ from circle import Circle, Clock, Node
 from gpufair.protocol import gossip_limits
 from gpufair.protocol.addresses import Reach
 from gpufair.protocol.edge import tls
+from gpufair.protocol.messages import Heading, Pull, Tell
 from gpufair.provider.directory.documents import Kind, Origin, place_of
 
 CERTIFICATE = tls.create().certificate
@@ -66,3 +67,17 @@ def test_when_nothing_is_new_a_round_costs_next_to_nothing():
     before = [node.bytes_out for node in nodes]
     made.round()
     assert max(node.bytes_out - b for node, b in zip(nodes, before, strict=True)) < 300
+
+
+def test_what_waits_for_a_peer_that_is_left_alone_is_asked_of_another():
+    made, (first, silent, liar, other) = meshed(4)
+    for node in (silent, liar, other):
+        first.directory.publish(node.record())
+        first.gossip.company.invite(node.did, typed=True)
+    heading = Heading(place_of(Kind.RECORD, b"somebody"), made.clock.now)
+    (asked,) = first.gossip.hear(Tell(silent.did, (heading,)))[1]
+    assert first.gossip.hear(Tell(liar.did, (heading,)))[0].wanted
+    first.gossip.company.pause(first.gossip.company.get(liar.did), "it lied", made.clock.now)
+    assert not first.gossip.failed(asked, "no answer")
+    asks = first.gossip.hear(Tell(other.did, (heading,)))[1]
+    assert [ask.did for ask in asks if isinstance(ask.request, Pull)] == [other.did]
