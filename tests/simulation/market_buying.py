@@ -110,7 +110,7 @@ class BuyingActor(ClientActor):
     def heard(self, did: str, found: Any) -> None:
         """A directory has answered."""
         if not isinstance(found, PeerError):
-            self.answers.append(Answer(did, reached=True, offers=found[0], records=found[1]))
+            self.answers.append(Answer(did, did, reached=True, offers=found[0], records=found[1]))
 
     def decide(self) -> None:
         """Bid for the best offer that we have not been disappointed by; if there is none, look again later."""

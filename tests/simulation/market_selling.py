@@ -32,6 +32,8 @@ from gpufair.provider.sales.stock import Gate, Model, Stock
 
 LOOKS_MS = 3_000
 """How often it looks whether its offer has changed."""
+AGAIN_MS = 60_000
+"""How often a peer is shown our record again that has taken it."""
 ON_SALE = Model(MODEL, "tiny", "StableDiffusionPipeline", "cc0")
 _HOMES: list[Any] = []
 
@@ -71,7 +73,7 @@ class SellerActor(TalkingActor, ProviderActor):
         self.sealing_key = self.sealing.find(self.sealing.public)
         super().__init__(sim, world, name, skew_ms)
         self.workers, self.pace_ms = shop.workers, shop.pace_ms
-        self.told: dict[str, tuple[Envelope, ...]] = {}
+        self.told: dict[str, tuple[tuple[Envelope, ...], int]] = {}
 
     def boot(self) -> None:
         self.gate = Gate()
@@ -122,13 +124,16 @@ class SellerActor(TalkingActor, ProviderActor):
         self.shown_last = papers
         self.put([])
         for did in self.friends:
-            if self.told.get(did) != papers:
-                self._tell(self.world.directories[did], papers)
+            told, when = self.told.get(did, ((), 0))
+            if told != papers:
+                self._tell(self.world.directories[did], papers, papers)
+            elif self.sim.now > when + AGAIN_MS:
+                self._tell(self.world.directories[did], papers, papers[:1])
 
-    def _tell(self, friend: Any, papers: tuple[Envelope, ...]) -> None:
+    def _tell(self, friend: Any, papers: tuple[Envelope, ...], some: tuple[Envelope, ...]) -> None:
         def done(held: Any) -> None:
             if not isinstance(held, PeerError):
-                self.told[friend.desk.did] = papers
+                self.told[friend.desk.did] = (papers, self.sim.now)
 
-        Call(self.sim, self, lambda: friend.take(papers, self.shop.where), done, "publish",
+        Call(self.sim, self, lambda: friend.take(some, self.shop.where), done, "publish",
              until=self.sim.now + LOOKS_MS, to=friend.name)  # fmt: skip

@@ -1,11 +1,12 @@
 """A directory of a simulated market among others. Rule: what to say is the real gossip's; here are its clock and wires.
 
-A question is a call of gRPC: it is answered, or fails after a while, and is said once. Where the network is bad it is
-lost, late, or arrives twice.
+A question is a call of gRPC: it is answered, or fails after a while, and is said once, one at a time to each peer.
+Where the network is bad it is lost, late, or arrives twice.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from functools import lru_cache
 from typing import Any
 
@@ -61,6 +62,7 @@ class TalkingActor(Actor):
         for did in self.friends:
             self.gossip.company.invite(did, typed=True)
         self.spreading = False
+        self.turns: dict[str, deque[Ask]] = {}
         self.later(self.sim.rng.randrange(gossip_limits.GOSSIP_PERIOD_MS), self.compare)
 
     def crash(self) -> None:
@@ -78,12 +80,27 @@ class TalkingActor(Actor):
         self.put(self.gossip.begin())
 
     def put(self, asks: list[Ask]) -> None:
-        """Ask, and tell what is new in a moment."""
+        """Ask when it is the peer's turn, and tell what is new in a moment."""
         for ask in asks:
-            Question(self, ask)
+            waiting = self.turns.get(ask.did)
+            if waiting is None:
+                self.turns[ask.did] = deque((ask,))
+                self.later(0, lambda did=ask.did: self.next(did))
+            else:
+                waiting.append(ask)
         if self.gossip.has_news and not self.spreading and not self.world.quiet:
             self.spreading = True
             self.later(gossip_limits.GOSSIP_NEWS_MS, self.spread)
+
+    def next(self, did: str) -> None:
+        """The next question to a peer, unless it has failed meanwhile."""
+        waiting = self.turns[did]
+        while waiting:
+            ask = waiting.popleft()
+            if self.gossip.is_due(ask):
+                Question(self, ask)
+                return
+        del self.turns[did]
 
     def spread(self) -> None:
         """News have waited for company."""
@@ -153,13 +170,16 @@ class Question:
         if isinstance(reply, PeerError):
             self._failed(reply.what, Trouble.REFUSED)
             return
-        self.over = True
-        self.asker.put(self.asker.gossip.answered(self.ask, reply, Reach.PRIVATE))
+        self._over(self.asker.gossip.answered(self.ask, reply, Reach.PRIVATE))
 
     def _failed(self, why: str, trouble: Trouble = Trouble.UNREACHABLE) -> None:
         if not self.over:
-            self.over = True
-            self.asker.put(self.asker.gossip.failed(self.ask, why, trouble))
+            self._over(self.asker.gossip.failed(self.ask, why, trouble))
+
+    def _over(self, asks: list[Ask]) -> None:
+        self.over = True
+        self.asker.put(asks)
+        self.asker.next(self.ask.did)
 
     def _is_reached(self) -> bool:
         return self.sim.reaches(self.asker.name, self.other.name)
