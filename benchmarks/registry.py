@@ -14,6 +14,7 @@ BENCHMARKS = (
     Entry(
         "ledger", "benchmarks.captures", "durable captures a second, against plain sqlite3 and the signatures' limit"
     ),
+    Entry("gossip", "benchmarks.gossip", "a new offer among 200 directories: rounds and bytes, on a virtual clock"),
     Entry("core", "benchmarks.core", "our own diffusion loop, alone and in batches, against diffusers' pipeline"),
     Entry("audit", "benchmarks.audit", "a step done again and judged, against its share of the job that it audits"),
     Entry("residency", "benchmarks.residency", "models in memory: a warm switch against a load, and whether it grows"),
