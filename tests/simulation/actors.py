@@ -92,7 +92,7 @@ class ProviderActor(WorkingActor):
                 case Enqueue(attempt):
                     self.enqueue(attempt)
                 case Stop():
-                    self.perform(self.attempts.stopped(effect))
+                    self.halt(effect)
                 case Drop(attempt):
                     self.stop(attempt)
                 case Wake(lease):

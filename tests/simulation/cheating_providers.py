@@ -82,6 +82,31 @@ class NoiseMaker(CheatingProvider):
         self.lies += 1
 
 
+class FalseDeliveries(Deliveries):
+    """Sells another state than the one that the trace has there: only whoever opens it can tell."""
+
+    told: Callable[[], None]
+
+    def sealed(self, attempt: AttemptRow, piece: Piece, made: Made, due: int) -> DeliveryRow:
+        if not piece.whole:
+            self.told()
+            made = replace(made, data=hashlib.sha256(made.data).digest())
+        return super().sealed(attempt, piece, made, due)
+
+
+class FalseStates(CheatingProvider):
+    """Its checkpoints are worth nothing."""
+
+    def boot(self) -> None:
+        super().boot()
+        false = FalseDeliveries(self.desk, lambda _model: True)
+        false.told = self._told
+        self.attempts._deliveries = false
+
+    def _told(self) -> None:
+        self.lies += 1
+
+
 class Dearer(CheatingProvider):
     """Asks another price than the quote when it accepts."""
 
@@ -128,12 +153,12 @@ class TwoLocks(CheatingProvider):
     def speak(self, stream: Stream, message: Any) -> None:
         super().speak(stream, message)
         if isinstance(message, Chunk):
-            place = (message.job, message.picture)
-            query = "SELECT receipt, cipher FROM deliveries WHERE job=? AND picture=?"
+            place = (message.job, message.picture, message.step)
+            query = "SELECT receipt, cipher FROM deliveries WHERE job=? AND picture=? AND step=?"
             [(receipt, cipher)] = self.db.rows(query, *place)
-            first = Delivery(*place, from_bytes(receipt, Receipt).envelope)
+            first = Delivery(message.job, message.picture, from_bytes(receipt, Receipt).envelope, message.step)
             super().speak(stream, self.receipt(first, hashlock=payment.hashlock(self.bytes(32))))
-            super().speak(stream, Chunk(*place, 0, cipher))
+            super().speak(stream, Chunk(message.job, message.picture, 0, cipher, message.step))
 
 
 class Grabber(CheatingProvider):

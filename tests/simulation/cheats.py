@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from cheating_clients import FakeLocks, Foreign, Lowering, OtherBytes, OverCap, PartialLocks, VanishingClient
-from cheating_providers import Dearer, Grabber, NoiseMaker, TwoLocks, Withholder, WrongGoods
+from cheating_providers import Dearer, FalseStates, Grabber, NoiseMaker, TwoLocks, Withholder, WrongGoods
 from keeping import LedgerActor
 
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol.messages import Decline, Envelope, HoldState
 
 CLIENTS = (VanishingClient, PartialLocks, FakeLocks, Lowering, OverCap, Foreign, OtherBytes)
-PROVIDERS = (Withholder, NoiseMaker, Dearer, WrongGoods, TwoLocks, Grabber)
+PROVIDERS = (Withholder, NoiseMaker, Dearer, WrongGoods, TwoLocks, Grabber, FalseStates)
 
 
 class LyingLedger(LedgerActor):

@@ -46,6 +46,7 @@ class Errand:
     cancelled: bool = False
     unfunded: bool = False
     """The provider would not take the hold."""
+    checkpoint_every: int = 0
 
 
 class Dealing:
@@ -258,7 +259,9 @@ class Dealing:
         body = JobBody(self.client.bytes(16), "a cat", "", number, 1000)
         spec, job = self.errand.plan[number], self.job_id(number)
         try:
-            turn = self.session.place(spec, body, deadline_ms=self.errand.deadline_ms, job=job)
+            turn = self.session.place(
+                spec, body, deadline_ms=self.errand.deadline_ms, job=job, checkpoint_every=self.errand.checkpoint_every
+            )
         except LocalError as error:
             self.sim.note("{} can't pay: {}", self.name, error)
             self.errand.short = True

@@ -1,13 +1,15 @@
 """What must hold after every event, whoever cheats. Rule: judged from the databases, past all code under test.
 
-Each actor has a judge (`judges.py`) that looks only when a commit has changed what it judges, and then only at what may
-have changed; now and then, and at the end, it looks at all. A broken promise raises `BrokenError`, with its numbers.
+Each actor has judges (`judges.py`, `goods_judges.py`) that look only when a commit has changed what they judge, and
+then only at what may have changed; now and then, and at the end, they look at all. A broken promise raises
+`BrokenError`, with its numbers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from goods_judges import OpenedJudge, StepsJudge
 from judges import ClientJudge, LedgerJudge, ProviderJudge
 from judging import BrokenError, Judge, insist
 
@@ -16,7 +18,11 @@ from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.messages import KeyReveal, Voucher
 from gpufair.protocol.payment import Promise
 
-JUDGES: dict[str, Any] = {"ledger": LedgerJudge, "provider": ProviderJudge, "client": ClientJudge}
+JUDGES: dict[str, tuple[Any, ...]] = {
+    "ledger": (LedgerJudge,),
+    "provider": (ProviderJudge, StepsJudge),
+    "client": (ClientJudge, OpenedJudge),
+}
 
 
 class Watch:
@@ -24,21 +30,23 @@ class Watch:
 
     def __init__(self, stage: Any) -> None:
         self.stage = stage
-        self._judges: dict[Any, Judge] = {}
+        self._judges: dict[Any, tuple[Judge, ...]] = {}
 
     def check(self, actor: Any = None) -> None:
         """Judge what has changed for an actor, or for all of them."""
         for one in self._everybody() if actor is None else (actor,):
-            judge = self._judges.get(one)
-            if judge is None:
-                judge = self._judges[one] = JUDGES[one.role](self.stage, one)
-            judge.look()
+            judges = self._judges.get(one)
+            if judges is None:
+                judges = self._judges[one] = tuple(kind(self.stage, one) for kind in JUDGES[one.role])
+            for judge in judges:
+                judge.look()
 
     def whole(self) -> None:
         """Judge everything, whether it has changed or not."""
         self.check()
-        for judge in self._judges.values():
-            judge.whole()
+        for judges in self._judges.values():
+            for judge in judges:
+                judge.whole()
 
     def _everybody(self) -> list[Any]:
         stage = self.stage

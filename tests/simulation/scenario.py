@@ -27,6 +27,7 @@ from gpufair.protocol.messages import (
     ModelState,
     NodeRecord,
     Offer,
+    Outcome,
     Precision,
     PriceSheet,
     Role,
@@ -60,6 +61,9 @@ class Scenario:
     cancels: float = 0.0
     finishes: bool = True
     workers: int = 1
+    checkpoint_every: int = 0
+    stops: tuple[tuple[int, Outcome], ...] = ()
+    """When the owner ends all that is under way, in ms, and why."""
     skews: tuple[int, int, int] = (0, 0, 0)
     client: type[ClientActor] = ClientActor
     provider: type[ProviderActor] = ProviderActor
@@ -79,11 +83,11 @@ def spec(steps: int, count: int) -> Spec:
 def scenario(seed: int, **fixed: Any) -> Scenario:
     """The random scenario of a seed."""
     rng = Random(seed)
-    plan = tuple(spec(rng.randrange(1, 4), rng.choice((1, 1, 1, 2, 3))) for _ in range(rng.choice((1, 1, 2, 2, 3, 5))))
+    plan = tuple(spec(rng.randrange(1, 6), rng.choice((1, 1, 1, 2, 3))) for _ in range(rng.choice((1, 1, 2, 2, 3, 5))))
     widest = 64 * max(s.steps for s in plan)
     cold = rng.choice((0, 0, 50, 190))
     minimum = rng.choice((0, 0, 0, 150))
-    window = max(int(widest * rng.choice((1, 1, 1.5, 2, 4))), cold + minimum)
+    window = max(int(widest * rng.choice((0.3, 0.5, 1, 1, 1.5, 2, 4))), cold + minimum, 64)
     price = sum(64 * s.steps * s.count + minimum for s in plan) + cold
     weather = rng.choice((
         Weather(),
@@ -101,6 +105,7 @@ def scenario(seed: int, **fixed: Any) -> Scenario:
         "lasts_ms": rng.choice((20_000, 600_000, 600_000, 600_000)), "idle_ms": rng.choice((5_000, 120_000, 120_000)),
         "deadline_ms": rng.choice((10_000, 300_000, 300_000)), "hurry_ms": rng.choice((1, 300, 3000)),
         "cancels": rng.choice((0, 0, 0, 0.3)), "finishes": rng.random() < 0.7, "workers": rng.choice((1, 1, 2)),
+        "checkpoint_every": rng.choice((0, 0, 1, 2)), "stops": _stops(rng) if rng.random() < 0.4 else (),
         "skews": rng.choice(((0, 0, 0), tuple(rng.randrange(-50_000, 50_000) for _ in range(3)))),
     }  # fmt: skip
     if rng.random() < 0.3:
@@ -108,6 +113,11 @@ def scenario(seed: int, **fixed: Any) -> Scenario:
     elif rng.random() < 0.4:
         values["provider"] = rng.choice(cheats.PROVIDERS)
     return Scenario(seed, **{**values, **fixed})
+
+
+def _stops(rng: Random) -> tuple[tuple[int, Outcome], ...]:
+    kinds = (Outcome.RECLAIMED, Outcome.PREEMPTED, Outcome.DRAINED)
+    return tuple((rng.randrange(200, 8_000), rng.choice(kinds)) for _ in range(rng.choice((1, 1, 2, 4))))
 
 
 @cache

@@ -22,7 +22,7 @@ import cheats
 from actors import ProviderActor
 from buyer import ClientActor
 from cheating_clients import PartialLocks, VanishingClient
-from cheating_providers import Dearer, Grabber, NoiseMaker, TwoLocks, Withholder, WrongGoods
+from cheating_providers import Dearer, FalseStates, Grabber, NoiseMaker, TwoLocks, Withholder, WrongGoods
 from invariants import BrokenError, insist
 from judges import upfront_agreed
 from network import Weather
@@ -37,9 +37,9 @@ from gpufair.protocol.messages import Receipt
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.leases import Leases
 
-QUICK = int(os.environ.get("GPUFAIR_SIMULATIONS", "300"))
+QUICK = int(os.environ.get("GPUFAIR_SIMULATIONS", "250"))
 CALM = {"weather": Weather(), "heal_ms": 0, "lasts_ms": 600_000, "idle_ms": 120_000, "deadline_ms": 300_000,
-        "cancels": 0.0, "client": ClientActor, "provider": ProviderActor}  # fmt: skip
+        "cancels": 0.0, "stops": (), "client": ClientActor, "provider": ProviderActor}  # fmt: skip
 
 
 def tally(world: World, counts: Counter[str]) -> None:
@@ -47,6 +47,7 @@ def tally(world: World, counts: Counter[str]) -> None:
     counts["crashes"] += world.client.crashes + world.provider.crashes + world.ledger.crashes
     counts["captured"] += world.watch.captured()
     counts["opened"] += len(client("SELECT 1 FROM deliveries WHERE length(plain)"))
+    counts["checkpoints"] += len(client("SELECT 1 FROM deliveries WHERE length(plain) AND step"))
     counts["lies"] += getattr(world.client, "lies", 0) + getattr(world.provider, "lies", 0)
     if world.client.honest and world.provider.honest:
         counts["exact"] += world.smooth
@@ -64,7 +65,8 @@ def many(seeds: range) -> Counter[str]:
 @pytest.mark.timeout(300)
 def test_whatever_happens_nobody_loses_more_than_agreed() -> None:
     counts = many(range(QUICK))
-    ways = {"crashes", "captured", "opened", "lies", "exact", "paid", "failed", "cancelled", "expired", "rejected"}
+    ways = {"crashes", "captured", "opened", "checkpoints", "lies", "exact", "paid", "failed", "cancelled", "expired",
+            "rejected", "reclaimed", "preempted", "drained"}  # fmt: skip
     assert not {way for way in ways if counts[way] < QUICK // 100}, counts
 
 
@@ -150,6 +152,13 @@ def test_a_key_that_opens_noise_leaves_evidence_for_anyone() -> None:
             assert claim.hashlock == payment.hashlock(key)
             assert claim.plain_sha256 != hashlib.sha256(sealing.decrypt_output(cipher, key)).digest()
             assert not png
+
+
+def test_a_state_that_its_trace_does_not_have_is_seen_by_whoever_opens_it() -> None:
+    for world in company(FalseStates, window=64, plan=(spec(4, 1), spec(3, 1)), cap=5000, cold_load=0, minimum=0):
+        assert world.client.cheats_seen
+        assert not world.client.db.rows("SELECT 1 FROM deliveries WHERE length(plain)")
+        assert paid(world) <= upfront(world) + 64
 
 
 def test_another_price_is_not_paid() -> None:

@@ -42,7 +42,8 @@ class World(Stage):
         self.sim.verbose = verbose
         self.workers, self.window = story.workers, story.window
         self.errand = Errand(
-            story.plan, story.deadline_ms, story.hurry_ms, story.cancels, finishes=story.finishes
+            story.plan, story.deadline_ms, story.hurry_ms, story.cancels, finishes=story.finishes,
+            checkpoint_every=story.checkpoint_every,
         )  # fmt: skip
         self.model, self.image = MODEL, IMAGE
         self.ledger = self.enter(story.ledger(self.sim, self, "ledger", story.skews[0]))
@@ -65,6 +66,8 @@ class World(Stage):
         self.provider.boot()
         self.sim.heal_at = calm
         self.sim.after(0, lambda: self.client.guard(self.client.boot))
+        for at, outcome in self.story.stops:
+            self.sim.after(at, lambda why=outcome: self.provider.guard(self.provider.stop_all, why))
 
     def run(self) -> World:
         """Let it all happen, until everything is over."""
@@ -98,7 +101,7 @@ def finished(world: World) -> None:
     if not world.smooth:
         return
     plan, rows = world.errand.plan, world.client.db.rows
-    pictures, jobs = rows("SELECT 1 FROM deliveries WHERE length(plain)"), rows("SELECT state FROM jobs")
+    pictures, jobs = rows("SELECT 1 FROM deliveries WHERE length(plain) AND step = 0"), rows("SELECT state FROM jobs")
     insist(len(pictures) == sum(s.count for s in plan), "pictures are missing", len(pictures), jobs)
     insist(all(state == "paid" for (state,) in jobs), "a job is not paid", jobs)
     exact = sum(quote(s, world.story.sheet, first=n == 0).total for n, s in enumerate(plan))
