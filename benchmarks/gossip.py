@@ -23,14 +23,14 @@ NODES, SHARE, ROUNDS_GOAL = 200, 0.95, 3
 SIZES = (50, 100, 200, 400)
 PERIOD_MS = gossip_limits.GOSSIP_PERIOD_MS
 _SETTLING_MS = 6 * PERIOD_MS
-_WATCHED_MS = 6 * PERIOD_MS
+_WATCHED_MS = 4 * PERIOD_MS
 _COUNTED_MS = RENEWED_MS // 3
 """Long enough to count bytes: renewals are spread evenly."""
 
 
 def run(options: Options) -> Iterator[Row]:
     """The rows."""
-    nodes, offers = options.rounds(NODES, 50), options.rounds(20, 4)
+    nodes, offers = options.rounds(NODES, 50), options.rounds(12, 4)
     with remembering():
         told = _spread(nodes, offers, tells=True)
         say(f"gossip: {offers} offers among {nodes} nodes, told on")

@@ -31,6 +31,7 @@ from gpufair.protocol.messages import (
     Open,
     Order,
     Progress,
+    Reason,
     StreamOpen,
     Voucher,
 )

@@ -130,9 +130,9 @@ class WorkingActor(Actor):
             drawing.state, drawing.leaves = self.attempts.checkpoint(attempt, piece.picture, piece.first_step)
         else:
             first = drawing.leaves[0] if drawing.leaves else trace.leaf(0, state_of(body.seed + piece.picture, 0))
-            self._tell(work, piece.picture, header.spec.done, first)
+            self._say_step(work, piece.picture, header.spec.done, first)
 
-    def _tell(self, work: Work, picture: int, step: int, leaf: bytes) -> None:
+    def _say_step(self, work: Work, picture: int, step: int, leaf: bytes) -> None:
         message = Progress(work.attempt.job, picture, step, work.header.spec.steps, leaf)
         self.perform([Send(work.attempt.lease, message)])
 
@@ -151,7 +151,7 @@ class WorkingActor(Actor):
             return
         work.step, work.state = work.step + 1, after(work.state)
         work.leaves.append(trace.leaf(work.step, work.state))
-        self._tell(work, piece.picture, work.step, work.leaves[-1])
+        self._say_step(work, piece.picture, work.step, work.leaves[-1])
         if work.step == piece.last_step and piece.whole:
             self._deliver_picture(work, drawing, piece)
         elif work.order is not None:
