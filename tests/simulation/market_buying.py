@@ -22,6 +22,7 @@ from gpufair.client.market.wish import Wish
 from gpufair.client.wallet import bans
 from gpufair.client.wallet.batches import BatchRow, ItemRow, TryRow
 from gpufair.protocol import limits
+from gpufair.protocol.addresses import Reach
 from gpufair.protocol.errors import PeerError
 from gpufair.protocol.lifecycle import JobState
 
@@ -110,7 +111,7 @@ class BuyingActor(ClientActor):
     def heard(self, did: str, found: Any) -> None:
         """A directory has answered."""
         if not isinstance(found, PeerError):
-            self.answers.append(Answer(did, did, reached=True, offers=found[0], records=found[1]))
+            self.answers.append(Answer(did, did, reached=True, heard=Reach.PRIVATE, offers=found[0], records=found[1]))
 
     def decide(self) -> None:
         """Bid for the best offer that we have not been disappointed by; if there is none, look again later."""
