@@ -172,6 +172,7 @@ class Node:
     def _commands(self) -> dict[str, Any]:
         return {
             "status": self.status,
+            "price": self._price,
             "pause": self.stops.pause,
             "resume": self.stops.resume,
             "reclaim": self.stops.reclaim,
@@ -197,6 +198,11 @@ class Node:
         if self.ledger is not None:
             answer["ledger"] = self.ledger.status()
         return answer
+
+    async def _price(self) -> dict[str, Any]:
+        if self.seller is None:
+            raise LocalError(Fault.NOT_ALLOWED, "this node is no provider: it asks nothing", hint="see its roles")
+        return self.seller.prices()
 
     async def _audit(self) -> dict[str, Any]:
         if self.ledger is None:

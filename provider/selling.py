@@ -25,6 +25,7 @@ from gpufair.provider.models.about import ADAPTER, MODEL, StoredModel
 from gpufair.provider.models.footprints import Footprints
 from gpufair.provider.models.store import ModelStore
 from gpufair.provider.rpc.ledgers import Ledgers
+from gpufair.provider.sales import showing
 from gpufair.provider.sales.admission import Admission
 from gpufair.provider.sales.offers import Broadcasts, Offers
 from gpufair.provider.sales.office import MarketDesk
@@ -144,6 +145,13 @@ class Seller:
                 for one in self.stock.adapters(self.stock.models())
             ],
             "last_error": self.jobs.collector.last_error or self.pool.last_error,
+        }
+
+    def prices(self) -> dict[str, Any]:
+        """What is asked now, and why."""
+        return {
+            "policy": self.stock.config.price.policy,
+            "models": showing.prices(self.offers.current().doc, self.ask.why),
         }
 
     def _model_status(self, model: Model) -> dict[str, Any]:

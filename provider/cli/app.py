@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gpufair.protocol.errors import FairError
-from gpufair.provider.cli import backups, bench, ledger, lifecycle, models, setup
+from gpufair.provider.cli import backups, bench, ledger, lifecycle, models, prices, setup
 from gpufair.provider.cli.common import Exit
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 setup.register(app)
 lifecycle.register(app)
+prices.register(app)
 bench.register(app)
 backups.register(app)
 app.add_typer(models.app, name="models", help="The model store.")

@@ -136,6 +136,7 @@ def test_every_answer_is_as_documented(home: Path, tmp_path: Path) -> None:
         "init": gpufaird(tmp_path / "other", "init"),
         "doctor": gpufaird(home, "doctor"),
         "status": gpufaird(home, "status"),
+        "price": gpufaird(home, "price"),
         "pause": gpufaird(home, "pause"),
         "reclaim": gpufaird(home, "reclaim"),
         "resume": gpufaird(home, "resume"),
