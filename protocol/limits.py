@@ -289,6 +289,8 @@ BID_TOKENS = 8
 """Requests that a bid counts for: it is checked, answered with a signature, and written down, whatever the answer."""
 PUBLISH_TOKENS = 4
 """Requests that a published document counts for."""
+PAGE_TOKENS = 4
+"""Requests that a page of documents counts for, and a comparison of directories."""
 CONNECTIONS_TRACKED = 8192
 """Connections, and addresses, whose buckets are remembered; a full one is forgotten first, being as good as new."""
 

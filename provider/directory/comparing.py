@@ -33,9 +33,9 @@ class Comparing:
         leaves: list[Leaf] = []
         for branch in asked.branches:
             _check_prefix(branch.prefix)
-            look = tree.look(branch.prefix)
-            if look.digest == branch.digest:
+            if tree.digest(branch.prefix) == branch.digest:
                 continue
+            look = tree.look(branch.prefix)
             if look.headings is not None:
                 leaves.append(Leaf(branch.prefix, look.headings))
             else:

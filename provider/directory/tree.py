@@ -89,19 +89,28 @@ class Tree:
 
     def digest(self, prefix: str = "") -> bytes:
         """The digest of what is under a prefix."""
-        return self.look(prefix).digest
+        part, depth = self._part(prefix)
+        if part.here is None or depth == len(prefix):
+            return _digest(part)
+        return _leaf_digest(_within(part.here, prefix))
 
     def look(self, prefix: str) -> Look:
         """What is under a prefix."""
-        part, depth = self._root, 0
-        while part.here is None and depth < len(prefix):
-            part, depth = part.parts[_DIGITS.index(prefix[depth])], depth + 1
+        part, depth = self._part(prefix)
         if part.here is not None:
-            inside = {place: n for place, n in part.here.items() if place.hex().startswith(prefix)}
-            return Look(_leaf_digest(inside), tuple(Heading(place, n) for place, n in sorted(inside.items())), ())
+            inside = part.here if depth == len(prefix) else _within(part.here, prefix)
+            digest = _digest(part) if inside is part.here else _leaf_digest(inside)
+            return Look(digest, tuple(Heading(place, n) for place, n in sorted(inside.items())), ())
         parts = zip(_DIGITS, part.parts, strict=True)
         branches = tuple(Branch(prefix + digit, _digest(one)) for digit, one in parts if one.count)
         return Look(_digest(part), None, branches)
+
+    def _part(self, prefix: str) -> tuple[_Part, int]:
+        """The smallest part that holds all that is under a prefix, and how many digits lead to it."""
+        part, depth = self._root, 0
+        while part.here is None and depth < len(prefix):
+            part, depth = part.parts[_DIGITS.index(prefix[depth])], depth + 1
+        return part, depth
 
     def under(self, prefix: str, most: int) -> list[Heading]:
         """Headings under a prefix, up to `most`."""
@@ -112,6 +121,10 @@ class Tree:
             found += look.headings or ()
             waiting += (branch.prefix for branch in look.branches)
         return found[:most]
+
+
+def _within(here: dict[bytes, int], prefix: str) -> dict[bytes, int]:
+    return {place: sequence for place, sequence in here.items() if place.hex().startswith(prefix)}
 
 
 def _split(part: _Part, depth: int) -> None:

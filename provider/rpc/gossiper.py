@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 
 from gpufair.protocol import gossip_limits
 from gpufair.protocol.edge.peers import DirectoryPeer
-from gpufair.protocol.errors import FairError
+from gpufair.protocol.edge.refusals import RemoteRefusal
+from gpufair.protocol.errors import FairError, Fault
 from gpufair.protocol.messages import Compare, Tell
 from gpufair.protocol.ports import Random
 from gpufair.provider.directory.asks import Ask, Reply
@@ -22,6 +23,8 @@ from gpufair.provider.rpc.roads import Roads, trouble_of
 
 log = logging.getLogger(__name__)
 
+_TRIES, _SLOWLY_S = 5, 1.0
+"""How often a peer that is asked too fast is asked again, and how long it is left alone before that."""
 _STUMBLE_S = 1.0
 """How long a loop that failed rests: a full disk is not mended by trying at once."""
 
@@ -71,18 +74,28 @@ class Gossiper:
 
     async def _ask(self, ask: Ask) -> None:
         """Ask when it is its peer's turn, unless that failed meanwhile, and bring back what came of it."""
-        async with self._turns.setdefault(ask.did, asyncio.Lock()), self._slots:
-            if not await self._desk.is_due(ask):
-                return
-            try:
-                road = await self._roads.to(ask.did)
-                await self._desk.answered(ask, await _call(road.peer.directory, ask), road.heard)
-            except FairError as error:
-                log.debug("%s: %s", ask.did, error)
-                await self._desk.failed(ask, error.what, trouble_of(error))
-            except Exception:  # our own trouble; but the peer must not wait for this question's end for ever
-                log.exception("what %s answered could not be taken", ask.did)
-                await self._desk.failed(ask, "this node failed at its answer: see its log", Trouble.UNREACHABLE)
+        async with self._turns.setdefault(ask.did, asyncio.Lock()):
+            for _ in range(_TRIES):
+                async with self._slots:
+                    if not await self._desk.is_due(ask) or await self._is_through(ask):
+                        return
+                await asyncio.sleep(_SLOWLY_S)
+            await self._desk.failed(ask, "it has no time for us", Trouble.REFUSED)
+
+    async def _is_through(self, ask: Ask) -> bool:
+        """Ask; False if the peer only wants to be asked more slowly."""
+        try:
+            road = await self._roads.to(ask.did)
+            await self._desk.answered(ask, await _call(road.peer.directory, ask), road.heard)
+        except FairError as error:
+            if isinstance(error, RemoteRefusal) and error.fault is Fault.LIMIT:
+                return False
+            log.debug("%s: %s", ask.did, error)
+            await self._desk.failed(ask, error.what, trouble_of(error))
+        except Exception:  # our own trouble; but the peer must not wait for this question's end for ever
+            log.exception("what %s answered could not be taken", ask.did)
+            await self._desk.failed(ask, "this node failed at its answer: see its log", Trouble.UNREACHABLE)
+        return True
 
 
 async def _call(peer: DirectoryPeer, ask: Ask) -> Reply:

@@ -27,8 +27,13 @@ _log = logging.getLogger(__name__)
 PRICES = {
     calls.path(calls.MARKET, "Place"): limits.BID_TOKENS,
     calls.path(calls.DIRECTORY, "Publish"): limits.PUBLISH_TOKENS,
+    **{
+        calls.path(calls.DIRECTORY, method): limits.PAGE_TOKENS
+        for method in ("FindRecords", "FindOffers", "FindEvidence", "Differ", "Give")
+    },
 }
-"""What calls cost that make the house work: signatures, and a commit for whoever asks. All others cost one token."""
+"""What calls cost that make the house work: signatures and a commit for whoever asks, or a megabyte to be gathered. All
+others cost one token."""
 _Handler = Any  # gRPC's handler is a tuple of which exactly one behaviour is set, for messages of any type
 
 

@@ -80,10 +80,11 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
     async def give(request: bytes) -> bytes:
         return wire.encode(await office.give(wire.decode(Pull, request)))
 
-    asked = {"Record": record, "FindRecords": find_records, "FindOffers": find_offers}
-    asked |= {"FindEvidence": find_evidence, "Differ": differ, "Hear": hear, "Give": give}
-    methods = {name: _unary(method) for name, method in asked.items()}
-    return _handler(calls.DIRECTORY, methods | {"Publish": grpc.unary_unary_rpc_method_handler(publish)})
+    asked = {"FindRecords": find_records, "FindOffers": find_offers, "FindEvidence": find_evidence}
+    asked |= {"Differ": differ, "Hear": hear, "Give": give}
+    methods = {name: _queued(method, queues) for name, method in asked.items()}
+    methods |= {"Record": _unary(record), "Publish": grpc.unary_unary_rpc_method_handler(publish)}
+    return _handler(calls.DIRECTORY, methods)
 
 
 def market_service(office: MarketOffice) -> grpc.GenericRpcHandler:
@@ -158,6 +159,14 @@ async def _messages(requests: AsyncIterator[bytes]) -> AsyncIterator[Up]:
 def _unary(method: _Unary) -> grpc.RpcMethodHandler[bytes, bytes]:
     async def call(request: bytes, _context: Context) -> bytes:
         return await method(request)
+
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+def _queued(method: _Unary, queues: Queues) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def call(request: bytes, context: Context) -> bytes:
+        async with queues.turn(address_of(context.peer())):
+            return await method(request)
 
     return grpc.unary_unary_rpc_method_handler(call)
 

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import pytest
 from houses import House, houses, stranger, until
 
+from gpufair.protocol import limits
 from gpufair.protocol.addresses import Reach
 from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.errors import Fault, PeerError
@@ -13,7 +14,7 @@ from gpufair.protocol.messages import Compare, Heading, Pull, Tell
 from gpufair.protocol.messages.gossip import Branch
 from gpufair.provider.directory.company import Trouble
 from gpufair.provider.directory.documents import Kind, place_of
-from gpufair.provider.rpc import publisher
+from gpufair.provider.rpc import guard, publisher
 
 
 def run(work):
@@ -63,6 +64,26 @@ def test_news_is_told_and_fetched():
                 await tell(second, 51)
                 await until(lambda: len(first.directory.tree) == 4, "the first hears nothing")
                 assert first.directory.sources()["ipv4:127.0.0.1"] == 1  # its publisher's address answers for it
+
+    run(work())
+
+
+def test_a_peer_that_wants_to_be_asked_more_slowly_is(monkeypatch):
+    for method in ("Differ", "Give"):
+        monkeypatch.setitem(guard.PRICES, f"/gpufair.v1.Directory/{method}", limits.BUCKET_BURST // 2)
+
+    async def work():
+        first = House(1)
+        await first.start()
+        for seed in range(100, 240):
+            await first.office.publish(stranger(seed))
+        second = House(2, [first.address])
+        async with houses(second):
+            await until(lambda: len(second.directory.tree) == 142, "it does not get all")
+            mate = second.gossip.company.get(first.did)
+            assert mate is not None
+            assert mate.failures == 0
+        await first.stop()
 
     run(work())
 
