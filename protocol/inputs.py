@@ -54,9 +54,9 @@ def objection(spec: Spec, inputs: Sequence[Input]) -> Reason | None:
 def _objection(spec: Spec, one: Input) -> Reason | None:
     if one.kind is not InputKind.STATE:
         return _png_objection(spec, one)
-    size = len(one.data)
-    if size % 4 or size > limits.STATE_MAX:
-        return Reason(ReasonCode.CHECKPOINT_WRONG, size, limits.STATE_MAX, "bytes", "a state is 32-bit floats")
+    size, most = len(one.data), min(limits.STATE_MAX, limits.STATE_PIXEL_BYTES * spec.width * spec.height)
+    if size % 4 or size > most:
+        return Reason(ReasonCode.CHECKPOINT_WRONG, size, most, "bytes", "a state of 32-bit floats")
     return None
 
 

@@ -146,6 +146,8 @@ INPUT_SIDE_MAX = 8192
 """Pixels of the longer side of such a picture."""
 STATE_MAX = 16 * MIB
 """Bytes of one step's state: the largest picture's latents, and three such tensors that a scheduler carries on."""
+STATE_PIXEL_BYTES = 64
+"""Bytes of a state for each pixel of its picture, at most: four tensors of four channels at full size."""
 SEALED_MAX = BODY_MAX + INPUTS_BYTES_MAX + STATE_MAX + KIB
 """Bytes of a job's sealed body, whatever is in it."""
 BODIES_BYTES_MAX = 256 * MIB

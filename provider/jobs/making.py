@@ -25,7 +25,8 @@ from gpufair.provider.jobs.effects import Effect, Send, Stop
 from gpufair.provider.jobs.pieces import Piece
 from gpufair.provider.jobs.preempting import AtWork
 from gpufair.provider.jobs.store import AttemptRow
-from gpufair.provider.jobs.traces import Traces, Writing
+from gpufair.provider.jobs.traces import Traces
+from gpufair.provider.jobs.writing import Writing
 from gpufair.provider.workers.outcome import Event, PictureResult, Reached
 
 
@@ -118,9 +119,12 @@ class Making:
         return bodies.opened(self._attempts.sealed(attempt), key, header)
 
     def _begin(self, drawing: Drawing, piece: Piece, writing: Writing) -> None:
-        """Tell what the picture goes on from, if it is another's; or be where a restart left it."""
+        """Tell what the picture goes on from, if it is another's; or be where a crash left it."""
         attempt, spec = drawing.attempt, drawing.header.spec
-        if piece.first_step > spec.done:
+        left = writing.take_up(piece.last_step if piece.whole else piece.last_step - 1)
+        if left is not None and left.step > spec.done:
+            drawing.step, drawing.state, drawing.leaves = left.step, left.state, left.leaves
+        elif piece.first_step > spec.done:
             drawing.step = piece.first_step
             drawing.state, drawing.leaves = self._attempts.checkpoint(attempt, piece.picture, piece.first_step)
         elif spec.done:

@@ -170,6 +170,8 @@ class JobOffice:
         with self._store.note() as rows:
             rows.delete_below(RequestRow, "forget_ms", self._desk.now_ms())
         self._traces.forget(self._desk.now_ms())
+        going = self.attempts.in_state(AttemptState.QUEUED, AttemptState.RUNNING)
+        self._traces.sweep([attempt.id for attempt in going])
         return []
 
     def turn_keys(self) -> list[Effect]:

@@ -1,7 +1,8 @@
 """The traces of delivered pictures, on disk. Rule: a trace is written as it comes; one that can't be costs no picture.
 
-    <root>/<until ms>-<lease>-<job>-<picture>.trace   a whole one: states one after another, an index, its length (u32)
-    <root>/<attempt>-<picture>.part                   one in the making; what a crash left is swept at the start
+    <root>/<until ms>-<lease>-<job>-<picture>.trace   a whole one: its states (`writing`), an index, its length (u32)
+    <root>/<attempt>-<picture>.part                   one in the making; of those that a crash left, the attempts that
+                                                      go on take theirs up, and the others are swept
 
 Latents show the picture, so nobody but the owner may read here. A power cut may cost the traces of the last seconds:
 an audit finds them gone, or damaged, and never other than the worker told them.
@@ -14,43 +15,39 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from gpufair.protocol import limits, trace
 from gpufair.protocol.errors import Fault, LocalError
-from gpufair.protocol.frames import RuntimeProfile, State
+from gpufair.protocol.frames import RuntimeProfile
+from gpufair.provider.jobs.writing import LENGTH_BYTES, Key, Writing
 
 log = logging.getLogger(__name__)
 
 NAME: Final = re.compile(r"(\d{1,20})-([0-9a-f]{64})-([0-9a-f]{32})-(\d{1,3})\.trace")
 PART: Final = ".part"
-LENGTH_BYTES = 4
-BUFFER = 256 * limits.KIB
-
-Key = tuple[bytes, bytes, int]
-"""Lease, job, picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptTrace:
-    """The trace of one picture, from the state after `first` steps on. `ends`: where in the file each state ends."""
+    """The trace of one picture, from the state after `first` steps on. `spans`: where in the file each state lies."""
 
     path: Path
     leaves: tuple[bytes, ...]
     profile: RuntimeProfile
-    ends: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
     first: int = 0
 
     def state(self, place: int) -> bytes:
         """The bytes that leaf number `place` commits to. `LocalError` if they have gone or are damaged."""
-        start = self.ends[place - 1] if place else 0
+        start, end = self.spans[place]
         try:
             with self.path.open("rb") as file:
                 file.seek(start)
-                data = file.read(self.ends[place] - start)
+                data = file.read(end - start)
         except OSError as error:
             raise LocalError(Fault.UNAVAILABLE, f"the trace {self.path.name} can't be read: {error}") from error
         step = self.first + place
@@ -65,8 +62,8 @@ class Traces:
     def __init__(self, root: Path, bytes_max: int = limits.TRACES_BYTES_MAX) -> None:
         self._root, self._most = root, bytes_max
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in root.glob(f"*{PART}"):
-            left.unlink(missing_ok=True)
+        self._left = {*root.glob(f"*{PART}")}
+        """What an earlier run of the node had in the making."""
         self._kept: dict[Key, tuple[Path, int]] = {}
         """Where each lies and how large it is, the oldest first."""
         for path in sorted(root.glob("*.trace"), key=_until):
@@ -95,11 +92,19 @@ class Traces:
     @contextlib.contextmanager
     def begin(self, attempt: bytes, picture: int, first: int = 0) -> Iterator[Writing]:
         """Write a trace, from the state after `first` steps on. What is not kept by the end of this is dropped."""
-        writing = Writing(self, self._root / f"{attempt.hex()}-{picture}{PART}", first)
+        part = self._root / f"{attempt.hex()}-{picture}{PART}"
+        writing = Writing(self, part, first, is_left=part in self._left)
+        self._left.discard(part)
         try:
             yield writing
         finally:
             writing.drop()
+
+    def sweep(self, going: Collection[bytes]) -> None:
+        """Drop what an earlier run had in the making, but for the attempts that go on."""
+        for part in [part for part in self._left if part.name.partition("-")[0] not in {one.hex() for one in going}]:
+            self._left.discard(part)
+            part.unlink(missing_ok=True)
 
     def forget(self, now_ms: int) -> None:
         """Drop what nobody may ask for any more."""
@@ -136,108 +141,22 @@ class Traces:
             path.unlink(missing_ok=True)
 
 
-class Writing:
-    """A trace in the making. It never raises: what goes wrong is logged once, and the trace is not kept."""
-
-    def __init__(self, traces: Traces, part: Path, first: int) -> None:
-        self._traces, self._part, self._first = traces, part, first
-        self._starts: list[int] = []
-        """Where each state begins."""
-        self._size = self._reserved = 0
-        self._file: BinaryIO | None = None
-        """Opened when the first state comes: whoever waits for the first step does not wait for a disk."""
-        self._done = False
-
-    def write(self, piece: State) -> None:
-        """The next piece of a state. The first of one that was begun before, by a worker that is lost, replaces it."""
-        if self._done:
-            return
-        try:
-            if not piece.offset:
-                self._begin(piece.step)
-            self._add(piece.data)
-        except OSError as error:
-            self._lose(error)
-
-    def keep(self, key: Key, leaves: Sequence[bytes], runtime: RuntimeProfile, until_ms: int) -> None:
-        """The picture is whole: what was written is its trace."""
-        if self._done:
-            return
-        ends = [*self._starts[1:], self._size]
-        states = [(end, leaf.hex()) for end, leaf in zip(ends, leaves, strict=False)]
-        index = json.dumps({"profile": asdict(runtime), "states": states, "first": self._first}).encode()
-        if len(self._starts) != len(leaves):
-            self._lose(f"{len(self._starts)} states came for {len(leaves)} leaves")
-            return
-        try:
-            self._add(index + len(index).to_bytes(LENGTH_BYTES, "big"))
-            self._opened().close()
-            self._traces.give_back(self._reserved - self._size)
-            self._reserved = self._size
-            self._traces.place(self._part, key, until_ms, self._size)
-        except OSError as error:
-            self._lose(error)
-        else:
-            self._done = True
-
-    def drop(self) -> None:
-        """Delete what was written, unless it is kept."""
-        if self._done:
-            return
-        self._done = True
-        self._traces.give_back(self._reserved)
-        if self._file is None:
-            return
-        with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
-
-    def _lose(self, why: object) -> None:
-        _lost(self._part, why)
-        self.drop()
-
-    def _begin(self, step: int) -> None:
-        place = step - self._first
-        if place < len(self._starts):
-            self._size = self._starts[place]
-            del self._starts[place:]
-            self._opened().seek(self._size)
-            self._opened().truncate()
-        self._starts.append(self._size)
-
-    def _add(self, data: bytes) -> None:
-        if (more := self._size + len(data) - self._reserved) > 0:
-            self._traces.make_room(more)
-            self._reserved += more
-        self._opened().write(data)
-        self._size += len(data)
-
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            handle = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            self._file = os.fdopen(handle, "wb", buffering=BUFFER)
-        return self._file
-
-
 def _read(path: Path) -> KeptTrace:
     with path.open("rb") as file:
         size = file.seek(-LENGTH_BYTES, os.SEEK_END)
         length = int.from_bytes(file.read(LENGTH_BYTES), "big")
         file.seek(size - length)
         index: Any = json.loads(file.read(length))
-    profile = index["profile"]
-    ends = tuple(end for end, _ in index["states"])
+    profile, states = index["profile"], index["states"]
+    ends = [state[-2] for state in states]
+    # Those of a time when no state had a head of its own began where the one before ended.
+    starts = [state[0] if len(state) > 2 else before for state, before in zip(states, (0, *ends), strict=False)]
     if ends[-1] != size - length:
         raise ValueError("its index is that of another")
     runtime = RuntimeProfile(**{**profile, "flags": tuple(profile["flags"])})
-    leaves = tuple(bytes.fromhex(leaf) for _, leaf in index["states"])
-    return KeptTrace(path, leaves, runtime, ends, index.get("first", 0))
+    leaves = tuple(bytes.fromhex(state[-1]) for state in states)
+    return KeptTrace(path, leaves, runtime, tuple(zip(starts, ends, strict=True)), index.get("first", 0))
 
 
 def _until(path: Path) -> int:
     return int(path.name.split("-")[0]) if NAME.fullmatch(path.name) else 0
-
-
-def _lost(part: Path, why: object) -> None:
-    log.warning("the trace %s is not kept, an audit of that picture will find none: %s", part.name, why)

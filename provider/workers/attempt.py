@@ -24,13 +24,11 @@ from gpufair.protocol.frames import (
     State,
     Step,
 )
-from gpufair.protocol.limits import KIB, OUTPUT_MAX
+from gpufair.protocol.limits import KIB, OUTPUT_MAX, STATE_PIXEL_BYTES
 from gpufair.provider.workers.outcome import Event, Failure, LieError, PictureResult, WorkerFailedError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CHANNELS = 4
-STATE_PER_PIXEL = 64
-"""Bytes of a state for each pixel of its picture, at most: four tensors of four channels at full size."""
 
 
 class Attempt:
@@ -104,7 +102,7 @@ class Attempt:
         hold(self._run.trace, "a state that was not asked for")
         self._due(piece)
         if self._state is None:
-            most = STATE_PER_PIXEL * self._run.width * self._run.height
+            most = STATE_PIXEL_BYTES * self._run.width * self._run.height
             hold(piece.total <= most, f"a state of {piece.total} bytes, this picture can have {most}")
             self._state = _State(piece)
         self._state.add(piece)

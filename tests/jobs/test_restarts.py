@@ -44,13 +44,18 @@ def deliveries(world: World) -> list[DeliveryRow]:
         return sorted(rows.all(DeliveryRow), key=lambda d: (d.picture, d.step or 99))
 
 
-def killed(world: World) -> World:
-    """The process is gone, and another has the same store."""
-    for task in world.office.runner._tasks:
+async def killed(world: World, *, keeps: bool = False) -> World:
+    """The process is gone, and another has the same store; `keeps`: what was written of traces is on disk."""
+    folder = world.path.parent / "traces"
+    parts = {path: path.read_bytes() for path in folder.glob("*.part")}
+    for task in (tasks := [*world.office.runner._tasks]):
         task.remove_done_callback(world.office.runner._finished)
         task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for path, data in parts.items() if keeps else ():
+        path.write_bytes(data)
     world.store.close()
-    again = World(world.path, workers=Scripted(held_before=99))
+    again = World(world.path, workers=Scripted(size=world.workers.size, held_before=99))
     again.now, again.dice = world.now, world.dice
     return again
 
@@ -65,7 +70,7 @@ def test_what_ran_and_what_waited_go_on(tmp_path: Path) -> None:
         world = World(tmp_path / "jobs.db")
         first, second = (world.begin(world.lease()) for _ in range(2))
         await world.until(lambda: world.office.runner.running == 1)
-        again = killed(world)
+        again = await killed(world)
         await again.office.start()
         await again.until(lambda: again.state(second) == AttemptState.DELIVERED)
         assert again.state(first) == AttemptState.DELIVERED
@@ -84,7 +89,7 @@ def test_it_goes_on_from_the_last_piece_and_no_step_is_billed_twice(tmp_path: Pa
         await world.until(lambda: len(deliveries(world)) == 1)
         pay(world, lease, 0)
         await world.until(lambda: len(world.workers.runs) == 2)
-        again = killed(world)
+        again = await killed(world)
         await again.office.start()
         for number in range(1, 6):
             await again.until(lambda n=number: len(deliveries(again)) == n + 1)  # type: ignore[misc]
@@ -101,6 +106,44 @@ def test_it_goes_on_from_the_last_piece_and_no_step_is_billed_twice(tmp_path: Pa
     play(story())
 
 
+def test_it_goes_on_from_the_last_state_that_is_on_disk(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db", workers=Scripted(held_before=5))
+        lease = world.lease(window=10 * PICTURE)
+        attempt = world.begin(lease, steps=6, checkpoint_every=3)
+        await world.until(lambda: len(deliveries(world)) == 1)
+        pay(world, lease, 0)
+        await world.until(lambda: len(world.workers.runs) == 2)
+        again = await killed(world, keeps=True)
+        await again.office.start()
+        await again.until(lambda: again.state(attempt) == AttemptState.DELIVERED)
+        assert [run.first_step for run in again.workers.runs] == [4], "after the last step that was told"
+        kept = again.office._traces.open(lease.id, deliveries(again)[0].job, 0)
+        assert kept is not None
+        assert [kept.state(step) for step in range(7)] == [state(0, step) for step in range(7)], "it can be audited"
+        await again.office.stop(settle=False)
+
+    play(story())
+
+
+def test_killed_between_a_piece_and_its_delivery_it_does_the_last_step_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db")
+        attempt = world.begin(world.lease(window=10 * PICTURE), steps=6, checkpoint_every=3)
+        await world.until(lambda: len(world.workers.runs) == 1)
+        again = await killed(world)
+        told = b"".join((64).to_bytes(4, "big") + state(0, step) for step in range(4))
+        (tmp_path / "traces" / f"{attempt.hex()}-0.part").write_bytes(told)
+        again = await killed(again)
+        await again.office.start()
+        await again.until(lambda: len(deliveries(again)) == 1)
+        assert [run.first_step for run in again.workers.runs] == [2]
+        assert from_bytes(deliveries(again)[0].receipt, Receipt).doc.last_step == 3
+        await again.office.stop(settle=False)
+
+    play(story())
+
+
 def test_what_is_late_or_may_come_out_otherwise_is_not_begun_again(tmp_path: Path) -> None:
     async def story() -> None:
         world = World(tmp_path / "jobs.db", workers=Scripted(size=2))
@@ -108,7 +151,7 @@ def test_what_is_late_or_may_come_out_otherwise_is_not_begun_again(tmp_path: Pat
         shared = world.begin(world.lease(), precision=Precision.SINGLE)
         await world.until(lambda: world.office.runner.running == 2)
         world.now += 50_000
-        again = killed(world)
+        again = await killed(world)
         await again.office.start()
         assert again.state(late) == AttemptState.EXPIRED
         assert again.state(shared) == AttemptState.FAILED

@@ -81,7 +81,7 @@ def test_what_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
     traces = Traces(tmp_path)
     with traces.begin(ATTEMPT, 0) as writing:
         writing.write(pieces(0, bytes(400))[0])
-        assert traces.size == 100
+        assert traces.size == 104, "its length goes before it"
     assert list(tmp_path.iterdir()) == []
     assert traces.size == 0
     keep(traces, 1)
@@ -128,6 +128,9 @@ def test_a_crash_and_time_leave_nothing_behind(tmp_path: Path) -> None:
         keep(traces, number, until_ms=1_000 + number)
     (tmp_path / f"{ATTEMPT.hex()}-1.part").write_bytes(b"half of it")
     again = Traces(tmp_path)
+    again.sweep([ATTEMPT])
+    assert list(tmp_path.glob("*.part")), "its attempt goes on"
+    again.sweep([])
     assert not list(tmp_path.glob("*.part"))
     again.forget(1_001)
     assert [n for n in range(3) if again.open(*key(n))] == [1, 2]
@@ -163,4 +166,50 @@ def test_a_trace_without_all_its_states_is_none(tmp_path: Path) -> None:
             writing.write(piece)
         writing.keep(key(1), result(data).leaves, PROFILE, 1_000)
     assert traces.open(*key(1)) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut", [0, 1, 150])
+def test_what_a_killed_node_has_told_is_there_and_goes_on(tmp_path: Path, cut: int) -> None:
+    traces, data = Traces(tmp_path / "one"), states(5)
+    with traces.begin(ATTEMPT, 0, first=3) as writing:
+        for place, state in enumerate(data[:3]):
+            for piece in pieces(3 + place, state):
+                writing.write(piece)
+        (part,) = (tmp_path / "one").iterdir()
+        left = part.read_bytes()
+    root = tmp_path / "two"
+    root.mkdir()
+    (root / part.name).write_bytes(left[: len(left) - cut])
+    again, whole = Traces(root), 2 if cut else 3
+    with again.begin(ATTEMPT, 0, first=3) as writing:
+        found = writing.take_up(9)
+        leaves = tuple(trace.leaf(3 + place, state) for place, state in enumerate(data))
+        assert found is not None
+        assert (found.step, found.state, found.leaves) == (2 + whole, data[whole - 1], leaves[:whole])
+        for place, state in enumerate(data[whole:], whole):
+            for piece in pieces(3 + place, state):
+                writing.write(piece)
+        writing.keep(key(1), leaves, PROFILE, 1_000)
+    kept = Traces(root).open(*key(1))
+    assert kept is not None
+    assert [kept.state(place) for place in range(5)] == data
+    assert again.size == sum(path.stat().st_size for path in root.iterdir())
+
+
+def test_no_more_of_it_is_taken_up_than_is_wanted_and_nothing_of_noise(tmp_path: Path) -> None:
+    part = tmp_path / f"{ATTEMPT.hex()}-0.part"
+    part.write_bytes(b"".join(len(state).to_bytes(4, "big") + state for state in states()))
+    traces = Traces(tmp_path)
+    with traces.begin(ATTEMPT, 0) as writing:
+        found = writing.take_up(1)
+        assert found is not None
+        assert (found.step, found.state) == (1, states()[1])
+        assert part.stat().st_size == traces.size
+    assert (traces.size, list(tmp_path.iterdir())) == (0, [])
+    part.write_bytes(b"\xff" * 1_000)
+    with Traces(tmp_path).begin(ATTEMPT, 0) as writing:
+        assert writing.take_up(9) is None
+    with Traces(tmp_path).begin(ATTEMPT, 1) as writing:
+        assert writing.take_up(9) is None
     assert list(tmp_path.iterdir()) == []

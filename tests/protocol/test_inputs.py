@@ -86,3 +86,20 @@ def test_only_a_job_with_inputs_has_a_large_body() -> None:
     assert inputs.body_max(replace(JOB, done=1)) == limits.SEALED_MAX
     assert limits.INPUTS_BYTES_MAX < inputs.body_max(JOB) < limits.SEALED_MAX
     assert inputs.body_max(replace(JOB, task=Task.TEXT_TO_IMAGE)) < 32 * limits.KIB
+
+
+def test_who_goes_on_from_a_checkpoint_brings_its_state_and_one_that_can_be() -> None:
+    spec, most = replace(JOB, done=5), 64 * 64 * 48
+    for size, code in (
+        (most, None),
+        (4, None),
+        (most + 4, ReasonCode.CHECKPOINT_WRONG),
+        (7, ReasonCode.CHECKPOINT_WRONG),
+    ):
+        reason = inputs.objection(spec, (IMAGE, MASK, Input(InputKind.STATE, bytes(size))))
+        assert (reason.code if reason else None) is code
+    for given_ in ((IMAGE, MASK), (Input(InputKind.STATE, bytes(4)), IMAGE, MASK)):
+        reason = inputs.objection(spec, given_)
+        assert reason is not None
+        assert reason.code is ReasonCode.INPUT_WRONG
+    assert inputs.objection(JOB, (IMAGE, MASK, Input(InputKind.STATE, bytes(4)))) is not None
