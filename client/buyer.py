@@ -13,7 +13,7 @@ from gpufair.client.carrying import Carrying, ignore
 from gpufair.client.config import Config
 from gpufair.client.failures import PurchaseError, StoppedError
 from gpufair.client.fetching import Fetching
-from gpufair.client.going_on import LOST_S, SPARE_MS, GoingOn
+from gpufair.client.going_on import LOST_S, SPARE_MS, GoingOn, idle
 from gpufair.client.ledgers import Ledgers
 from gpufair.client.market.accusing import accuse
 from gpufair.client.market.bidding import Bidding
@@ -24,6 +24,7 @@ from gpufair.client.market.market import Market
 from gpufair.client.market.plan import Plan
 from gpufair.client.market.planning import Planner
 from gpufair.client.market.wish import Wish
+from gpufair.client.resuming import Resuming, most_price
 from gpufair.client.session.events import BidDeclined, JobPlaced
 from gpufair.client.session.session import Session
 from gpufair.client.session.settling import Settling
@@ -54,6 +55,7 @@ class Buyer:
         self.carrying = Carrying(desk, store, peers, self.ledgers, self.settling)
         self.fetching = Fetching(desk, store, self.carrying, self.settling)
         self.planner = Planner(desk, store, peers, config, self.ledgers)
+        self.resuming = Resuming(self, self.carrying, self.fetching, config)
 
     # --- looking around ------------------------------------------------------------------------------------------
 
@@ -88,7 +90,7 @@ class Buyer:
         """
         stop, until_ms = stop or asyncio.Event(), self.desk.now_ms() + self.config.deadline_ms
         lasts_ms = self.config.deadline_ms + SPARE_MS
-        lease, plan = await self.lease(plan, lasts_ms=lasts_ms, stop=stop, listen=listen)
+        lease, plan = await self.lease(plan, lasts_ms=lasts_ms, idle_ms=idle(lasts_ms), stop=stop, listen=listen)
         session = Session(self.desk, self.store, lease)
         turn = session.place(
             plan.spec, plan.body, deadline_ms=self.config.deadline_ms, preview_every=plan.wish.preview_every,
@@ -102,14 +104,9 @@ class Buyer:
                 session, job, listen, deadline_ms=self.config.deadline_ms, stop=stop, give_up_s=LOST_S
             )
         except PurchaseError as error:
-            most = self._most(plan.wish, plan.candidate.quote.total)
+            most = most_price(plan.candidate.quote.total, plan.wish, self.config)
             going = GoingOn(self, self.carrying, plan.wish, most_price=most, until_ms=until_ms, stop=stop)
             return await going.on(lease, job, error, listen)
-
-    def _most(self, wish: Wish, first: int) -> int:
-        """What a job may cost in all, with what was lost on its way. `first` is the price that it was begun for."""
-        highest = self.config.max_price if wish.max_price is None else wish.max_price
-        return first * limits.GO_ON_MILLI // 1_000 if highest is None else highest
 
     async def lease(
         self,
@@ -142,6 +139,18 @@ class Buyer:
     async def fetch(self, purchase: Purchase, listen: Listen = ignore, *, patience_s: float | None = None) -> Purchase:
         """Bring in what is missing: from the wallet, the provider's stream, the ledger. Raises a PurchaseError."""
         return await self.fetching.fetch(purchase, listen, patience_s=patience_s)
+
+    def resumable(self) -> list[Purchase]:
+        """The jobs that are not done and that nobody has given up, the oldest first."""
+        return purchases.resumable(self.store, self.desk.now_ms())
+
+    async def resume_all(
+        self, listen: Listen = ignore, *, stop: asyncio.Event | None = None
+    ) -> list[Purchase | PurchaseError]:
+        """Take up every job of `resumable`: what is ordered is brought in, and what its provider has no more, or leaves
+        undone, goes on elsewhere. What each has come to, in their order.
+        """
+        return await self.resuming.all(self.resumable(), listen, stop or asyncio.Event())
 
     async def cancel(self, purchase: Purchase, listen: Listen = ignore) -> Purchase:
         """Stop a job; what was delivered stays payable. Raises LocalError if it is over already."""

@@ -69,7 +69,7 @@ class Carrying:
             purchase = purchases.by_id(self._store, session.lease, job)
             if purchase.is_whole:
                 return purchase
-            hint = "nothing more will be paid" if purchase.is_settled else later(job)
+            hint = "nothing more will be paid" if purchase.is_settled else self._later(session.lease, job)
             if isinstance(error, RemoteRefusal):
                 raise DeclinedError(f"the provider refuses to go on: {error.what}", hint=hint, job=job) from error
             raise CheatedError(f"the provider breaks the protocol: {error.what}", hint=hint, job=job) from error
@@ -106,9 +106,9 @@ class Carrying:
                     done = await talk.until(lambda: _is_done(now()), lambda: now().waits_for_key, say=say)
         except TimeoutError as error:
             what = f"after {deadline_ms // 1000} s the job is still {now().state}"
-            raise UnreachableError(what, hint=later(job), job=job) from error
+            raise UnreachableError(what, hint=self._later(session.lease, job), job=job) from error
         except PeerUnreachable as error:
-            raise UnreachableError(error.what, hint=later(job), job=job) from error
+            raise UnreachableError(error.what, hint=self._later(session.lease, job), job=job) from error
         if why := talk.stalled.get(job):
             raise UnreachableError(why, hint="what it had done is paid and here", job=job)
         return done
@@ -123,6 +123,10 @@ class Carrying:
                     await self._settling.refetch(session, peer, purchase.job.id, one.place, listen, step=step)
         except (PeerError, PeerUnreachable):
             return
+
+    def _later(self, lease: bytes, job: bytes) -> str:
+        """What is finished waits for its buyer until its lease is over."""
+        return later(job, purchases.lease(self._store, lease).expires_ms - self._desk.now_ms())
 
     def _record(self, lease: bytes) -> Signed[NodeRecord]:
         with self._store.read() as rows:

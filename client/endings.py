@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from gpufair.client.failures import CheatedError, DeclinedError, JobFailedError, PurchaseError, StoppedError
 from gpufair.client.wallet import budget
 from gpufair.client.wallet.purchase import Purchase
+from gpufair.protocol import limits
 from gpufair.protocol.errors import FairError
 from gpufair.protocol.lifecycle import JobState
 from gpufair.protocol.messages import Reason
@@ -75,9 +76,10 @@ def next_command(purchase: Purchase) -> str:
     return "gpufair balance"
 
 
-def later(job: bytes) -> str:
-    """What to do about a job that goes on without us."""
-    return f"nothing is lost; fetch it later: gpufair fetch {short(job)}"
+def later(job: bytes, left_ms: int = 0) -> str:
+    """What to do about a job that goes on without us; `left_ms` is how long its lease still lasts."""
+    until = f" within {left_ms // limits.MINUTE} minutes" if left_ms >= limits.MINUTE else " later"
+    return f"nothing is lost; fetch it{until}: gpufair fetch {short(job)}"
 
 
 def said(reasons: Sequence[Reason]) -> str:

@@ -27,18 +27,30 @@ class Fetching:
         self._carrying = carrying
         self._settling = settling
 
-    async def fetch(self, purchase: Purchase, listen: Listen = ignore, *, patience_s: float | None = None) -> Purchase:
-        """Bring in what is missing of a job and of all that went on with it. Raises a PurchaseError."""
+    async def fetch(
+        self,
+        purchase: Purchase,
+        listen: Listen = ignore,
+        *,
+        patience_s: float | None = None,
+        give_up_s: float | None = None,
+    ) -> Purchase:
+        """Bring in what is missing of a job and of all that went on with it. Raises a PurchaseError.
+
+        `patience_s` is how long a provider may take, `give_up_s` how long it may be out of reach.
+        """
         if not purchase.parts:
-            return await self._own(purchase, listen, patience_s)
+            return await self._own(purchase, listen, patience_s, give_up_s)
         for part in purchase.parts:
             with suppress(PurchaseError):  # the whole is judged below
-                await self.fetch(part, listen, patience_s=patience_s)
+                await self.fetch(part, listen, patience_s=patience_s, give_up_s=give_up_s)
         with suppress(PurchaseError):
-            await self._own(purchase, listen, patience_s)
+            await self._own(purchase, listen, patience_s, give_up_s)
         return ended(self._again(purchase))
 
-    async def _own(self, purchase: Purchase, listen: Listen, patience_s: float | None) -> Purchase:
+    async def _own(
+        self, purchase: Purchase, listen: Listen, patience_s: float | None, give_up_s: float | None
+    ) -> Purchase:
         """The same of one job under its own lease."""
         done, lease = purchase.is_whole, purchase.lease
         session = Session(self._desk, self._store, lease.id)
@@ -48,7 +60,9 @@ class Fetching:
             left = lease.expires_ms - self._desk.now_ms()
             if left > 0:
                 deadline = min(left, int(patience_s * 1000)) if patience_s is not None else left
-                return await self._carrying.through(session, purchase.job.id, listen, deadline_ms=deadline)
+                return await self._carrying.through(
+                    session, purchase.job.id, listen, deadline_ms=deadline, give_up_s=give_up_s
+                )
         if done:
             await self._carrying.let_go(lease)
         else:

@@ -34,6 +34,11 @@ LOST_S = limits.LOST_MS / 1_000
 """How long a provider may be out of reach while others could do its job."""
 
 
+def idle(lasts_ms: int) -> int:
+    """How long a lease for one job may be idle: what is finished waits for a buyer who is away until it is over."""
+    return min(lasts_ms, limits.IDLE_LIMIT_MAX_MS)
+
+
 class Market(Protocol):
     """Whoever finds sellers and makes leases with them: the buyer."""
 
@@ -45,7 +50,7 @@ class Market(Protocol):
         ...
 
     async def lease(
-        self, plan: Plan, *, lasts_ms: int, stop: asyncio.Event | None = None, listen: Listen = ...
+        self, plan: Plan, *, lasts_ms: int, idle_ms: int, stop: asyncio.Event | None = None, listen: Listen = ...
     ) -> tuple[bytes, Plan]:
         """A funded lease. Raises a PurchaseError if there is none to be had."""
         ...
@@ -129,7 +134,9 @@ class GoingOn:
                 raise nowhere(why, error) from error
             try:
                 lasts_ms = self._left_ms() + SPARE_MS
-                return await self._market.lease(plan, lasts_ms=lasts_ms, stop=self._stop, listen=listen)
+                return await self._market.lease(
+                    plan, lasts_ms=lasts_ms, idle_ms=idle(lasts_ms), stop=self._stop, listen=listen
+                )
             except StoppedError as error:
                 raise stopped(work) from error
             except FundsError as error:
@@ -158,7 +165,8 @@ class GoingOn:
 
 def _told(work: Purchase, rest: Rest, plan: Plan, why: PurchaseError, offset: int) -> ev.GoesOn:
     offer = plan.choice.offer
-    same = not rest.profile or rest.profile in offer.doc.profiles
+    profiles = offer.doc.profiles
+    same = rest.profile in profiles if rest.profile and profiles else None
     return ev.GoesOn(
         work.job.id, why.what, work.last.lease.provider, offer.issuer, offset, rest.spec.done, rest.spec.steps, same
     )

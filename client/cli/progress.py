@@ -101,7 +101,8 @@ class Watch:
         self._stage.say(f"{before} is given up: {event.why}")
         self._stage.say(f"  {self._nth(event.picture)} goes on {where} at {now}")
         if event.step and not event.same_profile:
-            self._stage.say("  its runtime profile is another one: the picture may differ in its last bits")
+            why = "is another one" if event.same_profile is False else "is not told"
+            self._stage.say(f"  its runtime profile {why}: the picture may differ in its last bits")
 
     def _lost(self, why: str) -> None:
         """The provider is out of reach: a bar says so as long as it lasts, a line only now and then."""

@@ -122,8 +122,8 @@ class GoesOn:
     step: int
     """The step that it goes on from; 0: it begins anew."""
     steps: int
-    same_profile: bool
-    """Whether the new provider says that it makes every bit as the one before made it."""
+    same_profile: bool | None
+    """Whether the new provider makes every bit as the one before did; None: it does not say on what it draws."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gpufair.client.wallet import sequels
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.sequels import Before
-from gpufair.client.wallet.store import BodyRow, JobRow, NonceRow
+from gpufair.client.wallet.store import BodyRow, JobDue, JobRow, NonceRow
 from gpufair.protocol import auditing, limits, matching, sealing, wire
 from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.envelope import Signed, from_bytes
@@ -72,12 +72,20 @@ def write_down(
     rows.insert(NonceRow(lease.id, job, nonce))
     rows.insert(BodyRow(lease.id, job, plain, sealed))
     if before is not None:
-        _go_on(rows, lease.id, job, before)
+        _go_on(rows, lease.id, job, price.count, before)
     return header, price
 
 
-def _go_on(rows: Rows, lease: bytes, job: bytes, before: Before) -> None:
-    """The job goes on with what another one has left: that one is over, whatever its provider still says."""
+def _go_on(rows: Rows, lease: bytes, job: bytes, count: int, before: Before) -> None:
+    """The job goes on with what another one has left: that one is over, whatever its provider still says.
+
+    Raises LocalError if that went on elsewhere meanwhile: two processes may take up the same job.
+    """
+    wanted = range(before.first, before.first + count)
+    for one in sequels.of(rows, before.lease, before.job):
+        other = rows.get(JobDue, lease=one.lease, id=one.job)
+        if other is not None and one.first < wanted.stop and wanted.start < one.first + other.count:
+            raise LocalError(Fault.CONFLICT, "what is left of the job is ordered already", hint="see: gpufair history")
     sequels.begin(rows, lease, job, before)
     row = rows.get(JobRow, lease=before.lease, id=before.job)
     if row is not None and JOB.allows(JobState(row.state), JobEvent.STOP):

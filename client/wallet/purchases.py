@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from gpufair.client.wallet import budget, sequels
 from gpufair.client.wallet.account import Account
+from gpufair.client.wallet.batches import TryRow
 from gpufair.client.wallet.deliveries import CheckpointRow, DeliveryKey, PictureRow, PlainRow
 from gpufair.client.wallet.purchase import Checkpoint, Goods, Picture, Purchase, Standing
 from gpufair.client.wallet.sequels import SequelRow
 from gpufair.client.wallet.store import EvidenceNote, JobDue, JobKey, JobRow, LeaseRow
-from gpufair.protocol import wire
+from gpufair.protocol import limits, wire
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed, document_id, from_bytes
 from gpufair.protocol.errors import Fault, LocalError
@@ -31,7 +32,10 @@ from gpufair.protocol.messages import (
 from gpufair.protocol.pricing import quote
 
 _PREFIX_MIN = 4
+_RESUMED_MS = limits.LEASE_MAX_MS
+"""How old a job may be that is taken up again: by then its first lease is over, whatever it was."""
 _GOING = tuple(state for state in JobState if not JOB.is_terminal(state))
+_RESUMABLE = (*_GOING, JobState.STOPPED)
 ALIVE = (LeaseState.AGREED, LeaseState.FUNDED, LeaseState.OPEN)
 
 
@@ -106,6 +110,19 @@ def history(store: RowStore, limit: int) -> list[Purchase]:
         later = {(one.lease, one.job) for one in rows.all(SequelRow)}
         newest = [key for key in rows.all(JobKey, order="created_ms")[::-1] if (key.lease, key.id) not in later]
         return [read(rows, _job_row(rows, key.lease, key.id)) for key in newest[:limit]]
+
+
+def resumable(store: RowStore, now_ms: int) -> list[Purchase]:
+    """The jobs that may still get whole, the oldest first.
+
+    They are under way as far as the wallet knows, or stopped within a day; those of a batch are the batch's.
+    """
+    with store.read() as rows:
+        others = {(one.lease, one.job) for one in rows.all(SequelRow)}
+        others |= {(one.lease, one.job) for one in rows.all(TryRow)}
+        keys = [key for key in rows.all(JobKey, order="created_ms") if (key.lease, key.id) not in others]
+        works = [read(rows, _job_row(rows, key.lease, key.id)) for key in keys if key.created_ms > now_ms - _RESUMED_MS]
+        return [work for work in works if not work.is_whole and work.state in _RESUMABLE]
 
 
 def find(store: RowStore, text: str) -> Purchase:

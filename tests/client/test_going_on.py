@@ -12,11 +12,13 @@ from whole_nodes import PRICE, START, World, another_provider
 
 from gpufair.client import buyer
 from gpufair.client.failures import JobFailedError
+from gpufair.client.market.wish import Wish
 from gpufair.client.session import events as ev
 from gpufair.client.wallet import purchases
 from gpufair.protocol import limits
 from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.messages import Beat, Down, Outcome, Progress, Reason, ReasonCode
+from gpufair.protocol.pricing import picture_due
 from gpufair.provider.daemon import Node
 from gpufair.provider.jobs.store import DeliveryDue
 
@@ -68,6 +70,36 @@ def test_what_a_provider_takes_back_is_finished_by_another_one(world: Any, tmp_p
             assert earned(w.provider) == [PRICE]
             assert bought.spent == PRICE + sum(earned(dear)) == START - await w.balance()
             assert [one.job.id for one in purchases.history(w.buyer.store, 9)] == [bought.job.id]
+
+    world(story)
+
+
+def test_a_picture_goes_on_from_the_state_that_was_bought(world: Any, tmp_path: Path) -> None:
+    """Pieces are sold on the way; what the first provider did is paid once, and the other one does the rest."""
+
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "dear", rate=70) as dear:
+
+            def hear(event: ev.Event) -> None:
+                w.heard.append(event)
+                if isinstance(event, ev.CheckpointOpened) and event.step == 10:
+                    assert w.provider.seller is not None
+                    jobs = w.provider.seller.jobs
+                    [attempt] = jobs.attempts.in_state("running")  # type: ignore[arg-type]
+                    jobs.runner.stop(attempt.id, Outcome.RECLAIMED, Reason(ReasonCode.RECLAIMED))
+
+            plan = await w.buyer.plan(Wish("a fox", checkpoint_every=5))
+            bought = await w.buyer.buy(plan, hear)
+            [told] = [event for event in w.heard if isinstance(event, ev.GoesOn)]
+            assert told.step >= 10
+            assert told.same_profile is None, "neither says so in an offer that was made before its first job"
+            assert bought.is_whole
+            assert bought.checkpoints[-1].step >= told.step
+            due = picture_due(plan.spec, plan.candidate.model.sheet, told.step)
+            assert sum(earned(w.provider)) == due, "each step once, and none that was not handed over"
+            minimum = 10
+            assert sum(earned(dear)) < minimum
+            assert bought.spent == due + minimum == START - await w.balance()
 
     world(story)
 

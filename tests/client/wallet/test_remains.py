@@ -120,3 +120,11 @@ def test_nothing_is_left_of_what_is_not_there(deal):
     d = deal()
     with pytest.raises(LocalError):
         remains.of(d.wallet, d.lease, bytes(16))
+
+
+def test_what_is_left_is_ordered_once_whoever_takes_it_up(begun):
+    going, fresh = left(begun)
+    go_on(begun, going)
+    with pytest.raises(LocalError, match="already"):
+        go_on(begun, going)
+    go_on(begun, fresh)
