@@ -163,7 +163,7 @@ SALT_BYTES = 16
 JOBS_IN_FLIGHT_MAX = 16
 JOBS_PER_LEASE_MAX = 4096
 CANCELS_PER_LEASE_MAX = 16
-"""Jobs of one lease that its client may cancel: what was at work is lost for the provider."""
+"""Jobs of one lease that its client may cancel before a step of theirs can be sold: that work is lost."""
 UNFUNDED_PER_DID_MAX = 2
 UNFUNDED_MAX = 64
 LEASES_MAX = 1024

@@ -14,7 +14,7 @@ from gpufair.protocol.messages import Bid, JobHeader, Reason, ReasonCode
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.capacity import waiting
 from gpufair.provider.jobs.pieces import pieces_end
-from gpufair.provider.jobs.store import AttemptDue
+from gpufair.provider.jobs.store import AttemptDue, DeliveryDue
 
 Admission = Callable[[JobHeader, int], tuple[Reason, ...]]
 """What the owner's own limits say of a job: memory, models, pause, how many others wait. Empty means welcome."""
@@ -53,10 +53,18 @@ def _of_the_lease(rows: Rows, account: Account) -> list[Reason]:
         reasons.append(Reason(ReasonCode.JOBS_IN_FLIGHT, going + 1, limits.JOBS_IN_FLIGHT_MAX, "jobs"))
     if account.jobs >= limits.JOBS_PER_LEASE_MAX:
         reasons.append(Reason(ReasonCode.LIMIT, account.jobs + 1, limits.JOBS_PER_LEASE_MAX, "jobs of a lease"))
-    cancelled = rows.summary(AttemptDue, "count", lease=lease.id, state=AttemptState.CANCELLED).count
-    if cancelled >= (most := limits.CANCELS_PER_LEASE_MAX):
-        reasons.append(Reason(ReasonCode.LIMIT, cancelled + 1, most, "cancelled jobs of a lease"))
+    if (unsold := _cancelled_for_nothing(rows, lease.id)) >= (most := limits.CANCELS_PER_LEASE_MAX):
+        what = "cancelled jobs of a lease that bought nothing"
+        reasons.append(Reason(ReasonCode.LIMIT, unsold + 1, most, what))
     return reasons
+
+
+def _cancelled_for_nothing(rows: Rows, lease: bytes) -> int:
+    """Jobs that were cancelled before there was anything to sell; what was sold has to be paid before more is done."""
+    cancelled = tuple(one.id for one in rows.all(AttemptDue, lease=lease, state=AttemptState.CANCELLED))
+    if len(cancelled) < limits.CANCELS_PER_LEASE_MAX:
+        return len(cancelled)
+    return len(cancelled) - len({one.attempt for one in rows.all(DeliveryDue, lease=lease, attempt=cancelled)})
 
 
 def _of_its_terms(header: JobHeader, bid: Bid) -> list[Reason]:
