@@ -1,6 +1,6 @@
 """A lane's lease at work. Rule: whoever is told what became of a picture is told once.
 
-It orders pictures in an open lease, and notices when the provider is out of reach.
+A provider that is out of reach for too long is given up by its lease's own conversation.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from gpufair.protocol.matching import Candidate, model_offer
 from gpufair.protocol.messages import Bid, NodeRecord, Offer, Reason
 from gpufair.protocol.pricing import quote
 
+LOST_S = limits.LOST_MS / 1_000
 LASTS_MS = limits.HOUR
 IDLE_MS = 10 * limits.MINUTE
 
@@ -50,19 +51,9 @@ class AtWork:
         self.opened = opened
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.jobs: dict[int, bytes] = {}
-        self._lost_since: float | None = None
-
-    @property
-    def silent_s(self) -> float:
-        """How long the provider has been out of reach."""
-        return 0.0 if self._lost_since is None else now() - self._lost_since
 
     def hear(self, event: ev.Event) -> None:
         """Take an event of one of its jobs."""
-        if isinstance(event, ev.ConnectionLost):
-            self._lost_since = self._lost_since or now()
-            return
-        self._lost_since = None
         if isinstance(event, ev.PictureLocked):
             for one in self.lane.tries:
                 if self.jobs[one.place] == event.job:
@@ -104,6 +95,7 @@ async def take_lease(
     bidding = Bidding(leases, buyer.store, buyer.peers, buyer.ledgers)
     wanted = await plan(buyer, stalls, did, lane.cap)
     bounds = buyer.planner.bounds(wanted, lasts_min_ms=min(LASTS_MS, buyer.config.deadline_ms))
+    bounds = replace(bounds, price_max=wanted.candidate.quote.total)  # the budget was dealt out at this price
     lease = b""
     try:
         lease, wanted = await bidding.lease(wanted, again, bounds, lasts_ms=LASTS_MS, idle_ms=IDLE_MS)
@@ -112,7 +104,7 @@ async def take_lease(
             if made != lease:
                 records.over(buyer.store, made)
                 await buyer.carrying.let_go(purchases.lease(buyer.store, made))
-    opened = OpenLease(buyer, lease, wanted)
+    opened = OpenLease(buyer, lease, wanted, give_up_s=LOST_S)
     opened.open()
     return opened
 
@@ -131,4 +123,6 @@ def reopened(buyer: Buyer, lease: LeaseRow, wish: Wish) -> OpenLease:
         precise,
     )
     body = replace(wish, begin=None).body(model, precise, buyer.desk.random)
-    return OpenLease(buyer, lease.id, Plan(wish, choice, body, purchases.ledger_of(lease), 0, lease.cap))
+    return OpenLease(
+        buyer, lease.id, Plan(wish, choice, body, purchases.ledger_of(lease), 0, lease.cap), give_up_s=LOST_S
+    )

@@ -7,8 +7,9 @@ that is out of reach for too long is given up: nothing more is signed for it, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
+from pathlib import Path
 
 from gpufair.client.batch import events as ev
 from gpufair.client.batch import records, stalls
@@ -18,6 +19,7 @@ from gpufair.client.batch.decisions import Close, Decision, Drop, Order, Take
 from gpufair.client.batch.lanes import Lane, LaneState
 from gpufair.client.batch.records import Batch
 from gpufair.client.batch.stalls import Stalls
+from gpufair.client.batch.tries import Listen, Tries
 from gpufair.client.buyer import Buyer
 from gpufair.client.failures import (
     CheatedError,
@@ -31,15 +33,10 @@ from gpufair.client.failures import (
 from gpufair.client.market.wish import Wish
 from gpufair.client.session.events import Event
 from gpufair.client.wallet import budget, purchases
-from gpufair.client.wallet.batches import TryRow
 from gpufair.client.wallet.store import LeaseRow
-from gpufair.protocol import limits
 from gpufair.protocol.errors import FairError, Fault, LocalError
 
-Listen = Callable[[ev.BatchEvent], None]
-
 TICK_S = 0.25
-LOST_S = limits.LOST_MS / 1000
 LOOK_AGAIN_S = 20.0
 """How often the market is asked who has come, and what has changed."""
 KEY_S = 20.0
@@ -69,11 +66,17 @@ class Driver:
         self._wishes = wishes
         self._stalls = found
         self._listen = listen
+        self._tries = Tries(buyer, batch, self.board, wishes, listen)
         self._at_work: dict[int, AtWork] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._bug: BaseException | None = None
         self._looked_s = 0.0
+
+    @property
+    def folder(self) -> Path:
+        """Where the batch's files go."""
+        return Path(self.batch.row.folder)
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
@@ -119,10 +122,7 @@ class Driver:
 
     def _look_after(self) -> None:
         for lane in self.board.going:
-            at = self._at_work[lane.number]
-            if lane.tries and at.silent_s > LOST_S:
-                self._lose(lane, f"out of reach for {LOST_S:g} s")
-            elif any(one.signed and now() - one.signed > KEY_S for one in lane.tries):
+            if any(one.signed and now() - one.signed > KEY_S for one in lane.tries):
                 self._lose(lane, f"a picture was paid for, and its key has not come for {KEY_S:g} s")
         if self.board.waiting and now() - self._looked_s > LOOK_AGAIN_S:
             self._looked_s = now()
@@ -182,16 +182,17 @@ class Driver:
             self._listen(ev.LaneRefused(did, error.what))
             return
         self._at_work[lane.number] = AtWork(lane, opened)
+        lane.cap = purchases.lease(self._buyer.store, opened.id).cap  # a counter-offer may have been for less
         self.board.opened(lane, now())
         self._listen(ev.LaneOpened(did, lane.cap))
 
     async def _close(self, lane: Lane) -> None:
         at = self._at_work[lane.number]
         await at.cancel_all()
-        signed = [one.place for one in list(lane.tries) if not self._settle_try(at, one.place)]
+        signed = [one.place for one in list(lane.tries) if not self._tries.settle(at, one.place)]
         await at.opened.close()
         for place in signed:
-            self._settle_try(at, place)
+            self._tries.settle(at, place)
         self._settled(lane, at)
 
     def _lose(self, lane: Lane, why: str) -> None:
@@ -205,18 +206,17 @@ class Driver:
         records.over(self._buyer.store, at.opened.id)
         await at.cancel_all()
         self._listen(ev.LaneLost(lane.seller.did, why, len(places)))
-        signed = [place for place in places if not self._settle_try(at, place)]
+        signed = [place for place in places if not self._tries.settle(at, place)]
         self._changed.set()
         await at.opened.close()  # whoever is paid shows its keys to the ledger
-        signed = [place for place in signed if not self._settle_try(at, place)]
+        signed = [place for place in signed if not self._tries.settle(at, place)]
         deadline = now() + KEYS_S
         while signed and now() < deadline:
             await asyncio.sleep(TICK_S)
             await self._buyer.settling.look(at.opened.session, quiet)
-            signed = [place for place in signed if not self._settle_try(at, place)]
+            signed = [place for place in signed if not self._tries.settle(at, place)]
         for place in signed:
-            records.doubt(self._buyer.store, at.opened.id, at.jobs[place])
-            self._nothing(at, place, "its key never came", blame=True)
+            self._tries.doubt(at, place)
             await self._look_again_at(place)
         self._settled(lane, at)
 
@@ -236,15 +236,12 @@ class Driver:
 
     def _order(self, lane: Lane, place: int, *, second: bool) -> None:
         at = self._at_work[lane.number]
-        job = at.jobs[place] = self._buyer.desk.random.bytes(16)
-        records.begin(self._buyer.store, self.batch.id, place, at.opened.id, job)
-        at.tasks[place] = self._spawn(self._see_through(at, place, at.draw(place, self._wishes[place])))
-        if second:
-            self._listen(ev.SecondTry(place, lane.seller.did))
+        wish = self._tries.begin(at, place, second=second)
+        at.tasks[place] = self._spawn(self._see_through(at, place, at.draw(place, wish)))
 
     def _drop(self, lane: Lane, place: int) -> None:
         at = self._at_work[lane.number]
-        records.off(self._buyer.store, at.opened.id, at.jobs[place])
+        self._tries.drop(at, place)
         if (task := at.tasks.get(place)) is not None:
             task.cancel()
 
@@ -254,44 +251,16 @@ class Driver:
             await work
         except asyncio.CancelledError:
             if at.take(place):  # dropped: it was bought elsewhere
-                self._nothing(at, place, "", blame=False)
+                self._tries.nothing(at, place, "", blame=False)
             raise
         except (LeaseOverError, UnreachableError, CheatedError) as error:
             self._lose(at.lane, error.what)
         except (DeclinedError, JobFailedError, FundsError, LocalError) as error:
             if isinstance(error, LocalError) and error.fault is not Fault.INSUFFICIENT_FUNDS:
                 raise
-            if not self._settle_try(at, place, error.what, blame=True):
+            if not self._tries.settle(at, place, error.what, blame=True):
                 self._lose(at.lane, error.what)
             at.take(place)
         else:
             at.take(place)
-            self._settle_try(at, place)
-
-    def _settle_try(self, at: AtWork, place: int, why: str = "", *, blame: bool = False) -> bool:
-        """Say what became of a try that is over; False if it was signed for and is not here."""
-        one = TryRow(at.opened.id, at.jobs[place], self.batch.id, place, off=False, doubtful=False)
-        if records.is_open(self._buyer.store, one):
-            self._here(at, place)
-        elif records.is_signed(self._buyer.store, one):
-            return False
-        else:
-            records.off(self._buyer.store, one.lease, one.job)
-            self._nothing(at, place, why, blame=blame)
-        return True
-
-    def _here(self, at: AtWork, place: int) -> None:
-        lease, job, did = at.opened.id, at.jobs[place], at.lane.seller.did
-        cost = records.paid(self._buyer.store, lease, job)
-        is_new = place not in self.board.done
-        self.board.finished(at.lane, place, cost, now())
-        if is_new:
-            records.bought(self._buyer.store, self.batch.id, place, lease, job)
-            self._listen(ev.PictureHere(place, did, cost, lease, job))
-
-    def _nothing(self, at: AtWork, place: int, why: str, *, blame: bool) -> None:
-        cost = records.paid(self._buyer.store, at.opened.id, at.jobs[place])
-        self.board.came_to_nothing(at.lane, place, cost, blame=blame)
-        if why:
-            records.note(self._buyer.store, self.batch.id, place, why)
-            self._listen(ev.TryFailed(place, at.lane.seller.did, why))
+            self._tries.settle(at, place)

@@ -67,4 +67,14 @@ class TryFailed:
     why: str
 
 
-BatchEvent = LaneOpened | LaneRefused | LaneLost | LaneSettled | PictureHere | SecondTry | TryFailed
+@dataclass(frozen=True, slots=True)
+class WentOn:
+    """A picture that was left undone goes on here, after so many of its steps."""
+
+    place: int
+    provider: str
+    done: int
+    steps: int
+
+
+BatchEvent = LaneOpened | LaneRefused | LaneLost | LaneSettled | PictureHere | SecondTry | TryFailed | WentOn

@@ -67,6 +67,22 @@ def load(store: RowStore, batch: bytes) -> Batch:
         return Batch(row, json.loads(row.options), tuple(rows.all(ItemRow, order="place", batch=batch)))
 
 
+def spent(store: RowStore, batch: bytes) -> int:
+    """What a batch has cost, or what its vouchers promise where that is not settled."""
+    return sum(paid_to(store, batch).values())
+
+
+def paid_to(store: RowStore, batch: bytes) -> dict[str, int]:
+    """The same by provider."""
+    found: dict[str, int] = {}
+    with store.read() as rows:
+        for taken in rows.all(BatchLeaseRow, batch=batch):
+            lease = rows.get(LeaseRow, id=taken.lease)
+            if lease is not None:
+                found[lease.provider] = found.get(lease.provider, 0) + cost(rows, lease)
+    return {did: amount for did, amount in found.items() if amount}
+
+
 def set_budget(store: RowStore, batch: bytes, micro: int) -> None:
     """From now on a batch may cost so much in all. Raises LocalError if that is less than it can cost already."""
     with store.begin() as rows:

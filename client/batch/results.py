@@ -61,7 +61,7 @@ def write(folder: Path, name: str, png: bytes) -> Path:
 
 def write_index(store: RowStore, folder: Path, batch: Batch, here: dict[int, Bought]) -> Path:
     """Write what each picture is. Raises LocalError."""
-    pictures = [_entry(store, batch, place, here.get(place)) for place in range(len(batch.items))]
+    pictures = [entry(store, batch, place, here.get(place)) for place in range(len(batch.items))]
     body = {
         "schema": "gpufair/batch-index/1", "batch": batch.id.hex(), "title": batch.row.title,
         "options": dict(batch.options), "pictures": pictures,
@@ -100,7 +100,8 @@ def _fitted(png: bytes) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _entry(store: RowStore, batch: Batch, place: int, bought: Bought | None) -> dict[str, Any]:
+def entry(store: RowStore, batch: Batch, place: int, bought: Bought | None) -> dict[str, Any]:
+    """What a picture is: its file and options, and once it is here who drew it, as which job, for how much."""
     item = batch.items[place]
     entry: dict[str, Any] = {"place": place, "file": item.name, "options": json.loads(item.options)}
     entry["notes"] = json.loads(item.notes)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from gpufair.client.batch import orders, records, restoring, results, stalls
-from gpufair.client.batch.driver import Driver, Listen, ignore
+from gpufair.client.batch.driver import Driver, ignore
 from gpufair.client.batch.orders import Own
 from gpufair.client.batch.records import Batch
 from gpufair.client.batch.stalls import Stalls
+from gpufair.client.batch.tries import Listen
 from gpufair.client.buyer import Buyer
 from gpufair.client.failures import FundsError, JobFailedError
 from gpufair.client.market.wish import Wish
@@ -119,6 +120,11 @@ def wishes_of(batch: Batch) -> list[Wish]:
     if "loras" in options:
         options["loras"] = [tuple(one) if isinstance(one, list) else one for one in options["loras"]]
     return orders.wishes({**options, **files}, [json.loads(item.options) for item in batch.items])
+
+
+def folder_of(batch: Batch) -> Path | None:
+    """Where a batch's files go; None if nobody said."""
+    return Path(batch.row.folder) if batch.row.folder else None
 
 
 def unfinished(driver: Driver) -> JobFailedError | None:

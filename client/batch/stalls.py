@@ -14,7 +14,7 @@ from gpufair.client.market.plan import Plan
 from gpufair.client.market.wish import Wish
 from gpufair.protocol.matching import model_offer
 from gpufair.protocol.messages import ModelState, Offer, PriceSheet, Spec
-from gpufair.protocol.pricing import frozen_sheet, quote
+from gpufair.protocol.pricing import quote
 from gpufair.protocol.timing import estimate_us
 from gpufair.protocol.units import step_pixels
 
@@ -122,7 +122,7 @@ def _add(
     stands: dict[str, _Stand], choice: Choice, wish: Wish, places: Sequence[int], count: int, highest: int | None
 ) -> None:
     """Note what a shape's pictures cost at a seller."""
-    sheet = frozen_sheet(choice.candidate.model)
+    sheet = choice.candidate.sheet
     price = quote(choice.spec, sheet, first=False)
     if highest is not None and price.total + sheet.per_cold_load > highest:
         return
@@ -136,12 +136,12 @@ def _add(
 
 
 def _stall(stand: _Stand) -> Stall:
-    offer, model = stand.choice.offer.doc, stand.choice.candidate.model
+    offer, model, sheet = stand.choice.offer.doc, stand.choice.candidate.model, stand.choice.candidate.sheet
     cold_us = 0 if model.state is ModelState.WARM or model.speed is None else model.speed.load_us
     spec = stand.choice.spec
     pace = max(0, estimate_us(spec, model) - cold_us) / 1e6 * MEGAPIXEL / _work(spec)
     seller = Seller(
-        did=stand.choice.offer.issuer, prices=tuple(stand.prices), entry=frozen_sheet(model).per_cold_load, pace=pace,
+        did=stand.choice.offer.issuer, prices=tuple(stand.prices), entry=sheet.per_cold_load, pace=pace,
         start=_START_S + cold_us / 1e6 + offer.queue_ms / 1e3, lanes=max(1, sum(gpu.count for gpu in offer.gpus)),
     )  # fmt: skip
     return Stall(seller, stand.choice, stand.wish, stand.window)

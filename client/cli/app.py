@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpufair.client.cli import audit, bans, identity, jobs, ledger, offers, peers, run, verify
+from gpufair.client.cli import audit, bans, batch, identity, jobs, ledger, offers, peers, run, verify
 
 app = typer.Typer(
     name="gpufair",
@@ -37,6 +37,7 @@ def root(
 
 
 run.register(app)
+batch.register(app)
 offers.register(app)
 peers.register(app)
 bans.register(app)

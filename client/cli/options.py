@@ -27,6 +27,17 @@ CheckpointEvery = Annotated[
 ]
 Count = Annotated[int, typer.Option("--count", "-n", help="Pictures, each with the next seed.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or the first digits of its digest.")]
+Budget = Annotated[
+    str, typer.Option("--budget", metavar="CREDITS", help="The most that all pictures together may cost.")
+]
+Hedge = Annotated[
+    bool, typer.Option("--hedge/--no-hedge", help="Draw a picture that is late a second time; one of the two is paid.")
+]
+Folder = Annotated[Path | None, typer.Option("--output", "-o", help="The folder; else named after the prompt.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask: buy if the price is within the bounds.")]
+TrustProviderLedger = Annotated[
+    bool, typer.Option("--trust-provider-ledger", help="Allow a ledger that the seller runs.")
+]
 
 _BEGIN = "To begin from a picture"
 Image = Annotated[
@@ -53,11 +64,18 @@ Loras = Annotated[
 
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX]\s*([0-9]{1,5})", re.ASCII)
 _NUMBER = re.compile(r"(-?)([0-9]{1,3})(?:\.([0-9]{1,3}))?", re.ASCII)
+_SPAN = re.compile(r"([0-9]{1,19})\.\.([0-9]{1,19})", re.ASCII)
 _MARGINS = re.compile(r"[0-9]{1,5}(?:\s*,\s*[0-9]{1,5}){3}", re.ASCII)
 
 
-def make_wish(
-    prompt: str,
+def make_wish(prompt: str, **typed: Any) -> Wish:
+    """A wish out of what was typed. Raises LocalError (a usage error) that says how to write it."""
+    from gpufair.client import wishing
+
+    return wishing.wish(prompt, **plain(**typed))
+
+
+def plain(
     *,
     size: str = "",
     guidance: str = "",
@@ -75,28 +93,77 @@ def make_wish(
     notice: int | None = None,
     bargain: str = "",
     **options: Any,
-) -> Wish:
-    """A wish out of what was typed. Raises LocalError (a usage error) that says how to write it."""
-    from gpufair.client import wishing
+) -> dict[str, Any]:
+    """The options of a wish out of what was typed. Raises LocalError as `make_wish` does."""
     from gpufair.client.cli import filters
-    from gpufair.protocol import limits, units
+    from gpufair.protocol import limits
+
+    share, rate = filters.read_bid(bid)
+    return {
+        "size": _size(size) if size else None, "max_price": amount("--max-price", max_price) if max_price else None,
+        "guidance_milli": guidance_milli(guidance) if guidance else None,
+        "strength_milli": strength_milli(strength) if strength else None,
+        "outpaint": _margins(outpaint) if outpaint else None, "loras": [_lora(text) for text in loras or ()],
+        "scheduler": scheduler or None, "precision": precision or None, "strategy": strategy or None,
+        "memory_bytes": filters.memory_bytes(memory) if memory else 0, "isolation": isolation or None,
+        "bid_class": bid_class or None, "notice_ms": (notice or 0) * limits.SECOND, "bargain": bargain or None,
+        "bid_milli": share, "bid_rate": rate, **options,
+    }  # fmt: skip
+
+
+def amount(option: str, text: str) -> int:
+    """Micro-credits out of credits that were typed. Raises LocalError."""
+    from gpufair.protocol import units
     from gpufair.protocol.errors import Fault, LocalError
 
     try:
-        limit = units.parse_credits(max_price) if max_price else None
+        return units.parse_credits(text)
     except ValueError as error:
-        raise LocalError(Fault.MALFORMED, f"--max-price: {error}") from error
-    share, rate = filters.read_bid(bid)
-    return wishing.wish(
-        prompt, size=_size(size) if size else None, max_price=limit,
-        guidance_milli=_milli("--guidance", guidance, limits.GUIDANCE_MILLI_MAX) if guidance else None,
-        strength_milli=_milli("--strength", strength, 1_000) if strength else None,
-        outpaint=_margins(outpaint) if outpaint else None, loras=[_lora(text) for text in loras or ()],
-        scheduler=scheduler or None, precision=precision or None, strategy=strategy or None,
-        memory_bytes=filters.memory_bytes(memory) if memory else 0, isolation=isolation or None,
-        bid_class=bid_class or None, notice_ms=(notice or 0) * limits.SECOND, bargain=bargain or None,
-        bid_milli=share, bid_rate=rate, **options,
-    )  # fmt: skip
+        raise LocalError(Fault.MALFORMED, f"{option}: {error}") from error
+
+
+def guidance_milli(text: str) -> int:
+    """Guidance in thousandths. Raises LocalError."""
+    from gpufair.protocol import limits
+
+    return _milli("--guidance", text, limits.GUIDANCE_MILLI_MAX)
+
+
+def strength_milli(text: str) -> int:
+    """Strength in thousandths. Raises LocalError."""
+    return _milli("--strength", text, 1_000)
+
+
+def values(text: str) -> list[str]:
+    """The values of one axis: `10,20`, or for whole numbers also `1..5`. Raises LocalError."""
+    from gpufair.protocol import limits
+    from gpufair.protocol.errors import Fault, LocalError
+
+    found: list[str] = []
+    for part in (one.strip() for one in text.split(",")):
+        span = _SPAN.fullmatch(part)
+        if span is None:
+            found.append(part)
+            continue
+        first, last = int(span[1]), int(span[2])
+        if not first <= last < first + limits.BATCH_MAX:
+            what = f"{part!r} is not a range of at most {limits.BATCH_MAX}"
+            raise LocalError(Fault.MALFORMED, what, hint="write it like 1..5")
+        found += map(str, range(first, last + 1))
+    if not all(found):
+        raise LocalError(Fault.MALFORMED, f"{text!r} has an empty value", hint="write it like 10,20 or 1..5")
+    return found
+
+
+def whole(option: str, text: str) -> list[int]:
+    """The values of an axis of whole numbers. Raises LocalError."""
+    from gpufair.protocol.errors import Fault, LocalError
+
+    found = values(text)
+    for one in found:
+        if not (one.isascii() and one.isdigit() and len(one) < 20):
+            raise LocalError(Fault.MALFORMED, f"{option}: {one!r} is not a whole number", hint="write it like 10,20")
+    return [int(one) for one in found]
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpufair.client.cli import batch
 from gpufair.client.cli import filters as w
 from gpufair.client.cli import options as o
 from gpufair.client.cli.stage import Answer, HomeDir, Json, Stage, perform
@@ -27,7 +28,9 @@ def register(app: typer.Typer) -> None:
 def run(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The PNG; else named after the prompt.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask: buy if the price is within the bounds.")] = False,
+    yes: o.Yes = False,
+    budget: o.Budget = "",
+    hedge: o.Hedge = True,
     negative: o.Negative = "",
     steps: o.Steps = None,
     guidance: o.Guidance = "",
@@ -55,9 +58,7 @@ def run(
     bid: w.Bid = "",
     notice: w.Notice = None,
     bargain: w.Bargain = "",
-    trust_provider_ledger: Annotated[
-        bool, typer.Option("--trust-provider-ledger", help="Allow a ledger that the seller runs.")
-    ] = False,
+    trust_provider_ledger: o.TrustProviderLedger = False,
     preview: Annotated[bool, typer.Option("--preview", help="Write small previews to FILE.preview.png.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     home: HomeDir = None,
@@ -66,14 +67,19 @@ def run(
     """Buy a picture: plan and price first, then live progress, then the PNG with its signed receipt."""
 
     def work(stage: Stage) -> Answer:
-        wish = o.make_wish(
-            prompt, negative=negative, steps=steps, guidance=guidance, size=size, seed=seed, scheduler=scheduler,
-            precision=precision, count=count, model=model, loras=lora, image=image, strength=strength, mask=mask,
+        from gpufair.client import wishing
+
+        options = o.plain(
+            negative=negative, steps=steps, guidance=guidance, size=size, seed=seed, scheduler=scheduler,
+            precision=precision, model=model, loras=lora, image=image, strength=strength, mask=mask,
             outpaint=outpaint, max_price=max_price, trust_provider_ledger=trust_provider_ledger,
             gpu=gpu, memory=memory, isolation=isolation, profile=profile, region=region, ledger=ledger,
             strategy=strategy, bid_class=bid_class, bid=bid, notice=notice, bargain=bargain,
             preview_every=max(1, (steps or 20) // 5) if preview else 0, checkpoint_every=checkpoint_every,
         )  # fmt: skip
+        if budget or count >= batch.BATCH_FROM:
+            return batch.many(stage, prompt, options, count, output, budget=budget, hedge=hedge, yes=yes)
+        wish = wishing.wish(prompt, count=count, **options)
         return _run(stage, wish, output, yes=yes, force=force)
 
     perform(home, as_json, work)

@@ -61,7 +61,7 @@ def test_a_tight_budget_keeps_to_the_cheap_one(tmp_path: Path) -> None:
 
 
 def test_a_provider_that_goes_away_costs_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpufair.client.batch.driver.LOST_S", 0.5)
+    monkeypatch.setattr("gpufair.client.batch.atwork.LOST_S", 0.5)
 
     async def story(w: MarketWorld) -> None:
         driver = await w.begin(16)

@@ -81,7 +81,7 @@ def test_a_bad_option_is_a_usage_error(call: Any, tmp_path: Path, options: tuple
         (("--guidance", "51"), "--guidance: 51 is too much: it must be 0 to 50"),
         (("--guidance", "x"), "--guidance: 'x' is not a number"),
         (("--seed", "-1"), "seed is -1: it must be 0 to 9223372036854775807"),
-        (("--count", "65"), "count is 65: it must be 1 to 64"),
+        (("--count", "0"), "count is 0: it must be 1 to 64"),
         (("--scheduler", "nope"), "there is no scheduler 'nope'"),
         (("--guidance", "nan"), "--guidance: 'nan' is not a number"),
         (("--guidance", "-1"), "--guidance: -1 is too little: it must be 0 to 50"),
@@ -161,6 +161,8 @@ def test_quote_takes_what_describes_the_picture_in_run() -> None:
         "--force",
         "--trust-provider-ledger",
         "--checkpoint-every",
+        "--budget",
+        "--hedge",
     }
 
 
