@@ -43,7 +43,8 @@ class Sampler:
     def write(self, file: Path) -> None:
         """Put what was found into a file, which is there only when it is whole."""
         part = file.with_suffix(".part")
-        part.write_text(json.dumps([[*names, count] for names, count in self.found.items()]))
+        found = dict(self.found)  # at once: a sample may be taken while it is written
+        part.write_text(json.dumps([[*names, count] for names, count in found.items()]))
         part.replace(file)
 
     def _take(self, _number: int, frame: FrameType | None) -> None:
