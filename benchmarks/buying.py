@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmarks import nodes
 from benchmarks.nodes import Node, gpufaird
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import Home
@@ -23,7 +24,6 @@ from gpufair.client.session.turn import Turn
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.store import LeaseRow
 from gpufair.protocol import limits, wire
-from gpufair.protocol.addresses import PeerAddress
 from gpufair.protocol.edge import calls, keys
 from gpufair.protocol.edge.streams import ExecuteStream
 from gpufair.protocol.edge.tls import certificate_sha256
@@ -111,7 +111,7 @@ async def open_lease(folder: Path, ledger: Node, provider: Node) -> AsyncIterato
     made = keys.create(home.keys)
     gpufaird("ledger", "issue", made.did, "100", "--reference", "for a benchmark", "--home", str(ledger.home))
     async with open_buyer(home) as buyer:
-        buyer.config = replace(buyer.config, peers=(PeerAddress.parse(provider.address),))
+        nodes.know(buyer.store, provider)
         plan = await buyer.plan(Wish(prompt="red apple"))
         lease = await _lease(buyer, plan)
         peer = await buyer.peers.at(plan.choice.record)

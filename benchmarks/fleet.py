@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from gpufair.client.opening import open_buyer
 from gpufair.client.sdk import Lease
 from gpufair.client.wishing import wish
 from gpufair.protocol import limits
-from gpufair.protocol.addresses import PeerAddress
 from gpufair.protocol.edge import keys
 
 PROVIDERS, LEASES, FLIGHT = 4, 4, 64
@@ -55,9 +54,9 @@ class Fleet:
         async with open_buyer(home) as buyer:
             opened: list[OpenLease] = []
             try:
+                nodes.know(buyer.store, *self.providers)
                 for provider in self.providers * LEASES:
-                    buyer.config = replace(buyer.config, peers=(PeerAddress.parse(provider.address),))
-                    plan = await buyer.plan(wish("anything", **wanted), budget=BUDGET)
+                    plan = await buyer.planner.plan(wish("anything", **wanted), budget=BUDGET, only=provider.did)
                     lease, plan = await buyer.lease(plan, lasts_ms=limits.HOUR // 2)
                     opened.append(OpenLease(buyer, lease, plan))
                     opened[-1].open()

@@ -20,6 +20,8 @@ from benchmarks import sampler
 from benchmarks.machine import cpu_seconds
 from benchmarks.running import NotHereError
 from benchmarks.sampler import Samples
+from gpufair.client.wallet.store import PeerRow
+from gpufair.protocol.edge.rows import RowStore
 from gpufair.provider.control import ask
 
 GPUFAIRD = str(Path(sys.executable).with_name("gpufaird"))
@@ -110,6 +112,13 @@ def market(folder: Path, **change: str) -> Iterator[tuple[Node, Node]]:
     ):
         wait_warm(provider)
         yield ledger, provider
+
+
+def know(store: RowStore, *known: Node) -> None:
+    """Write down in a buyer's wallet where to look."""
+    with store.begin() as rows:
+        for node in known:
+            rows.save(PeerRow(node.address.partition("@")[2], node.did, 1))
 
 
 def wait_warm(provider: Node) -> None:

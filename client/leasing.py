@@ -62,6 +62,7 @@ class OpenLease:
         self._callers: dict[bytes, _Caller] = {}
         self._room = asyncio.Semaphore(min(limits.JOBS_IN_FLIGHT_MAX, max(1, plan.choice.offer.doc.queue_free)))
         self._why = ""
+        self._cheated = False
         self._going: asyncio.Task[bool] | None = None
 
     # --- its beginning and its end -------------------------------------------------------------------------------
@@ -219,6 +220,8 @@ class OpenLease:
         match event:
             case ev.LeaseClosing(why):
                 self._why = why
+            case ev.Cheated():
+                self._cheated = True
             case ev.ConnectionLost():
                 for waiting in self._callers.values():
                     waiting.listen(event)
@@ -241,7 +244,7 @@ class OpenLease:
             caller.over.set()
 
     def _is_distrusted(self) -> bool:
-        return bool(purchases.lease(self._buyer.store, self.id).distrust)
+        return self._cheated
 
     def _waits_for_keys(self) -> bool:
         """Whether all that is under way is delivered, signed for, and not open."""

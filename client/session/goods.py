@@ -52,10 +52,13 @@ class Incoming:
         self._arrivals = Arrivals()
         self._specs: dict[bytes, Spec] = {}
         self._asked: dict[Place, int] = {}
+        self._begun: set[bytes] = set()
+        """Jobs that are known to be at work."""
 
     def new_stream(self) -> None:
         """All may be said again, and asked for again."""
         self._asked.clear()
+        self._begun.clear()
 
     def progress(self, message: Progress) -> Turn:
         """A step is done."""
@@ -63,9 +66,10 @@ class Incoming:
         if not spec.done <= message.step <= spec.steps:
             raise PeerError(Fault.MALFORMED, f"step {message.step} of {spec.steps}, of which {spec.done} were done")
         self._arrivals.step(message)
-        if message.step <= spec.done + 1:
+        if message.job not in self._begun:
             with self._store.note() as rows:
                 self._running(rows, self._purse.job(rows, message.job))
+            self._begun.add(message.job)
         return Turn(events=[ev.StepDone(message.job, message.picture, message.step, spec.steps)])
 
     def preview(self, message: Preview) -> Turn:

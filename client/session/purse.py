@@ -54,9 +54,12 @@ class Purse:
         """The lease's account as it is now."""
         return Account.load(rows, self.row(rows))
 
-    def pay_upfront(self, rows: Rows, job: JobRow) -> Turn:
-        """Pay a job's up-front lines, unlocked, and send its body; wait if the window has no room for them now (5)."""
-        account = self.account(rows)
+    def pay_upfront(self, rows: Rows, job: JobRow, account: Account | None = None) -> Turn:
+        """Pay a job's up-front lines, unlocked, and send its body; wait if the window has no room for them now (5).
+
+        `account` is the lease's as it is now, for whoever has read it. An empty turn has changed nothing.
+        """
+        account = account or self.account(rows)
         if not account.is_paying or not works.is_wanted(rows, self.lease, job.id):
             return Turn()
         if not job.prepaid:
@@ -138,11 +141,15 @@ class Purse:
     def go_on(self, rows: Rows) -> Turn:
         """A key has made room in the window: pay what waited for it."""
         turn = Turn()
-        if any(not d.locked for d in rows.all(DeliveryKey, lease=self.lease)):
+        if rows.summary(DeliveryKey, "amount", lease=self.lease, locked=False).count:
             turn += self.pay_deliveries(rows)
+        account: Account | None = None
         for job in rows.all(JobRow, lease=self.lease, state=JobState.PLACED):
-            if job.acceptance:
-                turn += self.pay_upfront(rows, job)
+            if job.acceptance and not (job.prepaid and job.id in self._bodies_sent):
+                account = account or self.account(rows)
+                paid = self.pay_upfront(rows, job, account)
+                account = None if paid.ups else account
+                turn += paid
         return turn
 
     def distrust(self, rows: Rows, job: JobRow, why: str) -> Turn:

@@ -20,7 +20,7 @@ def settle_attempts(rows: Rows, account: Account) -> list[bytes]:
             if all(d.revealed for d in account.deliveries if d.attempt == attempt.id):
                 _move(rows, attempt, AttemptEvent.PAY)
         elif attempt.state == AttemptState.ACCEPTED and account.prepaid(attempt.upfront):
-            if rows.get(AttemptRow, id=attempt.id, bodied=False) is not None:
+            if not attempt.bodied:
                 continue  # its body is still to come
             _move(rows, attempt, AttemptEvent.QUEUE)
             queued.append(attempt.id)

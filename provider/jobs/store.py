@@ -91,6 +91,7 @@ class AttemptDue:
     upfront: int
     increment: int
     count: int
+    bodied: bool
 
 
 @dataclass(frozen=True, slots=True)
