@@ -75,10 +75,13 @@ class Wants:
             self._pass_on(mate.did, place)
 
     def sweep(self) -> None:
-        """Pass on what was to be asked of peers that are no company any more, or are left alone for a while."""
+        """Pass on what was to be asked of peers that are no company any more, or are left alone for a while.
+
+        One that was gone and came back has forgotten what it was to be asked.
+        """
         for place, want in list(self._wants.items()):
             mate = self._company.get(want.sources[0])
-            if mate is None or (self._is_paused(mate) and not mate.pulling):
+            if mate is None or place not in mate.queue or (self._is_paused(mate) and not mate.pulling):
                 self._pass_on(want.sources[0], place, spurn=False)
 
     def _also(self, want: _Want, did: str) -> None:

@@ -81,3 +81,17 @@ def test_what_waits_for_a_peer_that_is_left_alone_is_asked_of_another():
     assert not first.gossip.failed(asked, "no answer")
     asks = first.gossip.hear(Tell(other.did, (heading,)))[1]
     assert [ask.did for ask in asks if isinstance(ask.request, Pull)] == [other.did]
+
+
+def test_who_was_gone_and_came_back_keeps_nothing_waiting():
+    made, (first, _, gone, other) = meshed(4)
+    for node in (gone, other):
+        first.directory.publish(node.record())
+    first.gossip.company.drop(gone.did)
+    wanted, later = (Heading(place_of(Kind.RECORD, name), made.clock.now) for name in (b"somebody", b"another"))
+    assert first.gossip.hear(Tell(gone.did, (wanted,)))[1]
+    first.gossip.company.drop(gone.did)
+    assert first.gossip.hear(Tell(gone.did, (later,)))[1]
+    first.gossip.begin()
+    asks = first.gossip.hear(Tell(other.did, (wanted,)))[1]
+    assert [ask.did for ask in asks if isinstance(ask.request, Pull)] == [other.did]

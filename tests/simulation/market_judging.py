@@ -15,8 +15,8 @@ from gpufair.protocol.messages import Document, Envelope
 from gpufair.provider.directory import documents
 from gpufair.provider.directory.documents import Held
 
-SPREADING_MS = 30_000
-"""How long a document may be on its way to everybody: three rounds."""
+SPREADING_MS = 40_000
+"""How long a document may be on its way to everybody: four rounds."""
 
 
 class DirectoryJudge:

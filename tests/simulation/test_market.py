@@ -26,7 +26,7 @@ from network import Weather
 from gpufair.client.wallet import works
 from gpufair.provider.directory import directory as taking
 
-QUICK = int(os.environ.get("GPUFAIR_MARKETS", "24"))
+QUICK = int(os.environ.get("GPUFAIR_MARKETS", "16"))
 CALM: dict[str, Any] = {"weather": Weather(), "heal_ms": 0, "parted": (0, 0), "skew_ms": 0, "cheating_sellers": (),
                         "cheating_buyers": ()}  # fmt: skip
 LARGE: dict[str, Any] = {"sellers": 198, "banks": 2, "buyers": 8, "on_disk": False, "quiet_ms": 75_000}
