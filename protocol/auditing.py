@@ -50,7 +50,10 @@ def commitment(nonce: bytes) -> bytes:
 
 
 def drawn(root: bytes, nonce: bytes, steps: int) -> int:
-    """The step to audit: 0 … steps - 1, each as likely, from the trace's root and the nonce."""
+    """The step to audit: 0 … steps - 1, each as likely, from the trace's root and the nonce.
+
+    It is counted from the trace's first state, as the steps are.
+    """
     return int.from_bytes(hashlib.sha256(_DRAW + root + nonce).digest(), "big") % steps
 
 
@@ -63,21 +66,25 @@ def to_open(step: int, steps: int) -> tuple[int, ...]:
 
 
 def answer_faults(answer: AuditAnswer, receipt: Receipt, nonce: bytes) -> list[str]:
-    """What is wrong with a signed answer in itself: it then convicts its signer, whatever a replay would show."""
-    steps = receipt.leaf_count - 1
-    step = drawn(receipt.trace_root, nonce, steps) if steps else 0
+    """What is wrong with a signed answer in itself: it then convicts its signer, whatever a replay would show.
+
+    The trace of a picture that went on from a checkpoint begins with that state: leaf 0 is that of step `spec.done`.
+    """
+    first, steps = receipt.spec.done, receipt.leaf_count - 1
+    place = drawn(receipt.trace_root, nonce, steps) if steps else 0
+    step, asked = first + place, [first + one for one in to_open(place, steps)]
     opened = [opening.step for opening in answer.openings]
     same = (answer.lease, answer.job, answer.picture) == (receipt.lease, receipt.job, receipt.picture)
     checks = [
         (same, "it is for another picture"),
         (steps > 0 and answer.step == step, f"it shows step {answer.step} where {step} was drawn"),
-        (opened == list(to_open(step, steps)), f"it opens the states {opened}, asked for were {to_open(step, steps)}"),
+        (opened == asked, f"it opens the states {opened}, asked for were {asked}"),
         (answer.profile.digest == receipt.profile, "its runtime profile is not the receipt's"),
     ]
     return [fault for holds, fault in checks if not holds] + [
         f"the opening of state {one.step} does not lead to the receipt's root"
         for one in answer.openings
-        if not trace.verify(receipt.trace_root, receipt.leaf_count, one.step, one.leaf, one.path)
+        if not trace.verify(receipt.trace_root, receipt.leaf_count, one.step - first, one.leaf, one.path)
     ]
 
 

@@ -67,6 +67,7 @@ class Auditor:
         later.
         """
         picture = _picture(purchase, index)
+        purchase = self._part(purchase, picture)
         if purchase.spec.scheduler is Scheduler.OWN:
             what = "this model draws in its own way: its steps can't be done again one by one"
             raise LocalError(Fault.NOT_ALLOWED, what, hint="see docs/audit.md: what an audit can't show")
@@ -94,6 +95,12 @@ class Auditor:
         judgement = await judge(case, self._table, folder)
         return self._concluded(purchase, case, judgement, evasive=judgement.verdict is Verdict.UNANSWERED)
 
+    def _part(self, purchase: Purchase, picture: Picture) -> Purchase:
+        """The job that brought a picture: another one than was ordered first, where the work went on elsewhere."""
+        if (picture.lease, picture.job) == (purchase.lease.id, purchase.job.id):
+            return purchase
+        return purchases.by_id(self._store, picture.lease, picture.job)
+
     def _nonce(self, purchase: Purchase) -> bytes:
         with self._store.read() as rows:
             row = rows.get(NonceRow, lease=purchase.lease.id, job=purchase.job.id)
@@ -110,7 +117,7 @@ class Auditor:
         with self._store.read() as rows:
             row = rows.get(BodyRow, lease=purchase.lease.id, job=purchase.job.id)
         body = row.plain if row is not None else purchase.job.body
-        audit = self._desk.sign(Audit(head, purchase.lease.id, purchase.job.id, picture.index, nonce))
+        audit = self._desk.sign(Audit(head, purchase.lease.id, purchase.job.id, picture.place, nonce))
         return open_case(
             AuditFile(
                 header=purchase.job.header, acceptance=purchase.job.acceptance, receipt=picture.receipt,

@@ -18,7 +18,7 @@ from gpufair.protocol import auditing, frames, limits, ordering
 from gpufair.protocol.auditing import Errors, Table
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.frames import InputRef, Replay
-from gpufair.protocol.messages import Check, Finding, Verdict
+from gpufair.protocol.messages import Check, Finding, InputKind, Verdict
 from gpufair.protocol.messages.audit import AuditAnswer, Profile
 
 
@@ -48,6 +48,8 @@ async def judge(case: Case, table: Table, folder: Path | None) -> Judgement:
         return Judgement(Verdict.FAILED, (Finding(Check.PROOFS, holds=False, detail=wrong[: limits.TEXT_MAX]),))
     if not is_whole(answer, case.file.states):
         return unanswered("the states that came are not those behind the leaves that were signed")
+    if wrong := _wrong_start(case):
+        return Judgement(Verdict.FAILED, (Finding(Check.START, holds=False, detail=wrong),))
     measured, verifier = await _replayed(case, answer, folder)
     limit = auditing.bounds(table, case.header.doc.spec.precision, answer.profile, verifier)
     if limit is None:
@@ -66,14 +68,24 @@ def _wrong_answer(case: Case, answer: AuditAnswer) -> str:
     return "; ".join(faults)
 
 
+def _wrong_start(case: Case) -> str:
+    """Whether a picture that went on from a checkpoint began with another state than the one that its order names."""
+    given = next((one.data for one in case.body.inputs if one.kind is InputKind.STATE), None)
+    if given is None or given == case.file.states[0].data:
+        return ""
+    return "it did not begin with the state that it was given to go on from"
+
+
 async def _replayed(case: Case, answer: AuditAnswer, folder: Path | None) -> tuple[Errors, Profile]:
     """Do the step again on this machine."""
     spec, file = case.header.doc.spec, case.file
     run = ordering.run(answer.head.id, case.header.doc, case.body, answer.picture)
-    own = [one.data for one in case.body.inputs]
+    # The state to go on from is among those that the answer opens: it is the first of them.
+    own = [one.data for one in case.body.inputs if one.kind is not InputKind.STATE]
+    named = tuple(ref for ref in run.inputs if ref.kind != frames.STATE)
     states = [InputRef(frames.STATE, _sha256(one.data), len(one.data), one.step) for one in file.states]
     shown = InputRef(frames.PICTURE, _sha256(file.png), len(file.png))
-    order = Replay(replace(run, inputs=(*run.inputs, *states, shown)), answer.step)
+    order = Replay(replace(run, inputs=(*named, *states, shown)), answer.step)
     async with AsyncExitStack() as needed:
         model = needed.enter_context(models.found(spec.model, folder))
         adapters = [(one.digest, needed.enter_context(models.found(one.digest, folder))) for one in spec.adapters]

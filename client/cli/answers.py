@@ -197,7 +197,7 @@ def audit_object(audited: Audited, file: str | None) -> Object:
     return {
         "verdict": audited.verdict.name.lower(), "banned": audited.banned, "provider": case.provider,
         "lease": claim.lease.hex(),
-        "job": claim.job.hex(), "picture": claim.picture, "step": case.step, "steps": case.steps, "file": file,
+        "job": claim.job.hex(), "picture": claim.picture, "step": case.step, "steps": claim.spec.steps, "file": file,
         "receipt": case.receipt.id.hex(), "report": report.id.hex() if report is not None else None,
         "auditor": report.issuer if report is not None else None,
         "provider_kind": answer.profile.kind if answer is not None else None,

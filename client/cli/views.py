@@ -261,7 +261,7 @@ def balance_lines(counters: Iterable[Counter]) -> Iterator[str]:
 def audit_lines(audited: Audited) -> Iterator[str]:
     """What an audit came to: the verdict, who made it, each check with its number."""
     case, judgement = audited.case, audited.judgement
-    step = f"step {case.step + 1} of {case.steps}"
+    step = f"step {case.step + 1} of {case.receipt.doc.spec.steps}"
     match audited.verdict:
         case Verdict.PASSED:
             yield f"✓ {step} was done as ordered"

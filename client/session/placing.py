@@ -43,11 +43,12 @@ def write_down(
 ) -> tuple[Signed[JobHeader], Quote]:
     """A new job in the wallet: its signed header and its price. Raises LocalError if the lease is over or can't pay.
 
-    `job` is its id; else one is drawn. `before` is what it goes on with, which is over in the same transaction.
+    `before` is what it goes on with, which is over in the same transaction. `job` is its id; else it keeps that of the
+    one before, where this lease has none of that id yet, or draws one.
     """
     lease = account.lease
     price = _affordable(account, spec, terms)
-    job = job or desk.random.bytes(16)
+    job = job or _inherited(rows, lease.id, before) or desk.random.bytes(16)
     record = from_bytes(lease.record, NodeRecord).doc
     plain, nonce = wire.encode(body), desk.random.bytes(limits.KEY_BYTES)
     sealed = sealing.seal_plain(plain, record.sealing_key, lease=lease.id, job=job)
@@ -92,6 +93,13 @@ def _go_on(rows: Rows, lease: bytes, job: bytes, count: int, before: Before) -> 
         stopped = JOB.after(JobState(row.state), JobEvent.STOP)
         note = row.note or "given up: it goes on elsewhere"
         rows.change(JobRow, {"lease": row.lease, "id": row.id}, state=stopped, note=note)
+
+
+def _inherited(rows: Rows, lease: bytes, before: Before | None) -> bytes:
+    """The id that a job is known by already, if it is still free under its new lease (ADR 22)."""
+    if before is None or rows.get(JobDue, lease=lease, id=before.job) is not None:
+        return b""
+    return before.job
 
 
 def _affordable(account: Account, spec: Spec, terms: Terms) -> Quote:

@@ -1,6 +1,7 @@
 """A step of somebody's run done again, and how far off the claim is. Rule: who judges runs the very code that makes.
 
-Three errors. The start: the claimed first state beside the one that seed and inputs give. The step: the claimed state
+Three errors. The start: the claimed first state beside the one that seed and inputs give; none for a run that goes on
+from a checkpoint, whose first state is the very bytes that its order names. The step: the claimed state
 after it beside the one that follows from the claimed state before it. The picture: the delivered one beside what the
 claimed last state decodes to. A step is small beside the latents that it changes, most of all a late one: so its error
 is measured in the denoiser's own contribution to it, without which a denoiser of 8-bit weights looks more honest than
@@ -34,10 +35,10 @@ def order(replay: Replay) -> Run:
     What only a replay needs is not among its inputs.
     """
     run, step = replay.run, replay.step
-    if not 0 <= step < run.steps:
-        raise RefusedError(FailCode.BAD_REQUEST, f"step {step} of a run with {run.steps}")
+    if not run.first_step <= step < run.steps:
+        raise RefusedError(FailCode.BAD_REQUEST, f"step {step} of a run from {run.first_step} to {run.steps}")
     given = {ref.step for ref in run.inputs if ref.kind == STATE}
-    if lacking := {0, step, step + 1, run.steps} - given:
+    if lacking := {run.first_step, step, step + 1, run.steps} - given:
         raise RefusedError(FailCode.BAD_REQUEST, f"a replay of step {step} needs the states {sorted(lacking)} too")
     if [ref.kind for ref in run.inputs].count(PICTURE) != 1:
         raise RefusedError(FailCode.BAD_REQUEST, "a replay needs the one picture that was delivered")
@@ -54,7 +55,7 @@ def judge(pipeline: Any, replay: Replay, inputs: Sequence[bytes], device: torch.
     claim = _Claim(row, {ref.step: data for ref, data in pairs if ref.kind == STATE})
     shown = next(data for ref, data in pairs if ref.kind == PICTURE)
     errors = (
-        _start_error(claim, row.latents),
+        0.0 if replay.run.first_step else _start_error(claim, row.latents),
         _step_error(pipeline, claim, replay.step),
         _picture_error(pipeline, claim, shown),
     )

@@ -17,8 +17,11 @@ from gpufair.client.audit import auditor, judging, models
 from gpufair.client.audit.auditor import Audited, Auditor
 from gpufair.client.audit.evidence import open_case, read
 from gpufair.client.failures import NoOfferError, VerificationError
+from gpufair.client.market.continued import continued
 from gpufair.client.market.wish import Wish
-from gpufair.client.wallet import bans
+from gpufair.client.session import events as ev
+from gpufair.client.session.session import Session
+from gpufair.client.wallet import bans, purchases, remains
 from gpufair.client.wallet.purchase import Purchase
 from gpufair.client.wishing import wish
 from gpufair.protocol import envelope, limits, wire
@@ -129,6 +132,50 @@ def test_a_picture_out_of_a_picture_is_judged_from_what_was_ordered(honest: Hone
         assert (audited.case.steps, len(audited.case.body.inputs)) == (3, 1)
 
     honest.play(story)
+
+
+@pytest.mark.parametrize("scheduler", [pytest.param(Scheduler.DDIM, marks=pytest.mark.long), Scheduler.DPMPP_2M])
+def test_a_picture_that_went_on_from_a_checkpoint_is_the_same_and_passes(honest: Honest, scheduler: Scheduler) -> None:
+    """Its buyer is cut off in the middle, and has the rest done under another lease."""
+    options = {"width": 64, "height": 64, "steps": 6, "guidance_milli": 3_000, "seed": 5, "scheduler": scheduler}
+
+    async def story(world: World) -> None:
+        buyer, whole = world.buyer, Wish("a fox", **options)  # type: ignore[arg-type]
+        unbroken = await buyer.buy(await buyer.plan(whole))
+
+        def vanish(event: ev.Event) -> None:
+            if isinstance(event, ev.CheckpointOpened):
+                raise ConnectionAbortedError
+
+        with pytest.raises(ConnectionAbortedError):
+            await buyer.buy(await buyer.plan(replace(whole, checkpoint_every=2)), vanish)
+        [begun] = buyer.resumable()
+        [rest] = remains.of(buyer.store, begun.lease.id, begun.job.id)
+        assert rest.spec.done == 2
+        plan = await buyer.plan(continued(rest, whole, max_price=1_000))
+        lease, _ = await buyer.lease(plan, lasts_ms=60_000)
+        session = Session(buyer.desk, buyer.store, lease)
+        session.place(rest.spec, rest.body, deadline_ms=60_000, before=rest.before)
+        await buyer.carrying.through(session, begun.job.id, world.heard.append, deadline_ms=60_000)
+        done = purchases.by_id(buyer.store, begun.lease.id, begun.job.id)
+        made, expected = (purchases.png(buyer.store, one.opened[0]) for one in (done, unbroken))
+        assert made == expected, "to the bit"
+        audited = await Bought(world, done).audit()
+        assert audited.verdict is Verdict.PASSED
+        assert [one.measured_nano for one in audited.judgement.findings] == [0, 0, 0, 0]
+        assert 2 <= audited.case.step < 6
+        await _another_beginning_convicts(audited)
+
+    honest.play(story)
+
+
+async def _another_beginning_convicts(audited: Audited) -> None:
+    """Whoever begins from another state than the order names is found out without any model."""
+    case = audited.case
+    body = replace(case.body, inputs=(replace(case.body.inputs[0], data=bytes(len(case.body.inputs[0].data))),))
+    judged = await judging.judge(replace(case, body=body), TABLE, None)
+    assert judged.verdict is Verdict.FAILED
+    assert "did not begin" in judged.findings[0].detail
 
 
 async def _what_does_not_hold_is_refused(audited: Audited) -> None:

@@ -88,6 +88,24 @@ def test_a_leaf_that_is_not_in_the_tree_convicts() -> None:
     assert auditing.answer_faults(answer(openings=(*rest, moved)), receipt(), NONCE)
 
 
+@pytest.mark.parametrize("nonce", [bytes([number]) * 32 for number in range(8)])
+def test_a_picture_that_went_on_is_shown_by_the_steps_that_were_done_here(nonce: bytes) -> None:
+    done = 4
+    leaves = LEAVES[done:]
+    claimed = receipt(
+        spec=replace(receipt().spec, done=done), trace_root=trace.root(leaves), leaf_count=len(leaves), first_step=done
+    )
+    place = auditing.drawn(trace.root(leaves), nonce, STEPS - done)
+    openings = tuple(
+        Opening(done + one, 16, leaves[one], tuple(trace.proof(leaves, one)))
+        for one in auditing.to_open(place, STEPS - done)
+    )
+    honest = answer(step=done + place, openings=openings)
+    assert auditing.answer_faults(honest, claimed, nonce) == []
+    shifted = tuple(replace(one, step=one.step - done) for one in openings)
+    assert len(auditing.answer_faults(answer(step=place, openings=shifted), claimed, nonce)) >= 2
+
+
 def test_states_are_the_bytes_behind_their_leaves() -> None:
     one = opening(3)
     for state in (State(3, b"\x04" * 16), State(4, STATES[4].data), State(3, b"\x03" * 20), State(3, b"\x03" * 15)):
