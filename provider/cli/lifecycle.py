@@ -45,7 +45,8 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         )
         say(f"leases     {provider['open_leases']} open, {amount(provider['held'])} held for them")
         say(f"jobs       {provider['jobs_paid']} paid, {provider['jobs_failed']} failed")
-        say(f"workers    {provider['workers']} by {provider['runtime']} (isolation {provider['isolation']})")
+        held = f", {provider['reserved']} held for leases" if provider["reserved"] else ""
+        say(f"workers    {provider['workers']} by {provider['runtime']} (isolation {provider['isolation']}){held}")
         for model in provider["models"]:
             say(f"model      {model['name']} {model['digest'][:16]} {model['state']}")
             rate, policy = model["per_step_megapixel"], provider["price_policy"]

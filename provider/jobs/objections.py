@@ -12,7 +12,7 @@ from gpufair.protocol.edge.rows import Rows
 from gpufair.protocol.lifecycle import LIVE, AttemptState
 from gpufair.protocol.messages import Bid, JobHeader, Reason, ReasonCode
 from gpufair.provider.jobs.account import Account
-from gpufair.provider.jobs.capacity import waiting
+from gpufair.provider.jobs.capacity import WAITING, waiting
 from gpufair.provider.jobs.pieces import pieces_end
 from gpufair.provider.jobs.store import AttemptDue, DeliveryDue
 
@@ -28,12 +28,19 @@ def objections(
     `first`: it would be charged the cold load. `carries`: its pictures can be taken up again from their states.
     """
     reasons = [*_of_the_lease(rows, account), *_of_its_terms(header, account.bid)]
-    reasons += admission(header, waiting(rows, on_demand=not account.lease.interruptible))
+    reasons += admission(header, _ahead(rows, account))
     if not reasons:
         committed, spare = account.committed(rows), account.spare
         reasons += matching.affordable(header.spec, account.bid, committed=committed, spare=spare, first=first)
         reasons += _of_its_pieces(header, account.bid, carries=carries)
     return tuple(reasons[: limits.REASONS_MAX])
+
+
+def _ahead(rows: Rows, account: Account) -> int:
+    """Jobs that wait before one more of a lease; where a worker is held for it, its own alone."""
+    if account.is_reserved:
+        return sum(one.state in WAITING for one in account.attempts)
+    return waiting(rows, on_demand=not account.lease.interruptible)
 
 
 def lateness(account: Account, *, now_ms: int, since_ms: int, patience_ms: int) -> Reason | None:

@@ -1,7 +1,8 @@
 """Who makes way for a better bid. Rule: the worst paid, then the youngest; and only if somebody gains by it.
 
 On demand displaces interruptible; an interruptible bid displaces one that pays less by `PREEMPT_MARGIN_MILLI`. Nobody
-is stopped who is about to finish, whose place would be of no use, or whose job was displaced `PREEMPTIONS_MAX` times.
+is stopped who is about to finish, who has waited for `PROMOTED_MS` before, whose place would be of no use, or whose job
+was displaced `PREEMPTIONS_MAX` times.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gpufair.protocol.limits import PREEMPT_GAIN_MS, PREEMPT_MARGIN_MILLI, PREEMPTED_KEPT, PREEMPTIONS_MAX
+from gpufair.protocol.limits import PREEMPT_GAIN_MS, PREEMPT_MARGIN_MILLI, PREEMPTED_KEPT, PREEMPTIONS_MAX, PROMOTED_MS
 from gpufair.protocol.messages import Reason, ReasonCode
 from gpufair.protocol.pricing import MILLI
 from gpufair.provider.jobs.turns import Turn
@@ -25,6 +26,11 @@ class AtWork:
     since_ms: int
     done: int = 0
     stopping: bool = False
+
+    @property
+    def waited_long(self) -> bool:
+        """Whether it had its turn by its age alone."""
+        return self.since_ms - self.turn.since_ms >= PROMOTED_MS
 
     def left_ms(self, now_ms: int) -> int | None:
         """How long it still takes, by what its steps took so far; None before the first."""
@@ -80,7 +86,7 @@ def why(worse: Turn, better: Turn) -> Reason:
 
 def _yields(work: AtWork, better: Turn, now_ms: int) -> bool:
     left_ms, worse = work.left_ms(now_ms), work.turn
-    if not worse.interruptible or (left_ms is not None and left_ms < PREEMPT_GAIN_MS):
+    if not worse.interruptible or work.waited_long or (left_ms is not None and left_ms < PREEMPT_GAIN_MS):
         return False
     return not better.interruptible or worse.rate * MILLI <= better.rate * (MILLI - PREEMPT_MARGIN_MILLI)
 

@@ -46,6 +46,7 @@ from gpufair.protocol.messages import (
 )
 from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.leases import Policy
+from gpufair.provider.jobs.objections import Admission
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.jobs.store import TABLES, AttemptRow, LeaseRow
 from gpufair.provider.jobs.traces import Traces
@@ -167,6 +168,7 @@ class World:
         unpaid_ms: int = 10_000,
         carries: Callable[[bytes], bool] = lambda _model: True,
         held_workers: int = 0,
+        admission: Admission = lambda _header, _waiting: (),
     ):
         self.now, self.dice, self.path, self.gate = NOW, Dice(1), path, ()
         self.desk, self.client = (Desk(signer(name), self, self) for name in ("provider", "client"))
@@ -176,7 +178,7 @@ class World:
         self.workers = workers or Scripted()
         self.store = RowStore(open_database(path, "gpufair.provider.jobs:migrations"), TABLES)
         self.office = JobOffice(
-            self.desk, self.store, policy=Policy(capture_at=10**9), admission=lambda _header, _waiting: (),
+            self.desk, self.store, policy=Policy(capture_at=10**9), admission=admission,
             workers=self.workers, ledgers=ledgers or NoLedger(), sealing=self.sealing, certificate_sha256=CERTIFICATE,
             traces=Traces(path.parent / "traces"), carries=carries,
             held_workers=held_workers, gate=lambda: self.gate,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufair.protocol.limits import PREEMPT_GAIN_MS, PREEMPTED_KEPT, PREEMPTIONS_MAX, WORKER_BATCH_MAX
+from gpufair.protocol.limits import PREEMPT_GAIN_MS, PREEMPTED_KEPT, PREEMPTIONS_MAX, PROMOTED_MS, WORKER_BATCH_MAX
 from gpufair.protocol.messages import ReasonCode
 from gpufair.provider.jobs.preempting import AtWork, Displaced, displaced, why
 from gpufair.provider.jobs.turns import Turn, Turns, choose
@@ -59,6 +59,15 @@ def test_nobody_stops_for_nothing() -> None:
     leaving.stopping = True
     assert stopped(waiting, [leaving, work(2, 40)]) == [], "a place is on its way"
     assert len(stopped([*waiting, bid(10, 60, spot=False)], [leaving, work(2, 40)])) == 1, "for one of them"
+
+
+def test_who_has_had_its_turn_by_its_age_keeps_it() -> None:
+    patient, other = work(1, 10), work(2, 50)
+    patient.turn.since_ms = patient.since_ms - PROMOTED_MS
+    assert stopped([bid(9, 60, spot=False)], [patient]) == []
+    assert stopped([bid(9, 60, spot=False)], [patient, other]) == [other]
+    patient.turn.since_ms += 1
+    assert stopped([bid(9, 60, spot=False)], [patient, other]) == [patient]
 
 
 def test_those_who_share_a_worker_stop_together_or_not_at_all() -> None:

@@ -129,6 +129,24 @@ def test_its_jobs_start_at_once_and_others_wait(tmp_path: Path) -> None:
     play(story())
 
 
+def test_a_full_queue_keeps_its_jobs_out_no_more_than_others_workers_do(tmp_path: Path) -> None:
+    async def story() -> None:
+        seen = list[int]()
+        world = make(tmp_path, size=1, admission=lambda _header, waiting: seen.append(waiting) or ())
+        bid = lease(world)
+        say(world, bid, order(world, bid))
+        world.pay(bid, COSTS)
+        for _ in range(3):
+            world.begin(world.lease())
+        world.begin(bid)
+        world.begin(bid)
+        world.begin(world.lease())
+        assert seen == [0, 1, 2, 0, 0, 4], "its first went to its worker at once, and the others' queue is not its own"
+        await world.office.stop(settle=False)
+
+    play(story())
+
+
 def test_when_it_is_over_others_get_the_worker(tmp_path: Path) -> None:
     async def story() -> None:
         world = make(tmp_path, size=1)
