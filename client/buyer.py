@@ -40,6 +40,7 @@ from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.lifecycle import LIVE
+from gpufair.protocol.messages import SearchRequest
 
 
 class Buyer:
@@ -63,9 +64,9 @@ class Buyer:
         """See `Planner.addresses`."""
         return self.planner.addresses()
 
-    async def market(self) -> Market:
+    async def market(self, wish: Wish | None = None, *, wanted: SearchRequest | None = None) -> Market:
         """See `Planner.market`. What the wallet can prove against sellers is told on the way."""
-        found = await self.planner.market()
+        found = await self.planner.market(wish, wanted=wanted)
         await accuse(self.desk, self.store, self.peers, self.addresses())
         return found
 

@@ -163,7 +163,7 @@ class Client:
     async def quote(self, prompt: str = "anything", **options: Any) -> Choices:
         """Who could do it, cheapest first, each with its quote line by line. Nothing is signed."""
         wanted = wish(prompt, **options)  # first: nobody is asked about what can't be meant
-        return self.buyer.choose(await self.buyer.market(), wanted)
+        return self.buyer.choose(await self.buyer.market(wanted), wanted)
 
     async def fetch(self, job: str, listen: Listen = ignore) -> tuple[Picture, ...]:
         """What a job has brought, taking up a job that was broken off; `job` is its id or the beginning of it."""

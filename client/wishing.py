@@ -107,8 +107,8 @@ def where(gpu: str, memory_bytes: int, isolation: str | None, profile: str, regi
         ("memory_bytes", memory_bytes, 0 <= memory_bytes < 2**62, "bytes: 24 GiB are 25769803776"),
         ("profile", profile, len(digest) in (0, 32), "64 hexadecimal digits, as `gpufair offers --json` shows them"),
         ("ledger", ledger, not ledger or ledger.startswith(DID_PREFIX), "the did of a ledger: did:key:z6Mk..."),
-        ("gpu", gpu, not gpu or facts.words(gpu), "words of its name, like RTX 4090"),
-        ("region", region, not region or facts.region(region), "a short word, like eu or eu-north"),
+        ("gpu", gpu, not gpu or (facts.words(gpu) and _is_name(gpu)), "words of its name, like RTX 4090"),
+        ("region", region, not region or (facts.region(region) and _is_name(region)), "a short word, like eu-north"),
     ):
         if not is_meant:
             raise LocalError(Fault.MALFORMED, f"{name} is {value!r}: that can't be one", hint=hint)
@@ -116,6 +116,10 @@ def where(gpu: str, memory_bytes: int, isolation: str | None, profile: str, regi
         gpu=gpu, memory_bytes=memory_bytes, isolation=named(Isolation, isolation), profile=digest, region=region,
         ledgers=(ledger,) if ledger else (),
     )  # fmt: skip
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and len(text.encode()) <= limits.NAME_MAX
 
 
 def _stake(bid_class: str | None, notice_ms: int, share_milli: int, rate: int) -> Stake:

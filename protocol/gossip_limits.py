@@ -42,3 +42,5 @@ GOSSIP_BACK_OFF_MS = 5 * limits.SECOND
 """How long one that does not answer is left alone at first, twice as long each time after ..."""
 GOSSIP_FAILURES_MAX = 6
 """... and after so many times, a learned one for good."""
+WEIGHT_MAX = 9
+"""How much price or speed may count in a search."""

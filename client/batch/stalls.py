@@ -69,7 +69,7 @@ class _Stand:
 
 async def find(buyer: Buyer, wishes: Sequence[Wish]) -> Stalls:
     """Ask the market who sells these pictures. Raises NoOfferError if nobody sells one of them; UnreachableError."""
-    market = await buyer.market()
+    market = await buyer.market(wishes[0])
     shapes: dict[object, list[int]] = {}
     for place, one in enumerate(wishes):
         # What else a batch's pictures differ in, prompt and seed, their price does not depend on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -14,6 +14,7 @@ from gpufair.protocol.units import show
 
 if TYPE_CHECKING:
     from gpufair.client.market.searching import Searched
+    from gpufair.protocol.messages import SearchAnswer
     from gpufair.protocol.search.filters import Count, Miss
     from gpufair.protocol.search.index import Found
     from gpufair.protocol.search.strategies import Strategy
@@ -39,6 +40,13 @@ def counts(result: Searched) -> Iterator[str]:
     yield counted(found.counts, found.known)
     if result.idle:
         yield f"{result.idle} sell{'s' if result.idle == 1 else ''} nothing just now"
+
+
+def directories(searches: Mapping[str, SearchAnswer]) -> Iterator[str]:
+    """What the directories say that were asked to search, because they know more than was read."""
+    for source, answer in searches.items():
+        passed = " · ".join(f"{one.filter} {one.alone} (left {one.left})" for one in answer.counts)
+        yield f"{source} says that it knows {answer.known} offers, of which {answer.matches} match: {passed}"
 
 
 def counted(some: Iterable[Count], known: int) -> str:

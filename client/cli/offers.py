@@ -109,20 +109,22 @@ async def _offers(
 ) -> Answer:
     from gpufair.client.cli import found as f
     from gpufair.client.cli.answers import answer, found_object, offer_object
+    from gpufair.client.market.asking import search_question
     from gpufair.client.market.choosing import models_on_sale, pick_model
     from gpufair.client.market.searching import search
 
-    market = await buyer.market()
+    strategy = how or buyer.config.strategy
+    market = await buyer.market(wanted=search_question(wanted, model, strategy))
     if model:
         wanted = replace(wanted, model=pick_model(models_on_sale(market.offers), model).digest)
-    result = search(market, wanted, how or buyer.config.strategy, limit=limit)
+    result = search(market, wanted, strategy, limit=limit)
     if not market.offers:
         stage.say(f"{market.asked} node{'' if market.asked == 1 else 's'} answered, and none knows of an offer.")
         stage.say("Next: gpufair peers add HOST:PORT", style="dim")
     else:
         for line in f.offers(result):
             stage.out.print(line)
-        for words in (*f.counts(result), *(f.unused(result.unused) if unused else ())):
+        for words in (*f.directories(market.searches), *f.counts(result), *(f.unused(result.unused) if unused else ())):
             stage.say(words, style="dim")
         for words in f.advice(result.found):
             stage.say(words)
@@ -146,7 +148,7 @@ async def _quote(stage: Stage, buyer: Buyer, wish: Wish) -> Answer:
     from gpufair.protocol.timing import estimate_us
     from gpufair.protocol.units import show
 
-    choices = buyer.choose(await buyer.market(), wish)
+    choices = buyer.choose(await buyer.market(wish), wish)
     check_price(choices, wish, buyer.config)
     best = choices.good[0]
     if wish.begin is not None:

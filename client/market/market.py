@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -20,11 +20,12 @@ from gpufair.protocol import limits
 from gpufair.protocol.addresses import PeerAddress, check_endpoints
 from gpufair.protocol.edge.channels import Peer, Peers
 from gpufair.protocol.edge.reaching import reach_of
+from gpufair.protocol.edge.refusals import RemoteRefusal
 from gpufair.protocol.edge.rows import Rows, RowStore
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import FairError, Fault, PeerError
 from gpufair.protocol.fields import BROADCAST
-from gpufair.protocol.messages import Envelope, NodeRecord, Offer
+from gpufair.protocol.messages import Envelope, NodeRecord, Offer, SearchAnswer, SearchRequest
 from gpufair.protocol.ports import Clock
 
 Broadcast = NodeRecord | Offer
@@ -46,6 +47,8 @@ class Market:
     """Nodes that answered."""
     sources: list[Source] = field(default_factory=list)
     """Every node that was asked, in the order of the addresses."""
+    searches: dict[str, SearchAnswer] = field(default_factory=dict)
+    """Of the nodes that know more than they were asked to show: how many offers, and how many pass each filter."""
     doubts: list[Doubt] = field(default_factory=list)
     """What is reported of sellers and only a replay can judge."""
 
@@ -55,9 +58,18 @@ class Market:
         return found if found is not None and found.id == offer.doc.record else None
 
 
-async def gather(peers: Peers, addresses: Sequence[PeerAddress], clock: Clock, store: RowStore) -> Market:
-    """Ask the nodes at `addresses`, all at once, and keep what proves itself. An unreachable node is a trouble."""
-    return sift(await asyncio.gather(*(_ask(peers, address, store) for address in addresses)), clock, store)
+async def gather(
+    peers: Peers,
+    addresses: Sequence[PeerAddress],
+    clock: Clock,
+    store: RowStore,
+    wanted: SearchRequest | None = None,
+) -> Market:
+    """Ask the nodes at `addresses`, all at once, and keep what proves itself. An unreachable node is a trouble.
+
+    Those that know more offers than one page are asked for what is `wanted`, and for all if they find none.
+    """
+    return sift(await asyncio.gather(*(_ask(peers, address, store, wanted) for address in addresses)), clock, store)
 
 
 def sift(answers: Sequence[Answer], clock: Clock, store: RowStore) -> Market:
@@ -72,16 +84,17 @@ def sift(answers: Sequence[Answer], clock: Clock, store: RowStore) -> Market:
         market.offers = _newest(rows, offers, Offer, clock.now_ms(), market)
         told, market.doubts = convict(rows, answers, clock.now_ms())
     market.troubles += told
+    market.searches = {answer.source: answer.search for answer in answers if answer.search is not None}
     good = {offer.envelope for offer in market.offers}
     market.sources = [judged(answer, good, market.troubles) for answer in answers]
     return market
 
 
-async def _ask(peers: Peers, address: PeerAddress, store: RowStore) -> Answer:
+async def _ask(peers: Peers, address: PeerAddress, store: RowStore, wanted: SearchRequest | None) -> Answer:
     answer = Answer(str(address.endpoint), address.did)
     try:
         async with asyncio.timeout(_ASK_MS / 1000):
-            await _read(await peers.meet(address), answer, store)
+            await _read(await peers.meet(address), answer, store, wanted)
     except TimeoutError:
         answer.silence = Silence.UNREACHABLE
         answer.troubles.append(Trouble(answer.source, f"did not answer within {_ASK_MS // 1000} s"))
@@ -91,13 +104,13 @@ async def _ask(peers: Peers, address: PeerAddress, store: RowStore) -> Answer:
     return answer
 
 
-async def _read(peer: Peer, answer: Answer, store: RowStore) -> None:
+async def _read(peer: Peer, answer: Answer, store: RowStore, wanted: SearchRequest | None) -> None:
     """Offers first, then the records of those who made them: that order leaves no offer without its record."""
     answer.reached, answer.did, answer.roles = True, peer.did, peer.record.doc.roles
     answer.heard = await reach_of(peer.endpoint)
     answer.records.append(peer.record.envelope)
     sellers: list[str] = []
-    async for offer in peer.directory.all_offers():
+    async for offer in _shown(peer, answer, wanted):
         answer.offers.append(offer)
         with contextlib.suppress(PeerError):  # what is wrong with it is told when it is checked
             sellers.append(dsse.read(offer, Offer).issuer)
@@ -109,6 +122,22 @@ async def _read(peer: Peer, answer: Answer, store: RowStore) -> None:
         async for record in peer.directory.all_records(sellers[start : start + limits.FIND_MAX]):
             answer.records.append(record)
     await read_evidence(peer.directory, open_questions(store, sellers), answer)
+
+
+async def _shown(peer: Peer, answer: Answer, wanted: SearchRequest | None) -> AsyncIterator[Envelope]:
+    """All offers of a directory, or the best that it finds if there are more than a page of them."""
+    page, following = await peer.directory.find_offers()
+    for offer in page:
+        yield offer
+    if following and wanted is not None:
+        with contextlib.suppress(RemoteRefusal):  # an older node, or a question that it can't make sense of
+            answer.search = await peer.directory.search(wanted)
+    if answer.search is not None and answer.search.offers:
+        for offer in answer.search.offers:
+            yield offer
+    elif following:
+        async for offer in peer.directory.all_offers(after=following):
+            yield offer
 
 
 def _newest(

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from gpufair.client.config import Config
 from gpufair.client.failures import UnreachableError
 from gpufair.client.ledgers import Ledgers
+from gpufair.client.market.asking import question
 from gpufair.client.market.bargain import Bounds
 from gpufair.client.market.choosing import Choice, Choices, choose
 from gpufair.client.market.continued import Continued, preferred
@@ -27,7 +28,7 @@ from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.errors import Fault, LocalError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.messages import Reason
+from gpufair.protocol.messages import Reason, SearchRequest
 
 NOBODY: Mapping[str, Reason] = MappingProxyType({})
 
@@ -46,13 +47,19 @@ class Planner:
         known = {address.endpoint for address in added}
         return (*added, *(one for one in self._config.peers if one.endpoint not in known))
 
-    async def market(self) -> Market:
-        """Ask every known node what is on sale. Raises LocalError if none is known, UnreachableError."""
+    async def market(self, wish: Wish | None = None, *, wanted: SearchRequest | None = None) -> Market:
+        """Ask every known node what is on sale. Raises LocalError if none is known, UnreachableError.
+
+        One that knows more offers than one likes to read is asked for those that suit the `wish`, or are `wanted`.
+        """
         addresses = self.addresses()
         if not addresses:
             hint = "add one with: gpufair peers add HOST:PORT"
             raise LocalError(Fault.UNKNOWN, "no node is known to start looking from", hint=hint)
-        found = await gather(self._peers, addresses, self._desk.clock, self._store)
+        if wish is not None:
+            strategy = wish.strategy or self._config.strategy
+            wanted = question(wish, wish.model or self._config.model, strategy)
+        found = await gather(self._peers, addresses, self._desk.clock, self._store, wanted)
         if not found.asked:
             raise UnreachableError("no known node answers", hint="; ".join(t.what for t in found.troubles)[:400])
         return found
@@ -81,7 +88,7 @@ class Planner:
         other provider is looked at; `passed` are those that declined.
         """
         wish.check()
-        market = await self.market()
+        market = await self.market(wish)
         if only:
             market.offers = [offer for offer in market.offers if offer.issuer == only]
         choices = self.choose(market, wish, passed)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from gpufair.protocol.addresses import Reach
 from gpufair.protocol.edge.refusals import RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
-from gpufair.protocol.messages import Envelope, Role
+from gpufair.protocol.messages import Envelope, Role, SearchAnswer
 
 _CLOCKS = (Fault.EXPIRED, Fault.FROM_THE_FUTURE)
 
@@ -64,6 +64,8 @@ class Answer:
     offers: list[Envelope] = field(default_factory=list)
     evidence: list[Envelope] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
+    search: SearchAnswer | None = None
+    """What it found, where it was asked to search."""
 
 
 def silence_of(error: FairError) -> Silence:

@@ -17,7 +17,18 @@ from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.edge.streams import ExecuteStream, parts
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.journal import JournalPage
-from gpufair.protocol.messages import Bodies, Compare, Compared, Envelope, Pull, StatePiece, Tell, Told
+from gpufair.protocol.messages import (
+    Bodies,
+    Compare,
+    Compared,
+    Envelope,
+    Pull,
+    SearchAnswer,
+    SearchRequest,
+    StatePiece,
+    Tell,
+    Told,
+)
 
 
 class Use:
@@ -96,13 +107,17 @@ class DirectoryPeer(_Service):
         """One page of offers, likewise."""
         return await self._find("FindOffers", dids, after)
 
+    async def search(self, asked: SearchRequest) -> SearchAnswer:
+        """The best offers that the peer knows, and how many pass each filter; not yet verified."""
+        return wire.decode(SearchAnswer, await self._ask("Search", wire.encode(asked)))
+
     def all_records(self, dids: Sequence[str] = ()) -> AsyncIterator[Envelope]:
         """Every node record, page by page."""
         return self._all("FindRecords", dids)
 
-    def all_offers(self, dids: Sequence[str] = ()) -> AsyncIterator[Envelope]:
-        """Every offer, page by page."""
-        return self._all("FindOffers", dids)
+    def all_offers(self, dids: Sequence[str] = (), after: str = "") -> AsyncIterator[Envelope]:
+        """Every offer, page by page, from a page on."""
+        return self._all("FindOffers", dids, after)
 
     def all_evidence(self, accused: Sequence[str] = ()) -> AsyncIterator[Envelope]:
         """What is said to convict these dids, page by page."""
@@ -125,8 +140,7 @@ class DirectoryPeer(_Service):
         page = wire.decode(calls.Documents, await self._ask(method, request))
         return page.documents, page.next
 
-    async def _all(self, method: str, dids: Sequence[str]) -> AsyncIterator[Envelope]:
-        after = ""
+    async def _all(self, method: str, dids: Sequence[str], after: str = "") -> AsyncIterator[Envelope]:
         for _ in range(limits.FIND_PAGES_MAX):
             documents, following = await self._find(method, dids, after)
             for document in documents:

@@ -89,6 +89,7 @@ from gpufair.protocol.messages.money import (
     Redeem,
     Voucher,
 )
+from gpufair.protocol.messages.searching import FilterCount, SearchAnswer, SearchRequest
 from gpufair.protocol.messages.stream import (
     Answer,
     Beat,
@@ -145,6 +146,7 @@ __all__ = [
     "EventKind",
     "Evidence",
     "Fetch",
+    "FilterCount",
     "Finding",
     "Finish",
     "Goods",
@@ -198,6 +200,8 @@ __all__ = [
     "Reserved",
     "Role",
     "Scheduler",
+    "SearchAnswer",
+    "SearchRequest",
     "Signature",
     "Spec",
     "Speed",

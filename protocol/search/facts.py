@@ -46,10 +46,11 @@ class Good:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a search looks at of an offer. `regions` are its region and all beginnings of it."""
+    """What a search looks at of an offer. `names` are those of its models, `regions` its region and all beginnings."""
 
     did: str
     goods: tuple[Good, ...]
+    names: tuple[str, ...]
     gpus: tuple[str, ...]
     memory_bytes: int
     isolation: Isolation
@@ -70,13 +71,14 @@ class Facts:
 
 def facts(did: str, offer: Offer) -> Facts:
     """What there is to look at in an offer of `did`."""
+    here = [model for model in offer.models if model.state is not ModelState.ABSENT]
     sold: dict[bytes, Good] = {}
-    for model in offer.models:
-        if model.state is not ModelState.ABSENT:
-            sold.setdefault(model.digest, _good(model, offer.queue_ms))
+    for model in here:
+        sold.setdefault(model.digest, _good(model, offer.queue_ms))
     return Facts(
         did=did,
         goods=tuple(sold.values()),
+        names=tuple(dict.fromkeys(model.name.lower() for model in here)),
         gpus=tuple(dict.fromkeys(words(gpu.name) for gpu in offer.gpus)),
         memory_bytes=max((gpu.memory_bytes for gpu in offer.gpus), default=offer.memory_bytes),
         isolation=offer.isolation,

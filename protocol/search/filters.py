@@ -17,6 +17,7 @@ class Filter(StrEnum):
     """What can be asked for, in the order in which filters are applied and counted."""
 
     MODEL = "model"
+    NAME = "name"
     TASK = "task"
     CLASS = "class"
     GPU = "gpu"
@@ -37,11 +38,13 @@ class Filter(StrEnum):
 class Search:
     """A search. What is empty, None or 0 is not asked for; of `ledgers` one is enough.
 
-    `gpu` are words of one GPU's name; `memory_bytes` the least, `isolation` the weakest, `price_max` (micro-credits for
-    the reference picture) the most that will do; `region` is a whole one, or its beginning up to a hyphen.
+    `name` is what a seller calls some model of its; `gpu` are words of one GPU's name; `memory_bytes` the least,
+    `isolation` the weakest, `price_max` (micro-credits for the reference picture) the most that will do; `region` is a
+    whole one, or its beginning up to a hyphen.
     """
 
     model: bytes = ANY
+    name: str = ""
     task: Task | None = None
     bid_class: BidClass | None = None
     gpu: str = ""
@@ -151,6 +154,11 @@ _MEANINGS = {
         lambda _here, good, _wanted: good is not None,
         lambda wanted: _digits((wanted.model,)) or "any",
         lambda here, _good: _digits(tuple(good.model for good in here.goods)),
+    ),
+    Filter.NAME: _Meaning(
+        lambda here, _good, wanted: wanted.name.lower() in here.names,
+        lambda wanted: wanted.name,
+        lambda here, _good: ", ".join(here.names[:3]),
     ),
     Filter.TASK: _Meaning(
         lambda _here, good, wanted: good is not None and wanted.task in good.tasks,

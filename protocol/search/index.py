@@ -132,6 +132,8 @@ class Index:
         """The values of a filter of which one is enough."""
         asked: Iterable[Hashable] = ()
         match one:
+            case Filter.NAME:
+                asked = [wanted.name.lower()]
             case Filter.TASK:
                 asked = [(wanted.model, wanted.task)]
             case Filter.CLASS:
@@ -218,6 +220,7 @@ def _values(facts: Facts | None) -> set[Key]:
     found |= {(Filter.TASK, (ANY, task)) for good in facts.goods for task in good.tasks}
     found |= {(Filter.CLASS, one) for one in facts.classes} | {(Filter.GPU, gpu) for gpu in facts.gpus}
     found |= {(Filter.PROFILE, one) for one in facts.profiles} | {(Filter.REGION, one) for one in facts.regions}
+    found |= {(Filter.NAME, name) for name in facts.names}
     found |= {(Filter.LEDGER, did) for did in facts.ledgers}
     found.add((Filter.ISOLATION, facts.isolation))
     return found

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gpufair.protocol.errors import Fault, LocalError
-
-WEIGHT_MAX = 9
+from gpufair.protocol.gossip_limits import WEIGHT_MAX
 
 Key = tuple[int, int, int, str]
 """What offers are ordered by, the least first."""

@@ -265,6 +265,60 @@ class Bodies(_message.Message):
     documents: _containers.RepeatedCompositeFieldContainer[_documents_pb2.Envelope]
     def __init__(self, documents: _Optional[_Iterable[_Union[_documents_pb2.Envelope, _Mapping]]] = ...) -> None: ...
 
+class SearchRequest(_message.Message):
+    __slots__ = ("limit", "price_weight", "speed_weight", "model", "name", "tasks", "classes", "gpu", "memory_bytes", "isolation", "profile", "region", "ledgers", "price_max")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PRICE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SPEED_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ISOLATION_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    LEDGERS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_MAX_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    price_weight: int
+    speed_weight: int
+    model: bytes
+    name: str
+    tasks: _containers.RepeatedScalarFieldContainer[_documents_pb2.Task]
+    classes: _containers.RepeatedScalarFieldContainer[_documents_pb2.BidClass]
+    gpu: str
+    memory_bytes: int
+    isolation: _documents_pb2.Isolation
+    profile: bytes
+    region: str
+    ledgers: _containers.RepeatedScalarFieldContainer[str]
+    price_max: int
+    def __init__(self, limit: _Optional[int] = ..., price_weight: _Optional[int] = ..., speed_weight: _Optional[int] = ..., model: _Optional[bytes] = ..., name: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[_documents_pb2.Task, str]]] = ..., classes: _Optional[_Iterable[_Union[_documents_pb2.BidClass, str]]] = ..., gpu: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., isolation: _Optional[_Union[_documents_pb2.Isolation, str]] = ..., profile: _Optional[bytes] = ..., region: _Optional[str] = ..., ledgers: _Optional[_Iterable[str]] = ..., price_max: _Optional[int] = ...) -> None: ...
+
+class FilterCount(_message.Message):
+    __slots__ = ("filter", "alone", "left")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ALONE_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    filter: str
+    alone: int
+    left: int
+    def __init__(self, filter: _Optional[str] = ..., alone: _Optional[int] = ..., left: _Optional[int] = ...) -> None: ...
+
+class SearchAnswer(_message.Message):
+    __slots__ = ("known", "matches", "counts", "offers")
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    known: int
+    matches: int
+    counts: _containers.RepeatedCompositeFieldContainer[FilterCount]
+    offers: _containers.RepeatedCompositeFieldContainer[_documents_pb2.Envelope]
+    def __init__(self, known: _Optional[int] = ..., matches: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[FilterCount, _Mapping]]] = ..., offers: _Optional[_Iterable[_Union[_documents_pb2.Envelope, _Mapping]]] = ...) -> None: ...
+
 class JournalPage(_message.Message):
     __slots__ = ("events", "head")
     EVENTS_FIELD_NUMBER: _ClassVar[int]

@@ -53,6 +53,8 @@ class Directory:
         self._store, self._clock, self._verify = store, clock, verify
         self.listeners: list[News] = []
         """Who is told of each document that was taken."""
+        self.partings: list[Callable[[Held], None]] = []
+        """Who is told of each that is here no more."""
         self._held: dict[bytes, Held] = {}
         self._ends: list[tuple[int, bytes]] = []
         self._graves: list[tuple[int, bytes]] = []
@@ -241,6 +243,9 @@ class Directory:
         if had is not None:
             self._rooms[_room(had.kind)].remove(had.source, had.place)
             del self._held[had.place]
+            if held is None or not held.size:
+                for parting in self.partings:
+                    parting(had)
         if held is not None:
             self._rooms[_room(held.kind)].add(held.source, held.place, held.since_ms, held.size)
             self._held[held.place] = held

@@ -13,13 +13,25 @@ from typing import TypeVar
 from gpufair.protocol.addresses import Reach
 from gpufair.protocol.envelope import Signed
 from gpufair.protocol.errors import Fault, PeerError
-from gpufair.protocol.messages import Bodies, Compare, Compared, Envelope, NodeRecord, Pull, Tell, Told
+from gpufair.protocol.messages import (
+    Bodies,
+    Compare,
+    Compared,
+    Envelope,
+    NodeRecord,
+    Pull,
+    SearchAnswer,
+    SearchRequest,
+    Tell,
+    Told,
+)
 from gpufair.provider.directory import documents
 from gpufair.provider.directory.asks import Ask, Reply
 from gpufair.provider.directory.company import Company, Trouble
 from gpufair.provider.directory.directory import Directory
 from gpufair.provider.directory.documents import Kind, Origin, place_of
 from gpufair.provider.directory.gossip import Gossip
+from gpufair.provider.directory.searching import Searching
 from gpufair.provider.directory.standing import Known, standing
 
 R = TypeVar("R")
@@ -35,6 +47,7 @@ class DirectoryDesk:
         self._directory = directory
         self._record = record
         self._gossip = gossip
+        self._searching = Searching(directory)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="directory")
         self.asks: asyncio.Queue[Ask] = asyncio.Queue()
         """To be asked of others. The core bounds them: of each, one question for documents, so many to compare."""
@@ -58,6 +71,10 @@ class DirectoryDesk:
     async def find_offers(self, dids: tuple[str, ...], after: str) -> tuple[list[Envelope], str]:
         """See `Directory.find_offers`."""
         return await self._on_thread(lambda: self._directory.find_offers(dids, after))
+
+    async def search(self, asked: SearchRequest) -> SearchAnswer:
+        """See `Searching.search`."""
+        return await self._on_thread(lambda: self._searching.search(asked))
 
     async def find_evidence(self, dids: tuple[str, ...], after: str) -> tuple[list[Envelope], str]:
         """See `Directory.find_evidence`."""

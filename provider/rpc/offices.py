@@ -19,6 +19,8 @@ from gpufair.protocol.messages import (
     Envelope,
     KeyReveal,
     Pull,
+    SearchAnswer,
+    SearchRequest,
     StatePiece,
     Tell,
     Told,
@@ -49,6 +51,10 @@ class DirectoryOffice(Protocol):
 
     async def find_offers(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
         """A page of offers, likewise."""
+        ...
+
+    async def search(self, asked: SearchRequest) -> SearchAnswer:
+        """The best offers, and how many pass each filter."""
         ...
 
     async def find_evidence(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:

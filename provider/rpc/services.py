@@ -24,6 +24,7 @@ from gpufair.protocol.messages import (
     Pay,
     Pull,
     Redeem,
+    SearchRequest,
     Tell,
     Up,
 )
@@ -71,6 +72,9 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
         found, following = await office.find_evidence(wanted.dids, wanted.after)
         return wire.encode(calls.Documents(tuple(found), following))
 
+    async def search(request: bytes) -> bytes:
+        return wire.encode(await office.search(wire.decode(SearchRequest, request)))
+
     async def differ(request: bytes) -> bytes:
         return wire.encode(await office.differ(wire.decode(Compare, request)))
 
@@ -81,7 +85,7 @@ def directory_service(office: DirectoryOffice) -> grpc.GenericRpcHandler:
         return wire.encode(await office.give(wire.decode(Pull, request)))
 
     asked = {"FindRecords": find_records, "FindOffers": find_offers, "FindEvidence": find_evidence}
-    asked |= {"Differ": differ, "Hear": hear, "Give": give}
+    asked |= {"Search": search, "Differ": differ, "Hear": hear, "Give": give}
     methods = {name: _queued(method, queues) for name, method in asked.items()}
     methods |= {"Record": _unary(record), "Publish": grpc.unary_unary_rpc_method_handler(publish)}
     return _handler(calls.DIRECTORY, methods)

@@ -56,6 +56,7 @@ rows = st.builds(
     Facts,
     did=st.integers(0, 20).map("did{:02}".format),
     goods=st.lists(goods, max_size=3, unique_by=lambda good: good.model).map(tuple),
+    names=st.sets(st.sampled_from(["sd15", "sdxl"])).map(tuple),
     gpus=st.lists(st.sampled_from(GPUS), max_size=2, unique=True).map(tuple),
     memory_bytes=st.integers(0, 4),
     isolation=st.sampled_from([one for one in Isolation if one]),
@@ -67,6 +68,7 @@ rows = st.builds(
 searches = st.builds(
     Search,
     model=st.sampled_from([ANY, *MODELS]),
+    name=st.sampled_from(["", "SD15", "flux"]),
     task=st.sampled_from([None, Task.TEXT_TO_IMAGE, Task.INPAINT]),
     bid_class=st.sampled_from([None, BidClass.INTERRUPTIBLE]),
     gpu=st.sampled_from(["", "RTX", "4090", "rtx nvidia", "h200", "RTX H100"]),

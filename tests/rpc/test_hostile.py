@@ -21,7 +21,7 @@ from gpufair.provider.rpc.bucket import Buckets
 
 DID = "did:key:z6Mkon3Necd6NkkyfoGoHxid2znGc59LU3K7mubaRcFbLfLX"
 UNARY = [
-    *((calls.DIRECTORY, name) for name in ("Publish", "FindRecords", "FindOffers")),
+    *((calls.DIRECTORY, name) for name in ("Publish", "FindRecords", "FindOffers", "Search")),
     *((calls.MARKET, name) for name in ("Place", "Fund")),
     *((calls.LEDGER, name) for name in ("PlaceHold", "Capture", "Pay", "Issue", "Redeem", "Ask", "Journal")),
 ]
