@@ -10,6 +10,7 @@ BENCHMARKS = (
     Entry("peers", "benchmarks.peers", "null jobs a second over four providers, beside Celery with Redis, and Ray"),
     Entry("costs", "benchmarks.costs", "where a null job's processor time goes: buyer, providers, ledger"),
     Entry("floods", "benchmarks.floods", "a job's dispatch during floods of bids, records, silence, size and pings"),
+    Entry("failover", "benchmarks.failover", "a provider is killed in the middle of a job: until it goes on elsewhere"),
     Entry("container", "benchmarks.container", "a hardened worker's start against plain docker run; cold against warm"),
     Entry(
         "ledger", "benchmarks.captures", "durable captures a second, against plain sqlite3 and the signatures' limit"
