@@ -181,10 +181,10 @@ def doubt(store: RowStore, lease: bytes, job: bytes) -> None:
         rows.change(TryRow, {"lease": lease, "job": job}, off=True, doubtful=True)
 
 
-def tries(store: RowStore, batch: bytes) -> list[TryRow]:
-    """Every try of a batch."""
+def tries(store: RowStore, batch: bytes, place: int | None = None) -> list[TryRow]:
+    """Every try of a batch, or of one of its pictures."""
     with store.read() as rows:
-        return rows.all(TryRow, batch=batch)
+        return rows.all(TryRow, batch=batch) if place is None else rows.all(TryRow, batch=batch, place=place)
 
 
 def is_signed(store: RowStore, one: TryRow) -> bool:
@@ -211,6 +211,11 @@ def paid(store: RowStore, lease: bytes, job: bytes) -> int:
         row = rows.get(JobRow, lease=lease, id=job)
         locked = rows.all(DeliveryKey, lease=lease, job=job, locked=True)
         return (row.upfront if row is not None and row.prepaid else 0) + sum(one.amount for one in locked)
+
+
+def spent_on(store: RowStore, batch: bytes, place: int) -> int:
+    """What a picture has cost in all its tries."""
+    return sum(paid(store, one.lease, one.job) for one in tries(store, batch, place))
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------

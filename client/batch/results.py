@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from gpufair.client.batch import records
 from gpufair.client.batch.records import Batch, Bought
 from gpufair.client.pictures.verify import sealed_with
 from gpufair.client.wallet import purchases
@@ -101,7 +102,10 @@ def _fitted(png: bytes) -> Image.Image:
 
 
 def entry(store: RowStore, batch: Batch, place: int, bought: Bought | None) -> dict[str, Any]:
-    """What a picture is: its file and options, and once it is here who drew it, as which job, for how much."""
+    """What a picture is: its file and options, and once it is here who drew it, as which job, and from which step on.
+
+    `price` is what it has cost in all, tries that came to nothing included.
+    """
     item = batch.items[place]
     entry: dict[str, Any] = {"place": place, "file": item.name, "options": json.loads(item.options)}
     entry["notes"] = json.loads(item.notes)
@@ -111,6 +115,7 @@ def entry(store: RowStore, batch: Batch, place: int, bought: Bought | None) -> d
     picture = purchase.opened[0]
     return {
         **entry, "here": True, "job": bought.job.hex(), "lease": bought.lease.hex(),
-        "provider": purchase.lease.provider, "price": purchase.job.upfront + picture.amount,
+        "provider": purchase.lease.provider, "price": records.spent_on(store, batch.id, place),
+        "went_on_after": purchase.spec.done,
         "sha256": picture.claim.plain_sha256.hex(),
     }  # fmt: skip

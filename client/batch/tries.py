@@ -87,7 +87,7 @@ class Tries:
 
     def _rest(self, place: int) -> Rest | None:
         """What is left of a picture from the furthest state that was bought of it; None if there is none."""
-        tried = [one for one in records.tries(self._store, self._batch.id) if one.place == place]
+        tried = records.tries(self._store, self._batch.id, place)
         rests = [
             rest
             for one in tried

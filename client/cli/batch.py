@@ -50,6 +50,7 @@ def sweep(
     mask: o.Mask = None,
     outpaint: o.Outpaint = "",
     max_price: o.MaxPrice = "",
+    checkpoint_every: o.CheckpointEvery = None,
     region: w.Region = "",
     isolation: w.Isolated = "",
     trust_provider_ledger: o.TrustProviderLedger = False,
@@ -64,7 +65,7 @@ def sweep(
         common = o.plain(
             negative=negative, size=size, precision=precision, model=model, loras=lora, image=image, mask=mask,
             outpaint=outpaint, max_price=max_price, region=region, isolation=isolation,
-            trust_provider_ledger=trust_provider_ledger,
+            trust_provider_ledger=trust_provider_ledger, checkpoint_every=checkpoint_every,
         )  # fmt: skip
         axes: dict[str, Sequence[Any]] = {
             "prompt": prompts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gpufair.client.wallet import budget, sequels
+from gpufair.client.wallet import budget, sequels, works
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.batches import TryRow
 from gpufair.client.wallet.deliveries import CheckpointRow, DeliveryKey, PictureRow, PlainRow
@@ -197,6 +197,8 @@ def is_shared(rows: Rows, lease: LeaseRow) -> bool:
 
 
 def _is_needed(rows: Rows, lease: LeaseRow, now_ms: int, young_ms: int) -> bool:
+    if works.is_over(rows, lease.id):
+        return False
     if not rows.summary(JobDue, "count", lease=lease.id).count:
         return now_ms < lease.created_ms + young_ms
     if rows.all(JobDue, lease=lease.id, state=_GOING):

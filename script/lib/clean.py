@@ -17,7 +17,7 @@ from house import ROOT, StepError, cache_dir, is_root, main, run, say
 
 IMAGES = ("gpufair-worker", "gpufair-packages", "gpufair-base")
 IN_CHECKOUT = (
-    ".venv", "build", "dist", "gpufair.egg-info", "demo-out",
+    ".venv", "build", "dist", "gpufair.egg-info", "demo-out", "market-demo-out",
     ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache",
 )  # fmt: skip
 OPTIONS = {"--all", "--purge", "--list", "--yes"}

@@ -1,4 +1,4 @@
-"""`script/demo`: brings up what the demo needs, then hands over to demo.py. ONE RULE: what can't be had is said.
+"""`script/demo` and `script/market-demo`: bring up what they need. ONE RULE: what can't be had is said.
 
 The user's engine is used as it is; an engine of ours, if there is none and one can be started; else plain processes.
 """
@@ -51,10 +51,11 @@ def runtime(*, yes: bool) -> dict[str, str]:
 
 
 def body(args: list[str]) -> int:
-    words = [arg for arg in args if arg != "--yes"]
+    words = [arg for arg in args if not arg.startswith("--")]
+    script = "market_demo.py" if "--market" in args else "demo.py"
     python = str(environment.ensure())
     env = {**os.environ, **runtime(yes="--yes" in args)}
-    os.execve(python, [python, str(ROOT / "script" / "lib" / "demo.py"), *words], env)  # noqa: S606 -- one process, so that signals reach the demo
+    os.execve(python, [python, str(ROOT / "script" / "lib" / script), *words], env)  # noqa: S606 -- one process, so that signals reach the demo
 
 
 if __name__ == "__main__":
