@@ -184,7 +184,7 @@ def test_status_for_programs(shared: Any) -> None:
     sales = said["provider"]
     whole = {
         "workers", "running", "waiting", "earned_today", "earned", "pending", "open_leases", "held", "jobs_paid",
-        "jobs_failed",
+        "jobs_failed", "reserved",
     }  # fmt: skip
     assert all(type(sales[name]) is int and sales[name] >= 0 for name in whole)
     assert {name: type(sales[name]) for name in sales if name not in whole} == {
