@@ -15,6 +15,7 @@ from gpufair.client.buyer import Buyer
 from gpufair.client.carrying import ignore
 from gpufair.client.endings import ended, later
 from gpufair.client.failures import CheatedError, DeclinedError, FundsError, LeaseOverError, UnreachableError
+from gpufair.client.holding import Holding
 from gpufair.client.market.adapters import pick_adapters
 from gpufair.client.market.continued import Continued
 from gpufair.client.market.plan import Plan
@@ -60,6 +61,7 @@ class OpenLease:
         self.session = Session(buyer.desk, buyer.store, lease)
         self._talk = Talk(self.session, lambda: buyer.peers.at(plan.choice.record), self._heard, give_up_s=give_up_s)
         self._callers: dict[bytes, _Caller] = {}
+        self._holding = Holding()
         self._room = asyncio.Semaphore(min(limits.JOBS_IN_FLIGHT_MAX, max(1, plan.choice.offer.doc.queue_free)))
         self._why = ""
         self._cheated = False
@@ -131,6 +133,11 @@ class OpenLease:
         finally:
             del self._callers[job]
         return await self._result(job)
+
+    async def reserve(self, seconds: int) -> ev.WorkerReserved:
+        """Have a warm worker held for this lease, for so many seconds more. See `Holding.order`."""
+        self._check_open()
+        return await self._holding.order(self.session, self._talk, seconds)
 
     def _place(self, wish: Wish, listen: Listen, deadline_ms: int, job: bytes) -> tuple[bytes, _Caller, list[Up]]:
         """Write the job down; what orders it. Nothing is awaited: whatever is said of the job finds its caller."""
@@ -226,6 +233,7 @@ class OpenLease:
                 for waiting in self._callers.values():
                     waiting.listen(event)
                 return
+        self._holding.heard(event)
         caller = self._callers.get(getattr(event, "job", b""))
         if caller is None:
             return

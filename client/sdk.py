@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,19 @@ class Lease:
             if name in options:
                 raise LocalError(Fault.MALFORMED, f"{name} is settled by the lease", hint="take a lease for it")
         return pictures_of(self._store, await self._opened.buy(wish(prompt, **{**self._options, **options}), listen))
+
+    async def reserve(self, seconds: int) -> datetime:
+        """Have a warm worker held for this lease for so long, paid at once; until when it is held.
+
+        The lease must be of the class reserved (`bid_class="reserved"`), its window (`dearest`) as large as what the
+        seconds cost. Again goes on from there. Raises LocalError where that can't be, DeclinedError with reasons.
+        """
+        check_whole(seconds=seconds)
+        least, most = limits.RESERVE_MIN_MS // limits.SECOND, limits.RESERVE_MAX_MS // limits.SECOND
+        if not least <= seconds <= most:
+            raise LocalError(Fault.MALFORMED, f"seconds is {seconds}: it must be {least} to {most}")
+        held = await self._opened.reserve(seconds)
+        return datetime.fromtimestamp(held.until_ms / limits.SECOND, tz=UTC)
 
 
 def _check_one(options: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +91,10 @@ class SyncLease:
     def pictures(self, prompt: str, **options: Any) -> tuple[Picture, ...]:
         """See `Lease.pictures`."""
         return self._runner.run(self._lease.pictures(prompt, **options))
+
+    def reserve(self, seconds: int) -> datetime:
+        """See `Lease.reserve`."""
+        return self._runner.run(self._lease.reserve(seconds))
 
 
 @contextmanager

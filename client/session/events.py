@@ -127,6 +127,41 @@ class GoesOn:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveOrdered:
+    """A worker is to be held, for so much; the order is written down and on its way."""
+
+    order: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReserved:
+    """A worker is held for us from then until then, and paid for."""
+
+    order: bytes
+    from_ms: int
+    until_ms: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveDeclined:
+    """The provider has signed why it holds no worker; nothing was paid."""
+
+    order: bytes
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationEnded:
+    """The provider holds the worker no longer; `credit` goes back against what is due next."""
+
+    order: bytes
+    credit: int
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cheated:
     """The provider broke the deal, in a way that the wallet holds the evidence of. We sign nothing more for it."""
 
@@ -161,6 +196,10 @@ Event = (
     | CheckpointOpened
     | JobOver
     | GoesOn
+    | ReserveOrdered
+    | WorkerReserved
+    | ReserveDeclined
+    | ReservationEnded
     | Cheated
     | LeaseClosing
     | ConnectionLost

@@ -10,59 +10,45 @@ from dataclasses import replace
 
 from gpufair.client.session import events as ev
 from gpufair.client.session import settlement
+from gpufair.client.session.answers import Answers
 from gpufair.client.session.goods import Incoming
 from gpufair.client.session.placing import Terms, write_down
 from gpufair.client.session.purse import Purse
+from gpufair.client.session.reserving import Reserving
 from gpufair.client.session.turn import Turn
 from gpufair.client.session.vigil import Pace
-from gpufair.client.wallet import evidence
 from gpufair.client.wallet.account import Account
 from gpufair.client.wallet.deliveries import DeliveryKey
 from gpufair.client.wallet.sequels import Before
 from gpufair.client.wallet.store import JobDue, JobRow
-from gpufair.protocol.edge.rows import Rows, RowStore
+from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.envelope import Signed, from_bytes
-from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.heads import Desk
-from gpufair.protocol.lifecycle import JOB, LEASE, JobEvent, JobState, LeaseEvent, LeaseState
+from gpufair.protocol.lifecycle import JOB, LEASE, JobState, LeaseEvent, LeaseState
 from gpufair.protocol.messages import (
     Answer,
     Cancel,
     Challenge,
     Chunk,
     Closing,
-    Decline,
     Delivery,
-    Document,
     Down,
     Finish,
     HoldState,
-    JobAcceptance,
     JobBody,
-    JobEnded,
     JobHeader,
     KeyReveal,
     Offer,
     Order,
-    Outcome,
     Preview,
     Progress,
     Spec,
     StreamOpen,
     Voucher,
 )
-from gpufair.protocol.pricing import quote
 
 _GOING = tuple(state for state in JobState if not JOB.is_terminal(state))
 _AT_WORK = (JobState.PLACED, JobState.RUNNING)
-_ENDS = {
-    Outcome.CANCELLED: JobEvent.CANCEL,
-    Outcome.EXPIRED: JobEvent.EXPIRE,
-    Outcome.RECLAIMED: JobEvent.STOP,
-    Outcome.PREEMPTED: JobEvent.STOP,
-    Outcome.DRAINED: JobEvent.STOP,
-}
-"""What an outcome is for the job; any other is a failure. After a stop it can go on elsewhere."""
 
 
 class Session:
@@ -73,6 +59,8 @@ class Session:
         self._store = store
         self._purse = Purse(desk, lease)
         self._goods = Incoming(desk, store, self._purse)
+        self._reserving = Reserving(desk, store, self._purse)
+        self._answers = Answers(desk, store, self._purse, self._reserving)
         self._paces: dict[bytes, Pace] = {}
         self.lease = lease
 
@@ -92,11 +80,13 @@ class Session:
             if lease.state == LeaseState.FUNDED:
                 rows.save(replace(lease, state=LEASE.after(LeaseState.FUNDED, LeaseEvent.OPEN)))
             going = rows.all(JobRow, order="created_ms", lease=lease.id, state=_GOING)
+            held = self._reserving.resume(rows)
         turn = Turn()
         if lease.voucher:
             turn.ups.append(Order(from_bytes(lease.voucher, Voucher).envelope))
         # The provider answers each with what we may have missed; to its acceptance we answer with the body.
         turn.ups += [Order(from_bytes(job.header, JobHeader).envelope) for job in going]
+        turn.ups += held
         return turn
 
     def going(self) -> dict[bytes, Pace]:
@@ -139,6 +129,10 @@ class Session:
         with self._store.begin() as rows:
             return self._purse.go_on(rows)
 
+    def reserve(self, lasts_ms: int) -> Turn:
+        """Have a worker held for so long, paid before. Raises LocalError if the lease can't have or pay that."""
+        return self._reserving.order(lasts_ms)
+
     def cancel(self, job: bytes) -> Turn:
         """Ask the provider to stop a job; what it has delivered stays payable."""
         head = self._desk.head(self.account().lease.provider, parent=self.lease)
@@ -161,7 +155,7 @@ class Session:
         turn = Turn()
         match message:
             case Answer():
-                turn = self._on_answer(message)
+                turn = self._answers.on(message)
             case Progress():
                 turn = self._goods.progress(message)
             case Preview():
@@ -174,71 +168,6 @@ class Session:
                 turn = self._on_key(message)
             case Closing():
                 turn = self._on_closing(message)
-        return turn
-
-    def _on_answer(self, message: Answer) -> Turn:
-        kinds = {kind.TYPE: kind for kind in (JobAcceptance, Decline, JobEnded)}
-        kind = kinds.get(message.envelope.payload_type)
-        if kind is None:
-            raise PeerError(Fault.WRONG_TYPE, "an answer to a job of a kind that this version does not know")
-        signed = self._desk.receive_recorded(message.envelope, kind)
-        with self._store.begin() as rows:
-            job = self._purse.job(rows, message.job)
-            if signed.issuer != self._purse.row(rows).provider or signed.doc.head.parent != job.document:
-                raise PeerError(Fault.BAD_SIGNATURE, "the answer is not the provider's to this job")
-            match signed.doc:
-                case JobAcceptance():
-                    return self._accepted(rows, job, signed.doc, signed)
-                case Decline():
-                    return self._declined(rows, job, signed.doc)
-                case JobEnded():
-                    return self._ended(rows, job, signed.doc, signed.bytes)
-        raise AssertionError("the kinds above are all there are")
-
-    def _accepted(self, rows: Rows, job: JobRow, answer: JobAcceptance, signed: Signed[Document]) -> Turn:
-        if job.state != JobState.PLACED:
-            return Turn()
-        if job.acceptance:
-            return self._purse.pay_upfront(rows, job)
-        account = self._purse.account(rows)
-        spec = from_bytes(job.header, JobHeader).doc.spec
-        asked = (answer.upfront, answer.total)
-        again, cold = (
-            (price.upfront, price.total) for price in (quote(spec, account.bid.sheet, first=f) for f in (False, True))
-        )
-        if asked not in (again, cold):
-            expected = cold if account.first() else again
-            why = f"the provider asks {answer.total} for the job, the quote says {expected[1]}"
-            rows.save(replace(job, state=JOB.after(JobState.PLACED, JobEvent.FAIL), note=why))
-            evidence.keep(rows, self.lease, why, signed, job=job.id)
-            return Turn(events=[ev.Cheated(job.id, why)])
-        if asked != again and not account.first():
-            # Another job pays the cold load. Either this was signed before that one, and has ended since, which we
-            # are about to hear; or it is asked for twice, and then nobody pays it.
-            return Turn()
-        job = replace(job, acceptance=signed.bytes, upfront=answer.upfront)
-        rows.change(JobRow, {"id": job.id, "lease": job.lease}, acceptance=job.acceptance, upfront=answer.upfront)
-        turn = Turn(events=[ev.JobAccepted(job.id, answer.upfront, answer.total)])
-        turn += self._purse.pay_upfront(rows, job)
-        return turn
-
-    def _declined(self, rows: Rows, job: JobRow, answer: Decline) -> Turn:
-        if job.acceptance or not JOB.allows(JobState(job.state), JobEvent.FAIL):
-            return Turn()
-        note = "; ".join(map(str, answer.reasons))
-        rows.save(replace(job, state=JOB.after(JobState(job.state), JobEvent.FAIL), note=note))
-        return Turn(events=[ev.JobDeclined(job.id, answer.reasons)])
-
-    def _ended(self, rows: Rows, job: JobRow, answer: JobEnded, data: bytes) -> Turn:
-        event = _ENDS.get(answer.outcome, JobEvent.FAIL)
-        if job.ended or not JOB.allows(JobState(job.state), event):
-            return Turn()
-        note = "; ".join(map(str, answer.reasons)) or answer.outcome.name.lower()
-        credit = min(answer.upfront_credit, job.upfront)
-        after = JOB.after(JobState(job.state), event)
-        rows.save(replace(job, state=after, ended=data, note=note, upfront=job.upfront - credit))
-        turn = Turn(events=[ev.JobOver(job.id, answer)])
-        turn += self._purse.go_on(rows)
         return turn
 
     def _on_key(self, message: KeyReveal) -> Turn:

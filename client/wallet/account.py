@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gpufair.client.wallet.deliveries import DeliveryKey
+from gpufair.client.wallet.reservations import ReservationDue
 from gpufair.client.wallet.store import JobDue, LeaseRow
 from gpufair.protocol import limits, payment
 from gpufair.protocol.edge.rows import Rows, Summary
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.lifecycle import JOB, LIVE, JobState
-from gpufair.protocol.messages import Bid, Lock, Voucher
+from gpufair.protocol.messages import Bid, BidClass, Lock, Voucher
 from gpufair.protocol.payment import NOTHING, Promise
 from gpufair.protocol.pricing import is_first
 
@@ -34,6 +35,8 @@ class Account:
     """What came for those jobs, and what the newest voucher locks, in the order of their making."""
     locked: int
     """The deliveries that we signed for, their keys here or not."""
+    reservations: tuple[ReservationDue, ...] = ()
+    """Every worker that was to be held for the lease, whatever came of it."""
 
     @classmethod
     def load(cls, rows: Rows, lease: LeaseRow) -> Account:
@@ -45,13 +48,16 @@ class Account:
         if locks := {lock.hashlock for lock in _signed(lease).locks}:
             known = {delivery.hashlock for delivery in found}
             found += rows.all(DeliveryKey, lease=lease.id, hashlock=locks - known)
+        bid = from_bytes(lease.envelope, Bid).doc
+        held = rows.all(ReservationDue, lease=lease.id) if bid.bid_class is BidClass.RESERVED else []
         return cls(
             lease,
-            from_bytes(lease.envelope, Bid).doc,
+            bid,
             jobs,
             rows.summary(JobDue, "upfront", lease=lease.id, state=JobState.PAID),
             tuple(sorted(found, key=lambda delivery: delivery.place)),
             rows.summary(DeliveryKey, "amount", lease=lease.id, locked=True).total,
+            tuple(held),
         )
 
     @property
@@ -71,13 +77,17 @@ class Account:
 
     @property
     def upfront(self) -> int:
-        """The up-front lines of accepted jobs, less what came back."""
-        return self.paid.total + sum(job.upfront for job in self.jobs)
+        """The up-front lines of accepted jobs and what was reserved, less what came back."""
+        return self.paid.total + sum(job.upfront for job in self.jobs) + self._reserved
 
     @property
     def prepaid(self) -> int:
         """Those of them that were promised."""
-        return self.paid.total + sum(job.upfront for job in self.jobs if job.prepaid)
+        return self.paid.total + sum(job.upfront for job in self.jobs if job.prepaid) + self._reserved
+
+    @property
+    def _reserved(self) -> int:
+        return sum(one.amount for one in self.reservations if one.paid)
 
     @property
     def spare(self) -> int:
@@ -102,7 +112,7 @@ class Account:
 
     @property
     def committed(self) -> int:
-        """What the lease's jobs can still cost in all, paid or not."""
+        """What the lease's jobs and reservations can still cost in all, paid or not."""
         unpaid = {job.id for job in self.jobs}
         made = {job.id: 0 for job in self.jobs}
         for delivery in self.deliveries:
@@ -111,7 +121,8 @@ class Account:
         locked = sum(d.amount for d in self.deliveries if d.job in unpaid and d.locked)
         over = {job.id for job in self.jobs if JOB.is_terminal(JobState(job.state))}
         planned = sum(made[job.id] if job.id in over else job.increment * job.count for job in self.jobs)
-        return self.upfront + self.locked - locked + planned
+        ordered = sum(one.amount for one in self.reservations if not one.paid)
+        return self.upfront + self.locked - locked + planned + ordered
 
     def first(self) -> bool:
         """Whether the next job is charged the cold load."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import MetaData, Table
 
-from gpufair.client.wallet import batches, deliveries, sequels
+from gpufair.client.wallet import batches, deliveries, reservations, sequels
 from gpufair.protocol.edge.columns import blob, number, truth, words
 from gpufair.protocol.edge.rows import Fault, RowStore, no_fault
 from gpufair.protocol.edge.sqlite import Database, open_database
@@ -212,7 +212,7 @@ TABLES: dict[type, Table] = {
 TABLES[JobDue] = TABLES[JobRow]
 TABLES[JobKey] = TABLES[JobRow]
 TABLES[EvidenceNote] = TABLES[EvidenceRow]
-TABLES |= deliveries.TABLES | sequels.TABLES | batches.TABLES
+TABLES |= deliveries.TABLES | sequels.TABLES | reservations.TABLES | batches.TABLES
 
 
 def open_wallet(path: Path | None, fault: Fault = no_fault) -> RowStore:
