@@ -22,8 +22,9 @@ from gpufair.client.market.plan import Plan
 from gpufair.client.wallet import purchases
 from gpufair.protocol import limits
 from gpufair.protocol.edge.channels import Peer, Peers
-from gpufair.protocol.edge.refusals import PeerUnreachable
+from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.edge.rows import RowStore
+from gpufair.protocol.errors import Fault
 from gpufair.protocol.messages import Decline, Reason, ReasonCode
 from gpufair.protocol.units import show
 
@@ -112,7 +113,10 @@ class Bidding:
             except UnreachableError as error:
                 return _Parting(error)
             if decline is None:
-                await self._fund(plan, terms, peer, lease)
+                try:
+                    await self._fund(plan, terms, peer, lease)
+                except RemoteRefusal as refusal:
+                    return self._gave_back(plan, refusal)
                 return lease, plan.at(terms.sheet) if terms.sheet is not None else plan
             found = await self._answer(plan, again, bounds, terms, decline, rounds)
             if isinstance(found, Leave):
@@ -160,6 +164,15 @@ class Bidding:
             raise FundsError(what, wanted=terms.cap, limit=plan.available, reasons=reasons, hint="see: gpufair balance")
         hold = purchases.hold(self._store, lease)
         await patiently(lambda: peer.market.fund(hold))
+
+    def _gave_back(self, plan: Plan, refusal: RemoteRefusal) -> _Parting:
+        """The provider agreed, and somebody else paid first. Raises the refusal if it means something else."""
+        if refusal.fault is not Fault.CONFLICT:
+            raise refusal
+        reason = Reason(ReasonCode.QUEUE_FULL, detail=refusal.what)
+        self._tell(plan.choice.offer.issuer, (reason,), "leaving it: it gives the hold back")
+        what, hint = f"the provider gives the hold back: {refusal.what}", "nothing was spent; try again soon"
+        return _Parting(DeclinedError(what, hint=hint, reasons=(reason,)), for_now=True)
 
     # --- the others ----------------------------------------------------------------------------------------------
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gpufair.protocol.messages import Chunk, Down, Envelope, KeyReveal, StatePiece, Up
+from gpufair.protocol import envelope as dsse
+from gpufair.protocol.errors import Fault, PeerError
+from gpufair.protocol.lifecycle import LeaseState
+from gpufair.protocol.messages import Chunk, Down, Envelope, Hold, KeyReveal, StatePiece, Up
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.sales.admission import Admission
 
@@ -20,8 +23,15 @@ class MarketDesk:
         return self._admission.place(bid, source)
 
     async def fund(self, hold: Envelope) -> None:
-        """Take the ledger's hold for a lease."""
+        """Take the ledger's hold for a lease. Raises PeerError if it is given back: others were first, or it is late.
+
+        The same hold again is refused again.
+        """
         self._jobs.perform(self._jobs.leases.fund(hold))
+        lease = self._jobs.leases.get(dsse.read(hold, Hold).doc.lease)
+        if lease.state == LeaseState.ABANDONED:
+            hint = "the hold is given back whole: bid again, or elsewhere"
+            raise PeerError(Fault.CONFLICT, lease.closing_reason, hint=hint)
 
     async def execute(self, up: AsyncIterator[Up], send: Callable[[Down], Awaitable[None]]) -> None:
         """See `JobOffice.execute`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_nodes import PRICE, World, another_provider
+from whole_nodes import PRICE, START, World, another_provider
 
 from gpufair.client.config import Manner
 from gpufair.client.failures import DeclinedError
@@ -17,6 +17,7 @@ from gpufair.client.session import events as ev
 from gpufair.protocol import identity
 from gpufair.protocol.messages import ReasonCode
 from gpufair.provider.daemon import Node
+from gpufair.provider.jobs.capacity import Capacity
 from gpufair.provider.sales.ask import FixedAsk
 
 WISH = Wish("a fox")
@@ -108,5 +109,46 @@ def test_who_never_bargains_takes_no_counter_offer(world: Any) -> None:
         dearer(w.provider, 200)
         with pytest.raises(DeclinedError, match="counter-offers are not taken"):
             await w.buyer.buy(plan)
+
+    world(story)
+
+
+def full(provider: Node) -> None:
+    """From now on others pay first: whoever has a lease and pays finds every place taken."""
+    assert provider.seller is not None
+    leases = provider.seller.jobs.leases
+    leases._policy = replace(leases._policy, capacity=Capacity(workers=0, queue=0))
+
+
+def test_who_pays_second_has_its_money_back_and_goes_to_the_next(world: Any, tmp_path: Path) -> None:
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "other", rate=60) as other:
+            plan = await w.buyer.plan(WISH)
+            first, second = (w.provider, other)
+            if plan.choice.offer.issuer == other.keys.did:
+                first, second = second, first
+            full(first)
+            bought = await w.buyer.buy(plan, w.heard.append)
+            assert bought.last.lease.provider == second.keys.did
+            why, then = told(w)
+            (reason,) = why.reasons
+            assert "others were first: all workers are busy" in reason.detail
+            assert why.then == "leaving it: it gives the hold back"
+            assert then.then.startswith(f"moving on to {identity.short(second.keys.did)}")
+            await w.buyer.settle_open()
+            assert await w.balance() == START - PRICE
+            assert (await w.funds(w.buyer.desk.did))[1] == 0, "nothing is held any more"
+
+    world(story)
+
+
+def test_with_nobody_else_to_go_to_it_is_said_and_nothing_is_spent(world: Any) -> None:
+    async def story(w: World) -> None:
+        plan = await w.buyer.plan(WISH)
+        full(w.provider)
+        with pytest.raises(DeclinedError, match="gives the hold back: others were first"):
+            await w.buyer.buy(plan)
+        await w.buyer.settle_open()
+        assert await w.funds(w.buyer.desk.did) == (START, 0)
 
     world(story)
