@@ -16,6 +16,7 @@ BENCHMARKS = (
         "ledger", "benchmarks.captures", "durable captures a second, against plain sqlite3 and the signatures' limit"
     ),
     Entry("gossip", "benchmarks.gossip", "a new offer among 200 directories: rounds and bytes, on a virtual clock"),
+    Entry("search", "benchmarks.search", "a search among 100,000 offers, against SQLite and a scan; offers taken in"),
     Entry("core", "benchmarks.core", "our own diffusion loop, alone and in batches, against diffusers' pipeline"),
     Entry("audit", "benchmarks.audit", "a step done again and judged, against its share of the job that it audits"),
     Entry("residency", "benchmarks.residency", "models in memory: a warm switch against a load, and whether it grows"),

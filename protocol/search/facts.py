@@ -7,7 +7,7 @@ before anybody knows the job; what a job costs is its quote, and nothing here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from gpufair.protocol.messages import (
@@ -22,7 +22,7 @@ from gpufair.protocol.messages import (
     Spec,
     Task,
 )
-from gpufair.protocol.pricing import frozen_sheet, quote
+from gpufair.protocol.pricing import quote
 from gpufair.protocol.timing import expected_us
 
 REFERENCE = Spec(Task.TEXT_TO_IMAGE, bytes(32), Scheduler.DDIM, Precision.EXACT, 512, 512, 25, 1, guided=True)
@@ -106,10 +106,12 @@ def region(text: str) -> str:
 
 
 def _good(model: ModelOffer, queue_ms: int) -> Good:
-    price = _price(replace(frozen_sheet(model), model=bytes(32)))
+    sheet = model.sheet
+    cold = 0 if model.state is ModelState.WARM else sheet.per_cold_load
+    price = _price(sheet.per_step_megapixel, sheet.per_decoded_megapixel, cold, sheet.minimum)
     return Good(model.digest, model.tasks, price, expected_us(REFERENCE, model, queue_ms))
 
 
 @lru_cache(maxsize=4_096)
-def _price(sheet: PriceSheet) -> int:
-    return quote(REFERENCE, sheet, first=True).total
+def _price(step: int, decoded: int, cold: int, minimum: int) -> int:
+    return quote(REFERENCE, PriceSheet(REFERENCE.model, step, decoded, cold, 0, minimum), first=True).total

@@ -174,10 +174,12 @@ class Index:
         for key in before - after:
             self._drop(key, row)
         for key in after - before:
-            self._values.setdefault(key, Rows()).add(row)
-            if key[0] is Filter.GPU:
-                for word in str(key[1]).split():
-                    self._gpus.setdefault(word, set()).add(str(key[1]))
+            if key not in self._values:
+                self._values[key] = Rows()
+                if key[0] is Filter.GPU:
+                    for word in str(key[1]).split():
+                        self._gpus.setdefault(word, set()).add(str(key[1]))
+            self._values[key].add(row)
         had = None if old is None else (-old.memory_bytes, 0, old.did, row)
         has = None if new is None else (-new.memory_bytes, 0, new.did, row)
         if had != has:
