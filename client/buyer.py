@@ -15,7 +15,6 @@ from gpufair.client.failures import PurchaseError, StoppedError
 from gpufair.client.fetching import Fetching
 from gpufair.client.going_on import LOST_S, SPARE_MS, GoingOn, idle
 from gpufair.client.ledgers import Ledgers
-from gpufair.client.market.accusing import accuse
 from gpufair.client.market.bidding import Bidding
 from gpufair.client.market.choosing import Choice, Choices
 from gpufair.client.market.funding import Funded
@@ -65,10 +64,8 @@ class Buyer:
         return self.planner.addresses()
 
     async def market(self, wish: Wish | None = None, *, wanted: SearchRequest | None = None) -> Market:
-        """See `Planner.market`. What the wallet can prove against sellers is told on the way."""
-        found = await self.planner.market(wish, wanted=wanted)
-        await accuse(self.desk, self.store, self.peers, self.addresses())
-        return found
+        """See `Planner.market`."""
+        return await self.planner.market(wish, wanted=wanted)
 
     def choose(self, market: Market, wish: Wish) -> Choices:
         """See `Planner.choose`."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from gpufair.client.config import Config
 from gpufair.client.failures import UnreachableError
 from gpufair.client.ledgers import Ledgers
+from gpufair.client.market.accusing import accuse
 from gpufair.client.market.asking import question
 from gpufair.client.market.bargain import Bounds
 from gpufair.client.market.choosing import Choice, Choices, choose
@@ -51,6 +52,7 @@ class Planner:
         """Ask every known node what is on sale. Raises LocalError if none is known, UnreachableError.
 
         One that knows more offers than one likes to read is asked for those that suit the `wish`, or are `wanted`.
+        What the wallet can prove against sellers is told on the way.
         """
         addresses = self.addresses()
         if not addresses:
@@ -62,6 +64,7 @@ class Planner:
         found = await gather(self._peers, addresses, self._desk.clock, self._store, wanted)
         if not found.asked:
             raise UnreachableError("no known node answers", hint="; ".join(t.what for t in found.troubles)[:400])
+        await accuse(self._desk, self._store, self._peers, addresses)
         return found
 
     def choose(self, market: Market, wish: Wish, passed: Mapping[str, Reason] = NOBODY) -> Choices:

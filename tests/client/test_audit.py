@@ -16,6 +16,7 @@ from whole_nodes import World, a_world
 from gpufair.client.audit import auditor, judging, models
 from gpufair.client.audit.auditor import Audited, Auditor
 from gpufair.client.audit.evidence import open_case, read
+from gpufair.client.audit.reported import judge_reported
 from gpufair.client.failures import NoOfferError, VerificationError
 from gpufair.client.market.continued import continued
 from gpufair.client.market.wish import Wish
@@ -23,6 +24,7 @@ from gpufair.client.session import events as ev
 from gpufair.client.session.session import Session
 from gpufair.client.wallet import bans, purchases, remains
 from gpufair.client.wallet.purchase import Purchase
+from gpufair.client.wallet.store import open_wallet
 from gpufair.client.wishing import wish
 from gpufair.protocol import envelope, limits, wire
 from gpufair.protocol.auditing import Errors
@@ -209,6 +211,8 @@ def test_a_provider_whose_worker_cheats_fails_and_sells_nothing_more(tmp_path: P
 
     monkeypatch.setattr(process, "Child", theirs)
 
+    other = open_wallet(None)
+
     async def story() -> None:
         async with bought(tmp_path) as job:
             audited = await job.audit()
@@ -221,9 +225,9 @@ def test_a_provider_whose_worker_cheats_fails_and_sells_nothing_more(tmp_path: P
                 await job.world.buy()
             assert {reason.code for reason in refused.value.reasons} == {ReasonCode.BANNED}
             [(file,)] = _rows(job.store, "SELECT file FROM audits")
-            evidence = await auditor.check(file, TABLE)
-            assert evidence.verdict is Verdict.FAILED
-            assert evidence.case.provider == provider
+            reported = await judge_reported(other, provider, file, TABLE, 1)
+            assert reported.convicts
+            assert "another buyer" in bans.banned(other)[provider]
             told = _rows(job.store, "SELECT did FROM sequences WHERE kind = 'accused'")
             assert told == [(provider,)], "whoever looked around since has told the directories"
             bans.lift(job.store, provider)

@@ -221,6 +221,9 @@ def test_an_audit_judges_and_whoever_fails_sells_nothing_more(buyer: Customer, p
     assert banned["did"] == provider.did
     refused(buyer("run", "a fox", "--yes", "--json"), 3, "audit failed")
     assert buyer.ok("bans", "lift", provider.did[-12:])["did"] == provider.did
+    [report] = buyer.ok("bans", "check")["reports"]  # `run` has told the directory of it, as of anybody's
+    assert (report["did"], report["verdict"]) == (provider.did, "failed")
+    buyer.ok("bans", "lift", provider.did[-12:])
     assert buyer.ok("quote")["choices"]
     refused(buyer("audit", "--json"), 2, "--check")
     refused(buyer("audit", job, "--picture", "1", "--json"), 1, "picture 1")
