@@ -67,6 +67,7 @@ class Attempts:
     ) -> None:
         self._desk = desk
         self._store = store
+        self.carries = carries
         self._answers = Answers(desk, admission, carries)
         self._deliveries = Deliveries(desk, carries)
         self._unpaid_ms = unpaid_ms

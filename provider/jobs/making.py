@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,6 +29,8 @@ from gpufair.provider.jobs.store import AttemptRow
 from gpufair.provider.jobs.traces import Traces
 from gpufair.provider.jobs.writing import Writing
 from gpufair.provider.workers.outcome import Event, PictureResult, Reached
+
+log = logging.getLogger(__name__)
 
 
 class Workers(Protocol):
@@ -121,8 +124,12 @@ class Making:
     def _begin(self, drawing: Drawing, piece: Piece, writing: Writing) -> None:
         """Tell what the picture goes on from, if it is another's; or be where a crash left it."""
         attempt, spec = drawing.attempt, drawing.header.spec
-        left = writing.take_up(piece.last_step if piece.whole else piece.last_step - 1)
+        last = piece.last_step if piece.whole else piece.last_step - 1
+        left = writing.take_up(last) if self._attempts.carries(spec.model) else None
         if left is not None and left.step > spec.done:
+            log.info(
+                "attempt %s goes on with picture %d after step %d", attempt.id.hex()[:12], piece.picture, left.step
+            )
             drawing.step, drawing.state, drawing.leaves = left.step, left.state, left.leaves
         elif piece.first_step > spec.done:
             drawing.step = piece.first_step

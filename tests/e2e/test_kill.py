@@ -24,6 +24,7 @@ from command_line import Customer, wait_for_picture
 
 from gpufair.client.failures import PurchaseError
 from gpufair.client.sdk import Client
+from gpufair.client.session.events import StepDone
 from gpufair.client.wallet.purchase import Purchase
 from gpufair.client.wishing import wish
 from gpufair.protocol.lifecycle import ATTEMPT, AttemptState
@@ -122,6 +123,7 @@ async def client_round(market: Market, seed: int) -> None:
 BUY = f"""
 import asyncio, sys
 from gpufair.client.sdk import Client
+from gpufair.client.session.events import StepDone
 from gpufair.client.wishing import wish
 async def main():
     async with Client.open(sys.argv[1]) as client:
@@ -220,6 +222,41 @@ def rows(path: Path, sql: str) -> list[Any]:
     """What a database says, read from outside."""
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
         return database.execute(sql).fetchall()
+
+
+@pytest.mark.long
+def test_a_picture_goes_on_after_the_last_step_that_its_killed_provider_had_told(nodes: Any, ledger: Any) -> None:
+    """With a model that takes its time: null workers are done before anybody can be killed."""
+    provider = nodes.provider(ledger, null=False).up().warm()
+    buyer = nodes.buyer(ledger, provider)
+
+    async def story() -> None:
+        await buyer.fund()
+        async with buyer.open() as client:
+            plan = await client.buyer.plan(wish("a fox", size=(128, 128), steps=60))
+            steps, half = list[int](), asyncio.Event()
+
+            def hear(event: Any) -> None:
+                if isinstance(event, StepDone):
+                    steps.append(event.step)
+                    if event.step == 10:
+                        half.set()
+
+            job = asyncio.create_task(client.buyer.buy(plan, hear))
+            await asyncio.wait_for(half.wait(), 60)
+            provider.kill()
+            told = max(steps)
+            await asyncio.to_thread(provider.up)
+            bought = await job
+            assert bought.is_whole
+            assert bought.lease.captured == bought.opened[0].amount, "once"
+            after = [
+                int(line.rpartition(" ")[2]) for line in provider.log.splitlines() if "goes on with picture" in line
+            ]
+            assert len(after) == 1
+            assert told <= after[0] < 60
+
+    asyncio.run(story())
 
 
 # --- the command line, broken off in the middle -----------------------------------------------------------------------

@@ -44,7 +44,7 @@ def deliveries(world: World) -> list[DeliveryRow]:
         return sorted(rows.all(DeliveryRow), key=lambda d: (d.picture, d.step or 99))
 
 
-async def killed(world: World, *, keeps: bool = False) -> World:
+async def killed(world: World, *, keeps: bool = False, carries: bool = True) -> World:
     """The process is gone, and another has the same store; `keeps`: what was written of traces is on disk."""
     folder = world.path.parent / "traces"
     parts = {path: path.read_bytes() for path in folder.glob("*.part")}
@@ -55,7 +55,8 @@ async def killed(world: World, *, keeps: bool = False) -> World:
     for path, data in parts.items() if keeps else ():
         path.write_bytes(data)
     world.store.close()
-    again = World(world.path, workers=Scripted(size=world.workers.size, held_before=99))
+    workers = Scripted(size=world.workers.size, held_before=99)
+    again = World(world.path, workers=workers, carries=lambda _model: carries)
     again.now, again.dice = world.now, world.dice
     return again
 
@@ -139,6 +140,22 @@ def test_killed_between_a_piece_and_its_delivery_it_does_the_last_step_again(tmp
         await again.until(lambda: len(deliveries(again)) == 1)
         assert [run.first_step for run in again.workers.runs] == [2]
         assert from_bytes(deliveries(again)[0].receipt, Receipt).doc.last_step == 3
+        await again.office.stop(settle=False)
+
+    play(story())
+
+
+def test_a_model_whose_states_are_no_use_begins_anew(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db", carries=lambda _model: False)
+        lease = world.lease()
+        attempt = world.begin(lease)
+        await world.until(lambda: any((tmp_path / "traces").glob("*.part")))
+        again = await killed(world, keeps=True, carries=False)
+        await again.office.start()
+        await again.until(lambda: again.state(attempt) == AttemptState.DELIVERED)
+        assert [run.first_step for run in again.workers.runs] == [0]
+        assert again.office._traces.open(lease.id, deliveries(again)[0].job, 0) is not None
         await again.office.stop(settle=False)
 
     play(story())
