@@ -142,12 +142,18 @@ class Buyer:
         """The jobs that are not done and that nobody has given up, the oldest first."""
         return purchases.resumable(self.store, self.desk.now_ms())
 
+    async def resume(
+        self, purchase: Purchase, listen: Listen = ignore, *, stop: asyncio.Event | None = None
+    ) -> Purchase:
+        """Take up one job: what is ordered is brought in, and what its provider has no more, or leaves undone, goes on
+        elsewhere. Raises a PurchaseError if it doesn't get whole.
+        """
+        return await self.resuming.one(purchase, listen, stop or asyncio.Event())
+
     async def resume_all(
         self, listen: Listen = ignore, *, stop: asyncio.Event | None = None
     ) -> list[Purchase | PurchaseError]:
-        """Take up every job of `resumable`: what is ordered is brought in, and what its provider has no more, or leaves
-        undone, goes on elsewhere. What each has come to, in their order.
-        """
+        """Take up every job of `resumable`; what each has come to, in their order."""
         return await self.resuming.all(self.resumable(), listen, stop or asyncio.Event())
 
     async def cancel(self, purchase: Purchase, listen: Listen = ignore) -> Purchase:

@@ -42,7 +42,10 @@ def failure(purchase: Purchase) -> PurchaseError:
     if purchase.is_over or purchase.is_settled:
         why = last.job.note or "no reason given"
         what = f"the job ended as {last.job.state} ({why}); {got}, {show(purchase.spent)} spent"
-        return JobFailedError(what, reasons=last.reasons, job=job.id, hint="run it again, or see: gpufair offers")
+        hint = "run it again, or see: gpufair offers"
+        if last.job.state != JobState.CANCELLED:
+            hint = f"others can finish it: gpufair fetch {short(job.id)} --go-on"
+        return JobFailedError(what, reasons=last.reasons, job=job.id, hint=hint)
     return JobFailedError(f"the job is still {last.job.state}; {got}", hint=later(job.id), job=job.id)
 
 

@@ -44,13 +44,14 @@ def fetch(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The PNG; else named after the prompt.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     wait: Annotated[int, typer.Option("--wait", min=1, max=3600, help="Seconds to go on with a job.")] = 600,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Have others finish what its provider leaves undone.")] = False,
     home: HomeDir = None,
     as_json: Json = False,
 ) -> None:
     """Take up a job again: write its pictures, bring in what is missing, settle."""
 
     def work(stage: Stage) -> Answer:
-        return stage.with_buyer(lambda buyer: _fetch(stage, buyer, job, output, force=force, wait=wait))
+        return stage.with_buyer(lambda buyer: _fetch(stage, buyer, job, output, force=force, wait=wait, go_on=go_on))
 
     perform(home, as_json, work)
 
@@ -92,7 +93,9 @@ async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
     return answer("show", **purchase_object(found))
 
 
-async def _fetch(stage: Stage, buyer: Buyer, job: str, output: Path | None, *, force: bool, wait: int) -> Answer:
+async def _fetch(
+    stage: Stage, buyer: Buyer, job: str, output: Path | None, *, force: bool, wait: int, go_on: bool
+) -> Answer:
     from gpufair.client.cli.answers import answer, purchase_object
     from gpufair.client.cli.progress import Watch
     from gpufair.client.cli.views import cost_words
@@ -108,7 +111,7 @@ async def _fetch(stage: Stage, buyer: Buyer, job: str, output: Path | None, *, f
     failure: PurchaseError | None = None
     try:
         with Watch(stage, count=found.job.count, steps=found.spec.steps) as watch:
-            await buyer.fetch(found, watch, patience_s=wait)
+            await (buyer.resume(found, watch) if go_on else buyer.fetch(found, watch, patience_s=wait))
     except PurchaseError as error:
         failure = error
     found = purchases.find(buyer.store, found.job.id.hex())

@@ -74,6 +74,20 @@ def test_what_a_provider_takes_back_is_finished_by_another_one(world: Any, tmp_p
     world(story)
 
 
+def test_a_picture_dearer_than_the_window_is_bought_in_pieces(world: Any, tmp_path: Path) -> None:
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "narrow", rate=54, window=4) as narrow:
+            bought = await w.buy()
+            assert bought.lease.provider == narrow.keys.did
+            assert (bought.state, bought.lease.window) == ("paid", 4)
+            assert len(bought.checkpoints) >= 2
+            paid = [one.amount for one in (*bought.checkpoints, *bought.pictures)]
+            assert max(paid) <= 4
+            assert sum(paid) == sum(earned(narrow)) == bought.spent == START - await w.balance()
+
+    world(story)
+
+
 def test_a_picture_goes_on_from_the_state_that_was_bought(world: Any, tmp_path: Path) -> None:
     """Pieces are sold on the way; what the first provider did is paid once, and the other one does the rest."""
 

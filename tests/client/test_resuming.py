@@ -61,10 +61,11 @@ def test_what_its_provider_has_no_more_goes_on_elsewhere(
                 return await honest(record)
 
             w.buyer.peers.at = without_the_first  # type: ignore[method-assign]
-            [done] = await w.buyer.resume_all(w.heard.append)
-            assert done.is_whole  # type: ignore[union-attr]
-            assert done.last.lease.provider == dear.keys.did  # type: ignore[union-attr]
-            assert done.job.state == "stopped"  # type: ignore[union-attr]
+            [begun] = w.buyer.resumable()
+            done = await w.buyer.resume(begun, w.heard.append)
+            assert done.is_whole
+            assert done.last.lease.provider == dear.keys.did
+            assert done.job.state == "stopped"
             w.buyer.peers.at = honest  # type: ignore[method-assign]
 
     world(story)

@@ -97,7 +97,9 @@ def node(folder: Path, **sections: Any) -> Node:
     return Node(Home(folder), config, made)
 
 
-def a_provider(folder: Path, ledger: str, *, rate: int = 60, null: bool = True, held: int = 0) -> Node:
+def a_provider(
+    folder: Path, ledger: str, *, rate: int = 60, null: bool = True, held: int = 0, window: int = 100_000
+) -> Node:
     """A provider of the demo model that is paid at this ledger; it is not started. `held`: workers that it reserves."""
     provider = node(
         folder, node=settings.NodeConfig(peers=(ledger,)),
@@ -105,7 +107,7 @@ def a_provider(folder: Path, ledger: str, *, rate: int = 60, null: bool = True, 
         price=settings.PriceConfig(
             per_step_megapixel=rate, per_decoded_megapixel=60, minimum=10, per_reserved_second=2 if held else 0
         ),
-        ledger=settings.LedgerConfig(accepted=(ledger,)),
+        ledger=settings.LedgerConfig(accepted=(ledger,)), limits=settings.LimitsConfig(window=window),
     )  # fmt: skip
     ModelStore(provider.home.models).add(MODEL, name="demo")
     return provider
@@ -118,9 +120,9 @@ def known_to(store: RowStore, provider: Node) -> None:
 
 
 @asynccontextmanager
-async def another_provider(w: World, folder: Path, *, rate: int, held: int = 0) -> AsyncIterator[Node]:
+async def another_provider(w: World, folder: Path, *, rate: int, **terms: int) -> AsyncIterator[Node]:
     """One more provider, that the buyer knows too."""
-    provider = a_provider(folder, f"{w.ledger.keys.did}@127.0.0.1:{w.ledger.port}", rate=rate, held=held)
+    provider = a_provider(folder, f"{w.ledger.keys.did}@127.0.0.1:{w.ledger.port}", rate=rate, **terms)
     await provider.start()
     known_to(w.buyer.store, provider)
     try:
