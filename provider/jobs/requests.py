@@ -60,10 +60,14 @@ def is_known(rows: Rows, signed: Signed[D]) -> bool:
     return known is not None
 
 
-def remember(rows: Rows, signed: Signed[Document], answer: bytes = b"") -> None:
-    """Record a request that was checked, with its answer if it has one, for as long as its time check would pass it."""
+def remember(rows: Rows, signed: Signed[Document], answer: bytes = b"", *, until_ms: int = 0) -> None:
+    """Record a request that was checked, with its answer if it has one, for as long as its time check would pass it.
+
+    Or until later, should it be asked for again then.
+    """
     head = signed.doc.head
-    rows.insert(RequestRow(head.issuer, head.id, signed.id, answer, head.expires_at_ms + limits.SKEW_MS))
+    forget_ms = max(head.expires_at_ms, until_ms) + limits.SKEW_MS
+    rows.insert(RequestRow(head.issuer, head.id, signed.id, answer, forget_ms))
 
 
 def receive_hold(rows: Rows, desk: Desk, document: Envelope) -> tuple[Signed[Hold], LeaseRow]:

@@ -65,8 +65,10 @@ class Reservations:
                 return self._again(rows, lease_id, signed)
             account = Account.load(rows, find(rows, lease_id))
             answer, effects = self._answer(rows, account, signed), list[Effect]()
-            remember(rows, signed, answer.bytes)
-            if isinstance(answer.doc, Reserved):
+            # Whoever is cut off orders again what is not over.
+            until_ms = answer.doc.until_ms if isinstance(answer.doc, Reserved) else 0
+            remember(rows, signed, answer.bytes, until_ms=until_ms)
+            if until_ms:
                 account = settle_reservations(rows, Account.load(rows, account.lease))
                 effects = keeping(account)
         return [Send(lease_id, Answer(request, answer.envelope)), *effects]

@@ -202,6 +202,20 @@ def test_the_same_order_has_one_answer_and_one_effect(tmp_path: Path) -> None:
     play(story())
 
 
+def test_whoever_is_cut_off_asks_again_as_long_as_it_is_held(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = make(tmp_path)
+        bid = lease(world, window=600 * RATE, cap=600 * RATE)
+        document = order(world, bid, 600)
+        (first,) = say(world, bid, document)
+        world.pay(bid, 600 * RATE)
+        world.now += 590 * limits.SECOND
+        world.office.forget()
+        assert [again.id for again in say(world, bid, document)] == [first.id], "its own time was over long ago"
+
+    play(story())
+
+
 def test_what_the_provider_ends_early_goes_back_against_what_is_due_next(tmp_path: Path) -> None:
     async def story() -> None:
         world = make(tmp_path)
