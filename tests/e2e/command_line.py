@@ -40,17 +40,19 @@ def check_documented(answer: Any) -> None:
             check_documented({"schema": "gpufair/show/1", **job})
         return
     example = EXAMPLES[SAME_AS.get(schema, schema)]
-    assert shape(answer, example) == shape(example, example), schema
+    assert not (wrong := differences(answer, example)), f"{schema} and docs/cli.md: {', '.join(wrong)}"
 
 
-def shape(value: Any, example: Any) -> Any:
+def differences(value: Any, example: Any, name: str = "") -> list[str]:
+    """Fields that one has and the other has not, down to where the example leaves off; of lists, in any item."""
     if isinstance(value, dict) and isinstance(example, dict):
-        return {key: shape(item, example.get(key)) for key, item in value.items()}
-    if isinstance(value, list) and isinstance(example, list):
-        shapes = [shape(item, example[0] if example else None) for item in value]
-        whole = shape(example[0], example[0]) if example else None
-        return [whole] if all(one == whole for one in shapes) else shapes
-    return "value"
+        own = [f"+{name}.{key}" for key in value.keys() - example.keys()]
+        own += [f"-{name}.{key}" for key in example.keys() - value.keys()]
+        return own + [one for key in value.keys() & example.keys()
+                      for one in differences(value[key], example[key], f"{name}.{key}")]  # fmt: skip
+    if isinstance(value, list) and isinstance(example, list) and example:
+        return [one for item in value for one in differences(item, example[0], f"{name}[]")]
+    return []
 
 
 def environment(**more: str) -> dict[str, str]:
