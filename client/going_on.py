@@ -92,7 +92,7 @@ class GoingOn:
             rest = self._rest(work, why)
             if rest is None:
                 raise why
-            self._lost[work.last.lease.provider] = why.what
+            self._lost.setdefault(self._who_had(rest), why.what)
             try:
                 made, plan = await self._lease(work, rest, why, listen)
             except UnreachableError:
@@ -102,8 +102,12 @@ class GoingOn:
             try:
                 await self._elsewhere(work, rest, made, plan, why, listen)
             except PurchaseError as error:
-                why = error
+                why, self._lost[plan.choice.offer.issuer] = error, error.what
         raise why
+
+    def _who_had(self, rest: Rest) -> str:
+        """The provider that left it undone."""
+        return purchases.lease(self._market.store, rest.before.lease).provider
 
     async def _wait(self, last: Purchase, why: PurchaseError, listen: Listen) -> None:
         """Go on with the provider that has the job, if it answers again before long. Raises a PurchaseError."""
@@ -152,7 +156,7 @@ class GoingOn:
         left_ms = max(1, self._left_ms())
         with self._market.store.read() as rows:
             offset = sequels.offset(rows, rest.before)
-        listen(_told(work, rest, plan, why, offset))
+        listen(_told(work, rest, plan, why, self._who_had(rest), offset))
         session = Session(self._market.desk, self._market.store, lease)
         turn = session.place(
             rest.spec, rest.body, deadline_ms=left_ms, preview_every=rest.preview_every,
@@ -163,13 +167,11 @@ class GoingOn:
         await self._carrying.through(session, job, told, deadline_ms=left_ms, stop=self._stop, give_up_s=LOST_S)
 
 
-def _told(work: Purchase, rest: Rest, plan: Plan, why: PurchaseError, offset: int) -> ev.GoesOn:
+def _told(work: Purchase, rest: Rest, plan: Plan, why: PurchaseError, before: str, offset: int) -> ev.GoesOn:
     offer = plan.choice.offer
     profiles = offer.doc.profiles
     same = rest.profile in profiles if rest.profile and profiles else None
-    return ev.GoesOn(
-        work.job.id, why.what, work.last.lease.provider, offer.issuer, offset, rest.spec.done, rest.spec.steps, same
-    )
+    return ev.GoesOn(work.job.id, why.what, before, offer.issuer, offset, rest.spec.done, rest.spec.steps, same)
 
 
 def shifted(listen: Listen, job: bytes, offset: int) -> Listen:

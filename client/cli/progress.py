@@ -36,6 +36,8 @@ class Watch:
         self._bar = Progress(*columns, console=stage.err, transient=True, disable=not self._live)
         self._task = self._bar.add_task("waiting for the provider", total=count * steps)
         self._done = 0
+        self._given_up: set[str] = set()
+        """The providers of which it was said why."""
         self._said, self._said_s = "", 0.0
         """The last line about a lost connection, and when it was said."""
 
@@ -98,7 +100,9 @@ class Watch:
         where = f"from step {event.step} of {event.steps}" if event.step else "from its beginning"
         self._done = event.picture * self._steps + event.step
         self._bar.update(self._task, description=f"going on at {now}", completed=self._done)
-        self._stage.say(f"{before} is given up: {event.why}")
+        if event.before not in self._given_up:
+            self._given_up.add(event.before)
+            self._stage.say(f"{before} is given up: {event.why}")
         self._stage.say(f"  {self._nth(event.picture)} goes on {where} at {now}")
         if event.step and not event.same_profile:
             why = "is another one" if event.same_profile is False else "is not told"

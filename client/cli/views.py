@@ -193,7 +193,7 @@ def purchase_lines(one: Purchase) -> Iterator[str]:
         yield f"  evidence  signed document {proof.hex()[:16]}…"
     for mark in one.checkpoints:
         missing = "" if mark.is_open else ", its key has not come"
-        yield f"  state     of picture {mark.index} after step {mark.step}, {show(mark.amount)}{missing}"
+        yield f"  bought    the state of picture {mark.index} after step {mark.step}, {show(mark.amount)}{missing}"
     for picture in one.pictures:
         claim = picture.claim
         state = "here" if picture.is_open else "paid, its key has not come" if picture.locked else "here, not paid"

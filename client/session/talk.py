@@ -160,8 +160,9 @@ class Talk:
                     continue
                 if message is None:
                     return None
-                vigil.heard(message, _now_ms())
                 await self._take(stream, message)
+                # Now: to answer with a body of megabytes takes its time, and the silence meanwhile is ours.
+                vigil.heard(message, _now_ms())
         await self._finish(stream)
         return True
 

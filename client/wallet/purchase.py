@@ -97,9 +97,11 @@ class Purchase:
 
     @property
     def last(self) -> Purchase:
-        """The part that the work hangs on now, or ended with: itself, if it never went on elsewhere."""
+        """The part that the work hangs on now, or ended with: itself, if what it left is not ordered elsewhere."""
         waiting = [part for part in self.parts if not part.is_whole]
-        return (waiting or self.parts)[-1].last if self.parts else self
+        if waiting or (self.parts and self.is_whole):
+            return (waiting or self.parts)[-1].last
+        return self
 
     @property
     def leases(self) -> tuple[LeaseRow, ...]:

@@ -17,7 +17,8 @@ from gpufair.client.session import events as ev
 from gpufair.client.wallet import purchases
 from gpufair.protocol import limits
 from gpufair.protocol.edge.refusals import PeerUnreachable
-from gpufair.protocol.messages import Beat, Down, Outcome, Progress, Reason, ReasonCode
+from gpufair.protocol.edge.streams import ExecuteStream
+from gpufair.protocol.messages import Beat, Body, Down, Outcome, Progress, Reason, ReasonCode, Up
 from gpufair.protocol.pricing import picture_due
 from gpufair.provider.daemon import Node
 from gpufair.provider.jobs.store import DeliveryDue
@@ -118,6 +119,24 @@ def test_a_picture_goes_on_from_the_state_that_was_bought(world: Any, tmp_path: 
     world(story)
 
 
+def test_all_that_is_left_goes_to_whoever_does_it_well(world: Any, tmp_path: Path) -> None:
+    """Of three pictures one is here, one is begun and one is not: two jobs, and both at the provider that is left."""
+
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "dear", rate=70) as dear:
+            at_step(w, 1, 12, lambda: reclaim(w))
+            bought = await w.buyer.buy(await w.buyer.plan(Wish("a fox", count=3, checkpoint_every=5)), w.heard.append)
+            assert bought.is_whole
+            assert [(part.spec.done > 0, part.job.count) for part in bought.parts] == [(True, 1), (False, 1)]
+            assert {part.lease.provider for part in bought.parts} == {dear.keys.did}
+            assert [one.index for one in bought.opened] == [0, 1, 2]
+            told = [event for event in w.heard if isinstance(event, ev.GoesOn)]
+            assert [(event.before, event.picture) for event in told] == [(w.provider.keys.did, n) for n in (1, 2)]
+            assert bought.spent == START - await w.balance()
+
+    world(story)
+
+
 def test_a_provider_that_is_gone_gets_nothing_for_what_it_says_later(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +208,24 @@ def test_a_provider_that_gets_no_further_is_not_waited_for(
             assert earned(w.provider) == []
             for task in going:
                 task.cancel()
+
+    world(story)
+
+
+def test_a_long_way_up_is_not_its_silence(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LOST_MS", 1_500)
+    honest = ExecuteStream.send
+
+    async def slowly(self: ExecuteStream, message: Up) -> None:
+        if isinstance(message, Body):
+            await asyncio.sleep(2)
+        await honest(self, message)
+
+    monkeypatch.setattr(ExecuteStream, "send", slowly)
+
+    async def story(w: World) -> None:
+        assert (await w.buy()).is_whole
+        assert not any(isinstance(event, ev.ConnectionLost) for event in w.heard)
 
     world(story)
 
