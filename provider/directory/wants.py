@@ -17,6 +17,8 @@ from gpufair.provider.directory.company import Company, Mate
 from gpufair.provider.directory.directory import Directory
 
 _ASK_AGAIN_MS = limits.MINUTE
+_SILENT_MS = gossip_limits.GOSSIP_PERIOD_MS
+"""The same for one that said nothing: its line may be to blame, and it may be the only one that we know."""
 
 
 @dataclass
@@ -66,13 +68,13 @@ class Wants:
                 mate.queue.pop(place, None)
                 self._wants.pop(place, None)
             elif place not in left:
-                self._pass_on(mate.did, place, spurn=place not in found)
+                self._pass_on(mate.did, place, spurn_ms=0 if place in found else _ASK_AGAIN_MS)
 
     def abandon(self, mate: Mate) -> None:
         """Expect nothing of a peer any more."""
         mate.pulling = False
         for place in list(mate.queue):
-            self._pass_on(mate.did, place)
+            self._pass_on(mate.did, place, spurn_ms=_SILENT_MS)
 
     def sweep(self) -> None:
         """Pass on what was to be asked of peers that are no company any more, or are left alone for a while.
@@ -82,7 +84,7 @@ class Wants:
         for place, want in list(self._wants.items()):
             mate = self._company.get(want.sources[0])
             if mate is None or place not in mate.queue or (self._is_paused(mate) and not mate.pulling):
-                self._pass_on(want.sources[0], place, spurn=False)
+                self._pass_on(want.sources[0], place, spurn_ms=0)
 
     def _also(self, want: _Want, did: str) -> None:
         """Remember one more who has it. A guest gives way to a peer: dids are free, and guests could crowd it out."""
@@ -95,15 +97,15 @@ class Wants:
             if guest is not None:
                 want.sources[want.sources.index(guest)] = did
 
-    def _pass_on(self, did: str, place: bytes, *, spurn: bool = True) -> None:
+    def _pass_on(self, did: str, place: bytes, *, spurn_ms: int) -> None:
         """Ask somebody else for it; if there is nobody, it came to nothing."""
         mate, want = self._company.get(did), self._wants.get(place)
         if mate is not None:
             mate.queue.pop(place, None)
         if want is None:
             return
-        if spurn:
-            self._spurn(did, place)
+        if spurn_ms:
+            self._spurn(did, place, spurn_ms)
         want.sources = [one for one in want.sources if one != did]
         while want.sources:
             other = self._company.get(want.sources[0])
@@ -119,8 +121,8 @@ class Wants:
     def _is_paused(self, mate: Mate) -> bool:
         return mate.paused_until_ms > self._clock.now_ms()
 
-    def _spurn(self, did: str, place: bytes) -> None:
-        self._spurned[did, place] = self._clock.now_ms() + _ASK_AGAIN_MS
+    def _spurn(self, did: str, place: bytes, ms: int) -> None:
+        self._spurned[did, place] = self._clock.now_ms() + ms
         self._spurned.move_to_end((did, place))
         while len(self._spurned) > gossip_limits.SPURNED_MAX:
             self._spurned.popitem(last=False)

@@ -8,7 +8,7 @@ from gpufair.protocol.edge import tls
 from gpufair.protocol.messages import Heading, Pull, Tell
 from gpufair.provider.directory.documents import Kind, Origin, place_of
 
-CERTIFICATE = tls.create().certificate
+CERTIFICATE, REACH = tls.create().certificate, Reach.PRIVATE
 
 
 def circle(count: int) -> Circle:
@@ -95,3 +95,18 @@ def test_who_was_gone_and_came_back_keeps_nothing_waiting():
     first.gossip.begin()
     asks = first.gossip.hear(Tell(other.did, (wanted,)))[1]
     assert [ask.did for ask in asks if isinstance(ask.request, Pull)] == [other.did]
+
+
+def test_a_line_that_broke_once_keeps_nobody_waiting_for_a_minute():
+    """The newcomer's only peer is out of reach for a moment, just when it is asked for what it has."""
+    made, nodes = meshed(2)
+    late = Node(50, made.clock, CERTIFICATE)
+    made.nodes[late.did] = late
+    late.gossip.company.invite(nodes[0].did, typed=True)
+    lost = [ask for _ in range(2) for ask in late.gossip.begin()]
+    pulls = [ask for one in lost for ask in late.gossip.answered(one, nodes[0].gossip.differ(one.request), REACH)]
+    assert any(isinstance(ask.request, Pull) for ask in pulls)
+    late.gossip.failed(pulls[-1], "no answer")
+    made.round()
+    made.round()
+    assert knows(late, nodes[0])

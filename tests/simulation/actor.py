@@ -159,6 +159,13 @@ class Actor:
             self.sim.note("{} loses what the disk had not seen", self.name)
         self.sim.after(self.sim.rng.randrange(50, 9000), self.start)
 
+    def vanish(self, ms: int) -> None:
+        """The machine is gone for so long, in the middle of whatever it does."""
+        if self.up:
+            self.sim.note("{} is gone", self.name)
+            self.up, self.epoch, self.crashes = False, self.epoch + 1, self.crashes + 1
+            self.sim.after(ms, self.start)
+
     def start(self) -> None:
         """The process begins, or comes back."""
         self.up = True

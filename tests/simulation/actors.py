@@ -20,6 +20,7 @@ from gpufair.protocol.envelope import Signed, from_bytes
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.lifecycle import LIVE, AttemptState
 from gpufair.protocol.messages import (
+    Beat,
     Bid,
     Body,
     Cancel,
@@ -103,7 +104,7 @@ class ProviderActor(WorkingActor):
 
     def speak(self, stream: Stream, message: Any) -> None:
         """One message goes out; a cheat may change it here."""
-        if not isinstance(message, Progress):
+        if not isinstance(message, Progress | Beat):
             self.sim.note("  {}: {}", self.name, message)
         stream.send_down(message)
 

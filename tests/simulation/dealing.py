@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from actors import CERTIFICATE
+from asking import Asking
+from errand import Errand, Ordered
 from network import Call, Stream
 
 from gpufair.client.session import events as ev
@@ -17,39 +18,17 @@ from gpufair.protocol.errors import LocalError, PeerError
 from gpufair.protocol.lifecycle import LIVE, JobState, LeaseState
 from gpufair.protocol.messages import (
     Challenge,
-    Decline,
     Envelope,
-    HoldState,
     JobBody,
     Open,
     Opened,
-    Query,
-    QueryKind,
-    Spec,
 )
 
 OVER = {JobState.PAID, JobState.STOPPED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
 GOOD = {JobState.PLACED, JobState.RUNNING, JobState.DELIVERED, JobState.PAID}
 
 
-@dataclass
-class Errand:
-    """What somebody wants under one lease, how much of a hurry there is, and what came in between."""
-
-    plan: tuple[Spec, ...]
-    deadline_ms: int = 300_000
-    hurry_ms: int = 300
-    cancels: float = 0.0
-    finishes: bool = True
-    short: bool = False
-    """The lease could not pay all of it."""
-    cancelled: bool = False
-    unfunded: bool = False
-    """The provider would not take the hold."""
-    checkpoint_every: int = 0
-
-
-class Dealing:
+class Dealing(Asking):
     """A lease from the bid to its settlement, in the memory of one process of its client."""
 
     def __init__(self, client: Any, lease: bytes, errand: Errand) -> None:
@@ -57,8 +36,8 @@ class Dealing:
         self.sim, self.name = client.sim, client.name
         self.session: Session | None = None
         self.stream: Stream | None = None
-        self.opened = self.placing = self.polling = self.finished = False
-        self.poll_at = self.cuts = 0
+        self.opened = self.placing = self.finished = False
+        self.cuts = 0
         self.silent_since = self.sim.now
         row = self.row()
         self.shop, self.bank = client.world.shops[row.provider], client.world.banks[row.ledger]
@@ -235,9 +214,9 @@ class Dealing:
         good = sum(state in GOOD for _, state, _ in jobs)
         return good if good < len(plan) and len(jobs) < len(plan) + 4 else None
 
-    def job_id(self, _number: int) -> bytes:
-        """An id for the next job, for whoever writes it down first; empty: the session draws one."""
-        return b""
+    def order_of(self, number: int) -> Ordered:
+        """What a job of the plan is, word for word."""
+        return Ordered(self.errand.plan[number], JobBody(self.client.bytes(16), "a cat", "", number, 1000))
 
     def work_on_plan(self) -> None:
         """Order what the plan still wants, one after another; then finish."""
@@ -256,12 +235,12 @@ class Dealing:
         self.placing = False
         if self.session is None:
             return
-        body = JobBody(self.client.bytes(16), "a cat", "", number, 1000)
-        spec, job = self.errand.plan[number], self.job_id(number)
+        ordered = self.order_of(number)
         try:
             turn = self.session.place(
-                spec, body, deadline_ms=self.errand.deadline_ms, job=job, checkpoint_every=self.errand.checkpoint_every
-            )
+                ordered.spec, ordered.body, deadline_ms=self.errand.deadline_ms, job=ordered.job,
+                checkpoint_every=self.errand.checkpoint_every, before=ordered.before,
+            )  # fmt: skip
         except LocalError as error:
             self.sim.note("{} can't pay: {}", self.name, error)
             self.errand.short = True
@@ -295,40 +274,3 @@ class Dealing:
         """Until the lease closes, say so again."""
         if self.row().state == LeaseState.OPEN:
             self.finish()
-
-    # --- the ledger ----------------------------------------------------------------------------------------------
-
-    def poll(self) -> None:
-        """Ask the ledger how the hold stands until it is closed."""
-        row = self.row()
-        if self.polling or not row.hold or row.state == LeaseState.SETTLED:
-            return
-        self.polling, self.poll_at = True, 0
-        desk = self.client.desk
-        query = desk.sign(Query(desk.head(row.ledger, parent=row.id), QueryKind.HOLD, desk.did, row.id, 0)).envelope
-        Call(self.sim, self.client, lambda: self.bank.ask(query), self._hold_state, "hold state",
-             until=self.sim.now + 5 * limits.MINUTE, to=self.bank.name)  # fmt: skip
-        self.poll_later(6 * limits.MINUTE)
-
-    def poll_later(self, ms: int) -> None:
-        """Ask again after a while; of several such wishes the newest counts."""
-        at = self.poll_at = self.sim.now + ms
-        self.later(ms, lambda: self._poll_again(at))
-
-    def _poll_again(self, at: int) -> None:
-        if self.poll_at == at:
-            self.polling = False
-            self.poll()
-
-    def _hold_state(self, answer: Any) -> None:
-        self.polling = False
-        if isinstance(answer, PeerError) or answer.payload_type == Decline.TYPE or self.session is None:
-            self.poll_later(20_000)
-            return
-        state = self.client.desk.receive(answer, HoldState)
-        for event in self.session.on_hold_state(state).events:
-            self.heard(event)
-        if not state.doc.closed:
-            self.poll_later(30_000)
-        else:
-            self.client.over(self)

@@ -33,12 +33,14 @@ from stage import Stage
 
 from gpufair.client.market.market import Market as Found
 from gpufair.protocol import limits
-from gpufair.protocol.messages import Envelope, Issue, Posted
+from gpufair.protocol.messages import Envelope, Issue, Outcome, Posted
 from gpufair.provider.directory import documents
 
 STEPS_MAX = 3_000_000
-HEALING_MS = 60_000
-"""How long directories may take to be at one again after the last fault."""
+HEALING_MS = 90_000
+"""How long directories may take to be at one again after the last fault: a named peer is tried every minute or so."""
+DEATHS_MS, GONE_MS = (20_000, 50_000), 50_000
+"""When nodes vanish, and for how long."""
 
 
 class World(Stage):
@@ -89,10 +91,26 @@ class World(Stage):
         for actor in (*self.shops.values(), *self.buyers.values()):
             actor.up = False
             self.sim.after(self.sim.rng.randrange(2_000), actor.start)
+        self._plan_trouble()
         begins, ends = self.story.parted
         if ends:
             self.sim.after(begins, self._part)
             self.sim.after(ends, self.sim.islands.clear)
+
+    def _plan_trouble(self) -> None:
+        dice, shops = self.sim.rng, list(self.shops.values())
+        for _ in range(self.story.stops):
+            self.sim.after(dice.randrange(15_000, self.story.quiet_ms), self._stop_somebody)
+        for _ in range(self.story.deaths):
+            shop = dice.choice(shops)
+            self.sim.after(dice.randrange(*DEATHS_MS), lambda s=shop: s.vanish(GONE_MS))
+
+    def _stop_somebody(self) -> None:
+        """An owner who has work wants it to end."""
+        busy = [shop for shop in self.shops.values() if shop.up and shop.running]
+        if busy:
+            shop, dice = self.sim.rng.choice(busy), self.sim.rng
+            shop.guard(shop.stop_all, dice.choice((Outcome.RECLAIMED, Outcome.PREEMPTED, Outcome.DRAINED)))
 
     def _part(self) -> None:
         names = [actor.name for actor in (*self.banks.values(), *self.shops.values(), *self.buyers.values())]
@@ -104,7 +122,8 @@ class World(Stage):
     def run(self) -> World:
         """Trade until it is quiet, see that all directories are at one, and let everything end."""
         tale = self.story
-        healed = max(tale.heal_ms, tale.parted[1]) + HEALING_MS
+        back = DEATHS_MS[1] + GONE_MS if tale.deaths else 0
+        healed = max(tale.heal_ms, tale.parted[1], back) + HEALING_MS
         self._until(NOW + max(tale.quiet_ms, healed))
         missing = converged(self)
         insist(not missing, "directories are not at one", missing[:5])

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from buyer import ClientActor
-from dealing import GOOD, Dealing, Errand
+from dealing import Dealing
+from market_lease import BATCH, Buying, Purchase
 from network import Call
 from scenario import IMAGE
 
@@ -20,14 +21,12 @@ from gpufair.client.market.market import sift
 from gpufair.client.market.sources import Answer
 from gpufair.client.market.wish import Wish
 from gpufair.client.wallet import bans
-from gpufair.client.wallet.batches import BatchRow, ItemRow, TryRow
+from gpufair.client.wallet.batches import BatchRow, ItemRow
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Reach
 from gpufair.protocol.errors import PeerError
-from gpufair.protocol.lifecycle import JobState
+from gpufair.protocol.pricing import smallest_window
 
-BATCH = b"b" * 16
-"""All that a buyer wants is one batch."""
 TRIES_MAX = 12
 """Leases that one buyer asks for."""
 
@@ -44,14 +43,10 @@ class Shopping:
     """The directories of its configuration, by did."""
     begins_ms: int
     patience_ms: int
-    """How long it waits for a lease to bring something before it goes elsewhere."""
-
-
-@dataclass
-class Purchase(Errand):
-    """What is wanted under one lease: these places of the batch."""
-
-    places: tuple[int, ...] = ()
+    """How long it waits for a lease to begin before it goes elsewhere."""
+    checkpoint_every: int = 0
+    share: int = 1_000
+    """How much of a picture it pays for at a time, in thousandths."""
 
 
 class BuyingActor(ClientActor):
@@ -138,11 +133,13 @@ class BuyingActor(ClientActor):
     def bid(self, choice: Choice, places: tuple[int, ...]) -> None:
         """Ask for a lease that pays for these places."""
         self.tries += 1
-        quote, spec = choice.candidate.quote, replace(choice.spec, count=1)
+        quote, spec, sheet = choice.candidate.quote, replace(choice.spec, count=1), choice.candidate.model.sheet
         cap = quote.total * len(places) + quote.upfront * 2
-        terms = Terms(cap, max(quote.increment, quote.upfront), self.shopping.ledger, 10 * limits.MINUTE, limits.MINUTE)
+        window = max(self.shopping.share * quote.increment // 1_000, quote.upfront, smallest_window(spec, sheet))
+        terms = Terms(cap, window, self.shopping.ledger, 10 * limits.MINUTE, limits.MINUTE)
         bid = self.leases.propose(choice.offer, choice.record, spec.model, IMAGE, terms)
-        self.errands[bid.id] = Purchase((spec,) * len(places), finishes=True, places=places)
+        every = self.shopping.checkpoint_every
+        self.errands[bid.id] = Purchase((spec,) * len(places), places=places, checkpoint_every=every)
         self.deal(bid.id)
 
     # --- what comes of it ----------------------------------------------------------------------------------------
@@ -153,49 +150,3 @@ class BuyingActor(ClientActor):
         if set(dealing.errand.places) & set(self.missing()):
             self.avoided.add(dealing.row().provider)
         self.later(self.sim.rng.randrange(100, 3_000), self.look_around)
-
-    def fence(self, lease: bytes) -> None:
-        """Sign nothing more for what was ordered under a lease: it is bought elsewhere."""
-        with self.store.begin() as rows:
-            for one in rows.all(TryRow, lease=lease):
-                rows.save(replace(one, off=True))
-
-
-class Buying(Dealing):
-    """A lease for some places of the batch."""
-
-    given_up = False
-
-    def expect(self) -> None:
-        """Go elsewhere if nothing has come of it after a while."""
-        self.client.later(self.client.shopping.patience_ms, self.look)
-
-    def look(self) -> None:
-        """Whether all has come. For a key that is paid it waits as long as it takes: the ledger may show it."""
-        if self.given_up or all(state == JobState.PAID for state in self.states()):
-            return
-        query = "SELECT 1 FROM deliveries WHERE lease=? AND locked AND NOT length(key)"
-        if self.client.db.rows(query, self.lease):
-            self.expect()
-            return
-        self.sim.note("{} gives up on {}", self.name, self.shop.name)
-        self.client.fence(self.lease)
-        self.client.over(self)
-
-    def states(self) -> list[str | None]:
-        """How it stands with each place's newest job under this lease."""
-        query = "SELECT place, state FROM batch_tries t JOIN jobs j ON (t.lease, t.job) = (j.lease, j.id)"
-        found = dict(self.client.db.rows(f"{query} WHERE t.lease=? ORDER BY j.rowid", self.lease))
-        return [found.get(place) for place in self.errand.places]
-
-    def wanted(self) -> int | None:
-        if self.given_up or len(self.jobs()) >= len(self.errand.plan) + 4:
-            return None
-        return next((number for number, state in enumerate(self.states()) if state not in GOOD), None)
-
-    def job_id(self, number: int) -> bytes:
-        """A job's id is beside its place in the batch before it is ordered."""
-        job = self.client.bytes(16)
-        with self.client.store.begin() as rows:
-            rows.insert(TryRow(self.lease, job, BATCH, self.errand.places[number], off=False, doubtful=False))
-        return job

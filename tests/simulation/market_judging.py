@@ -61,7 +61,7 @@ class WorksJudge(Judge):
         if self.actor.honest:
             twice = self.rows(
                 "SELECT t.place, count(*) FROM batch_tries t JOIN deliveries d USING (lease, job) "
-                "WHERE d.locked AND NOT t.doubtful GROUP BY t.batch, t.place HAVING count(*) > 1"
+                "WHERE d.locked AND d.step = 0 AND NOT t.doubtful GROUP BY t.batch, t.place HAVING count(*) > 1"
             )
             insist(not twice, "one picture is paid twice", twice)
 

@@ -18,12 +18,15 @@ from market_talking import TalkingActor
 from network import Call
 from scenario import IMAGE, MODEL
 
+from gpufair.protocol import limits
 from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.errors import PeerError
-from gpufair.protocol.messages import Envelope, Isolation, JobHeader, Reason, Role
+from gpufair.protocol.lifecycle import AttemptState
+from gpufair.protocol.messages import Beat, Envelope, Isolation, JobHeader, Outcome, Reason, Role
 from gpufair.provider.config import Config
 from gpufair.provider.jobs.captures import Policy
+from gpufair.provider.jobs.effects import Send
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.sales.admission import Admission
 from gpufair.provider.sales.offers import Broadcasts, Offers
@@ -97,6 +100,7 @@ class SellerActor(TalkingActor, ProviderActor):
         self.told = {}
         self.open_directory()
         self.show()
+        self.beat()
 
     def admit(self, header: JobHeader, waiting: int) -> tuple[Reason, ...]:
         return self.stock.admit(header, waiting)
@@ -108,6 +112,25 @@ class SellerActor(TalkingActor, ProviderActor):
         answer = self.admission.place(document)
         self.plan_tick()
         return answer
+
+    def beat(self) -> None:
+        """Every client hears that we have its job."""
+        if self.world.quiet and not self.queue and not self.running:
+            return
+        self.later(limits.BEAT_MS, self.beat)
+        works = [(work.attempt, 0) for work in self.running.values()]
+        rows = {row.id: row for row in self.attempts.in_state(AttemptState.QUEUED)} if self.queue else {}
+        works += [(rows[one], len(works) + place) for place, one in enumerate(self.queue) if one in rows]
+        self.perform([Send(attempt.lease, Beat(attempt.job, ahead)) for attempt, ahead in works])
+
+    def stop_all(self, outcome: Outcome) -> None:
+        if outcome is Outcome.DRAINED:
+            self.gate.paused = True
+            self.later(20_000, self._open_again)
+        super().stop_all(outcome)
+
+    def _open_again(self) -> None:
+        self.gate.paused = False
 
     # --- being seen ----------------------------------------------------------------------------------------------
 

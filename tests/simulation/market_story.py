@@ -48,6 +48,10 @@ class Story:
     cheating_buyers: tuple[Any, ...] = ()
     skew_ms: int = 0
     pictures: int = 3
+    stops: int = 0
+    """How often an owner ends all that is under way at a node."""
+    deaths: int = 0
+    """How many nodes are gone for minutes."""
 
     def __post_init__(self) -> None:
         self.dice = Random(self.seed)
@@ -75,17 +79,19 @@ class Story:
         known = dice.sample(range(number), min(number, dice.choice((1, 1, 2)))) if number else [1]
         friends = tuple(signer(f"node{one}").did for one in known)
         where = f"10.{1 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}:7700"
-        return Shop(config, friends, where, dice.choice((1, 1, 2)), dice.choice((50, 200, 200, 1_500)))
+        return Shop(config, friends, where, dice.choice((1, 1, 2)), dice.choice((50, 200, 1_000, 3_000)))
 
     def shopping(self) -> Shopping:
         """A buyer's list."""
         dice = self.dice
-        wish = Wish("a cat", width=8, height=8, steps=dice.randrange(2, 6), guidance_milli=1_000, seed=7)
+        wish = Wish("a cat", width=8, height=8, steps=dice.randrange(2, 9), guidance_milli=1_000, seed=7)
         knows = tuple(signer(f"node{n}").did for n in dice.sample(range(self.sellers), min(2, self.sellers)))
         ledger = signer(f"bank{dice.randrange(self.banks)}").did
         begins = dice.randrange(15_000, max(15_001, self.quiet_ms // 2))
         pictures = dice.randrange(1, self.pictures + 1)
-        return Shopping(wish, pictures, dice.randrange(1, 4), ledger, knows, begins, dice.choice((20_000, 40_000)))
+        share = dice.choice((300, 600, 1_000, 1_000))
+        return Shopping(wish, pictures, dice.randrange(1, 4), ledger, knows, begins, dice.choice((20_000, 40_000)),
+                        dice.choice((0, 0, 1)), share)  # fmt: skip
 
 
 def story(seed: int, **fixed: Any) -> Story:
@@ -96,6 +102,7 @@ def story(seed: int, **fixed: Any) -> Story:
         "weather": dice.choice(WEATHERS), "heal_ms": dice.choice((30_000, 90_000)),
         "parted": dice.choice(((0, 0), (0, 0), (5_000, 60_000), (30_000, 80_000))),
         "skew_ms": dice.choice((0, 0, limits.SKEW_MS // 3)), "pictures": dice.choice((2, 3, 6)),
+        "stops": dice.choice((0, 50, 200)), "deaths": dice.choice((0, 0, 1, 2)),
     }  # fmt: skip
     if dice.random() < 0.5:
         liars = (*cheats.PROVIDERS, *market_cheats.LIARS)

@@ -24,12 +24,23 @@ from market_talking import TalkingActor
 from network import Weather
 
 from gpufair.client.wallet import works
+from gpufair.protocol.envelope import from_bytes
+from gpufair.protocol.messages import JobHeader
 from gpufair.provider.directory import directory as taking
 
 QUICK = int(os.environ.get("GPUFAIR_MARKETS", "16"))
-CALM: dict[str, Any] = {"weather": Weather(), "heal_ms": 0, "parted": (0, 0), "skew_ms": 0, "cheating_sellers": (),
-                        "cheating_buyers": ()}  # fmt: skip
-LARGE: dict[str, Any] = {"sellers": 198, "banks": 2, "buyers": 8, "on_disk": False, "quiet_ms": 75_000}
+CALM: dict[str, Any] = {"weather": Weather(), "heal_ms": 0, "parted": (0, 0), "skew_ms": 0, "stops": 0, "deaths": 0,
+                        "cheating_sellers": (), "cheating_buyers": ()}  # fmt: skip
+LARGE: dict[str, Any] = {"sellers": 198, "banks": 2, "buyers": 8, "on_disk": False, "quiet_ms": 75_000, "stops": 30}
+
+
+STOPPED = "SELECT 1 FROM attempts WHERE state IN ('reclaimed', 'preempted', 'drained')"
+
+
+def resumed(buyer: Any) -> int:
+    """Pictures that were finished elsewhere from a checkpoint that was bought."""
+    rows = buyer.db.rows("SELECT header FROM jobs WHERE state = 'paid'")
+    return sum(from_bytes(header, JobHeader).doc.spec.done > 0 for (header,) in rows)
 
 
 def tally(world: World, counts: Counter[str]) -> None:
@@ -38,6 +49,8 @@ def tally(world: World, counts: Counter[str]) -> None:
     counts["lies"] += sum(getattr(one, "lies", 0) for one in everybody)
     counts["paid"] += world.watch.captured()
     counts["parted"] += world.story.parted != (0, 0)
+    counts["stopped"] += sum(len(shop.db.rows(STOPPED)) for shop in world.shops.values())
+    counts["resumed"] += sum(resumed(buyer) for buyer in world.buyers.values())
     counts["elsewhere"] += sum(buyer.tries > 1 for buyer in world.buyers.values())
     have, wanted = pictures(world)
     counts["pictures"], counts["wanted"] = counts["pictures"] + have, counts["wanted"] + wanted
@@ -53,7 +66,8 @@ def many(seeds: range, **fixed: Any) -> Counter[str]:
 @pytest.mark.timeout(300)
 def test_whatever_happens_directories_agree_and_nobody_is_robbed() -> None:
     counts = many(range(QUICK))
-    assert not {way for way in ("crashes", "lies", "paid", "parted", "elsewhere") if not counts[way]}, counts
+    ways = ("crashes", "lies", "paid", "parted", "elsewhere", "stopped", "resumed")
+    assert not {way for way in ways if not counts[way]}, counts
     assert counts["pictures"] > 0.8 * counts["wanted"], counts
 
 

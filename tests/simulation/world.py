@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from buyer import ClientActor
-from dealing import Errand
+from errand import Errand
 from invariants import BrokenError, insist
 from network import NOW, Sim, line
 from scenario import IMAGE, MODEL, START_FUNDS, Scenario, advert, scenario
