@@ -37,8 +37,6 @@ from gpufair.protocol.messages import Envelope, Issue, Outcome, Posted
 from gpufair.provider.directory import documents
 
 STEPS_MAX = 3_000_000
-HEALING_MS = 90_000
-"""How long directories may take to be at one again after the last fault: a named peer is tried every minute or so."""
 DEATHS_MS, GONE_MS = (20_000, 50_000), 50_000
 """When nodes vanish, and for how long."""
 
@@ -123,7 +121,7 @@ class World(Stage):
         """Trade until it is quiet, see that all directories are at one, and let everything end."""
         tale = self.story
         back = DEATHS_MS[1] + GONE_MS if tale.deaths else 0
-        healed = max(tale.heal_ms, tale.parted[1], back) + HEALING_MS
+        healed = max(tale.heal_ms, tale.parted[1], back) + tale.healing_ms
         self._until(NOW + max(tale.quiet_ms, healed))
         missing = converged(self)
         insist(not missing, "directories are not at one", missing[:5])

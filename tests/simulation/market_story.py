@@ -42,6 +42,8 @@ class Story:
     """From when to when the network is in two."""
     quiet_ms: int = 180_000
     """From then on nobody shows, seeks or bids: what is under way ends."""
+    healing_ms: int = 90_000
+    """How long directories may take to be at one after the last fault: a named peer is tried every minute or so."""
     on_disk: bool = True
     """Whether directories are in SQLite, or in memory: faster, and a power cut takes nothing of them."""
     cheating_sellers: tuple[Any, ...] = ()
@@ -79,7 +81,7 @@ class Story:
         known = dice.sample(range(number), min(number, dice.choice((1, 1, 2)))) if number else [1]
         friends = tuple(signer(f"node{one}").did for one in known)
         where = f"10.{1 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}:7700"
-        return Shop(config, friends, where, dice.choice((1, 1, 2)), dice.choice((50, 200, 1_000, 3_000)))
+        return Shop(config, friends, where, dice.choice((1, 1, 2)), dice.choice((50, 200, 600, 1_500)))
 
     def shopping(self) -> Shopping:
         """A buyer's list."""

@@ -29,11 +29,14 @@ from gpufair.protocol.messages import JobHeader
 from gpufair.provider.directory import directory as taking
 
 QUICK = int(os.environ.get("GPUFAIR_MARKETS", "16"))
-CALM: dict[str, Any] = {"weather": Weather(), "heal_ms": 0, "parted": (0, 0), "skew_ms": 0, "stops": 0, "deaths": 0,
-                        "cheating_sellers": (), "cheating_buyers": ()}  # fmt: skip
-LARGE: dict[str, Any] = {"sellers": 198, "banks": 2, "buyers": 8, "on_disk": False, "quiet_ms": 75_000, "stops": 30}
-
-
+CALM: dict[str, Any] = {
+    "weather": Weather(), "heal_ms": 0, "parted": (0, 0), "skew_ms": 0, "stops": 0, "deaths": 0, "quiet_ms": 240_000,
+    "cheating_sellers": (), "cheating_buyers": (),
+}  # fmt: skip
+LARGE: dict[str, Any] = {
+    "sellers": 198, "banks": 2, "buyers": 8, "on_disk": False, "quiet_ms": 70_000, "healing_ms": 50_000, "stops": 30,
+    "deaths": 0,
+}  # fmt: skip
 STOPPED = "SELECT 1 FROM attempts WHERE state IN ('reclaimed', 'preempted', 'drained')"
 
 
