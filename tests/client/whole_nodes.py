@@ -98,14 +98,22 @@ def node(folder: Path, **sections: Any) -> Node:
 
 
 def a_provider(
-    folder: Path, ledger: str, *, rate: int = 60, null: bool = True, held: int = 0, window: int = 100_000
+    folder: Path,
+    ledger: str,
+    *,
+    rate: int = 60,
+    null: bool = True,
+    held: int = 0,
+    window: int = 100_000,
+    floor_milli: int = 1_000,
 ) -> Node:
     """A provider of the demo model that is paid at this ledger; it is not started. `held`: workers that it reserves."""
     provider = node(
         folder, node=settings.NodeConfig(peers=(ledger,)),
         workers=settings.WorkersConfig(runtime="process", null=null, reserved_workers=held, concurrent_jobs=1 + held),
         price=settings.PriceConfig(
-            per_step_megapixel=rate, per_decoded_megapixel=60, minimum=10, per_reserved_second=2 if held else 0
+            per_step_megapixel=rate, per_decoded_megapixel=60, minimum=10, per_reserved_second=2 if held else 0,
+            floor_milli=floor_milli,
         ),
         ledger=settings.LedgerConfig(accepted=(ledger,)), limits=settings.LimitsConfig(window=window),
     )  # fmt: skip
