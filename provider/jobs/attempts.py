@@ -22,6 +22,7 @@ from gpufair.protocol.messages import (
     Outcome,
     Reason,
     ReasonCode,
+    Receipt,
 )
 from gpufair.provider.jobs.account import Account
 from gpufair.provider.jobs.answers import Answers
@@ -35,6 +36,7 @@ from gpufair.provider.jobs.requests import is_known, receive, remember
 from gpufair.provider.jobs.resend import delivery_messages, reattach
 from gpufair.provider.jobs.settling import settle_attempts
 from gpufair.provider.jobs.store import AttemptRow, AttemptTime, BodyRow, DeliveryRow, RequestRow
+from gpufair.provider.jobs.writing import Left
 
 log = logging.getLogger(__name__)
 
@@ -263,11 +265,12 @@ class Attempts:
         log.info("attempt %s %s: %s", attempt.id.hex()[:12], after, "; ".join(map(str, reasons)))
         return [Drop(attempt.id), Send(attempt.lease, Answer(attempt.job, ended.envelope))]
 
-    def checkpoint(self, attempt: AttemptRow, picture: int, step: int) -> tuple[bytes, tuple[bytes, ...]]:
-        """A state that was delivered, and the leaves up to it: what a restarted node goes on from."""
+    def checkpoint(self, attempt: AttemptRow, picture: int, step: int) -> Left:
+        """A state that was delivered: what a restarted node goes on from."""
         with self._store.read() as rows:
             row = find_delivery(rows, attempt.lease, attempt.job, picture, step)
-        return sealing.decrypt_output(row.cipher, row.key), tuple(trace.split(row.leaves))
+        profile = from_bytes(row.receipt, Receipt).doc.profile
+        return Left(step, sealing.decrypt_output(row.cipher, row.key), tuple(trace.split(row.leaves)), profile)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 

@@ -53,8 +53,10 @@ class Collector:
                 self.last_error = f"outbox: {error}"
                 await asyncio.sleep(RETRY_FIRST_S)
                 continue
+            # Not `wait_for`: it loses a cancellation that comes together with what it waits for.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), RETRY_FIRST_S if self._waits else IDLE_S)
+                async with asyncio.timeout(RETRY_FIRST_S if self._waits else IDLE_S):
+                    await self._wanted.wait()
             self._wanted.clear()
 
     async def round(self) -> None:

@@ -15,6 +15,7 @@ from gpufair.protocol.messages import InputKind, JobBody, JobHeader
 from gpufair.provider.jobs.deliveries import Made
 from gpufair.provider.jobs.pieces import Piece
 from gpufair.provider.jobs.store import AttemptRow
+from gpufair.provider.jobs.writing import Left
 from gpufair.provider.workers.outcome import PictureResult, Reached
 
 
@@ -29,6 +30,8 @@ class Drawing:
     step: int = 0
     state: bytes = b""
     leaves: tuple[bytes, ...] = ()
+    profile: bytes = b""
+    """The runtime profile that it was begun on: what follows is made on the same."""
 
     @classmethod
     def begun(cls, attempt: AttemptRow, header: JobHeader, body: JobBody, picture: int) -> Drawing:
@@ -36,6 +39,10 @@ class Drawing:
         done = header.spec.done
         state = next((one.data for one in body.inputs if one.kind is InputKind.STATE), b"")
         return cls(attempt, header, body, picture, done, state, (trace.leaf(done, state),) if done else ())
+
+    def be_at(self, left: Left) -> None:
+        """Stand where an earlier run of the node left it."""
+        self.step, self.state, self.leaves, self.profile = left.step, left.state, left.leaves, left.profile
 
     def run(self, piece: Piece) -> tuple[Run, tuple[bytes, ...]]:
         """What a worker is asked for a piece, and the bytes of its inputs.

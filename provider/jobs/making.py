@@ -28,7 +28,7 @@ from gpufair.provider.jobs.preempting import AtWork
 from gpufair.provider.jobs.store import AttemptRow
 from gpufair.provider.jobs.traces import Traces
 from gpufair.provider.jobs.writing import Writing
-from gpufair.provider.workers.outcome import Event, PictureResult, Reached
+from gpufair.provider.workers.outcome import Event, PictureResult, Reached, Taken
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,13 @@ class Workers(Protocol):
         ...
 
     def run(
-        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = (), holder: bytes = b""
+        self,
+        run: frames.Run,
+        cancel: asyncio.Event | None = None,
+        *,
+        inputs: Sequence[bytes] = (),
+        holder: bytes = b"",
+        profile: bytes = b"",
     ) -> AsyncGenerator[Event, None]:
         """Make pictures, `inputs` being those that the run names, for `holder`; raises WorkerFailedError."""
         ...
@@ -130,10 +136,9 @@ class Making:
             log.info(
                 "attempt %s goes on with picture %d after step %d", attempt.id.hex()[:12], piece.picture, left.step
             )
-            drawing.step, drawing.state, drawing.leaves = left.step, left.state, left.leaves
+            drawing.be_at(left)
         elif piece.first_step > spec.done:
-            drawing.step = piece.first_step
-            drawing.state, drawing.leaves = self._attempts.checkpoint(attempt, piece.picture, piece.first_step)
+            drawing.be_at(self._attempts.checkpoint(attempt, piece.picture, piece.first_step))
         elif spec.done:
             for state in drawing.pieces():
                 writing.write(state)
@@ -154,10 +159,13 @@ class Making:
         """One piece, from the worker to its delivery."""
         lease, job, steps = drawing.attempt.lease, drawing.attempt.job, drawing.header.spec.steps
         run, inputs = drawing.run(piece)
-        making = self._workers.run(run, running.cancel, inputs=inputs, holder=lease)
+        making = self._workers.run(run, running.cancel, inputs=inputs, holder=lease, profile=drawing.profile)
         async with contextlib.aclosing(making) as events:
             async for event in events:
                 match event:
+                    case Taken(_, runtime):
+                        drawing.profile = runtime.digest()
+                        writing.ran_on(drawing.profile)
                     case frames.State():
                         writing.write(event)
                     case frames.Step(_, picture, step, leaf):

@@ -1,7 +1,8 @@
 """Traces in the making, on disk. Rule: a state is whole in its file before anybody hears of its step.
 
-    u32 length, state                    once a state, in step order
-    index, u32 length                    at the end of one that is whole
+    u32 0, the runtime profile's digest    whenever a worker takes it up that has another than the one before
+    u32 length, state                      once a state, in step order
+    index, u32 length                      at the end of one that is whole
 
 So a node that was killed finds there all that it had told, and goes on from the last state.
 """
@@ -23,6 +24,7 @@ from gpufair.protocol.frames import RuntimeProfile, State
 log = logging.getLogger(__name__)
 
 LENGTH_BYTES = 4
+NO_STATE = bytes(LENGTH_BYTES)
 BUFFER = 256 * limits.KIB
 
 Key = tuple[bytes, bytes, int]
@@ -47,11 +49,12 @@ class Room(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """How far an earlier run of the node had come: the state after `step` steps, and the leaves up to it."""
+    """How far an earlier run of the node had come: the state after `step` steps, the leaves up to it, the profile."""
 
     step: int
     state: bytes
     leaves: tuple[bytes, ...]
+    profile: bytes = b""
 
 
 class Writing:
@@ -62,6 +65,7 @@ class Writing:
         self._spans: list[tuple[int, int]] = []
         """Where each state lies."""
         self._size = self._reserved = 0
+        self._profile = b""
         self._file: BinaryIO | None = None
         """Opened when the first state comes: whoever waits for the first step does not wait for a disk."""
         self._done = False
@@ -75,6 +79,16 @@ class Writing:
         except OSError as error:
             self._lose(error)
             return None
+
+    def ran_on(self, profile: bytes) -> None:
+        """What follows is made by a worker of this runtime profile."""
+        if self._done or profile == self._profile:
+            return
+        try:
+            self._add(NO_STATE + profile)
+        except OSError as error:
+            self._lose(error)
+        self._profile = profile
 
     def write(self, piece: State) -> None:
         """The next piece of a state. The first of one that was begun before, by a worker that is lost, replaces it."""
@@ -130,7 +144,7 @@ class Writing:
         """The whole states of the file, one after another; what comes after them goes."""
         leaves, state = list[bytes](), b""
         with self._part.open("rb") as file:
-            while self._first + len(leaves) <= last and (data := _state(file)):
+            while self._first + len(leaves) <= last and (data := self._state(file)):
                 state = data
                 leaves.append(trace.leaf(self._first + len(leaves), state))
                 end = file.tell()
@@ -141,7 +155,19 @@ class Writing:
         handle = os.open(self._part, os.O_WRONLY | os.O_CLOEXEC)
         self._file = os.fdopen(handle, "wb", buffering=BUFFER)
         self._cut(size)
-        return Left(self._first + len(leaves) - 1, state, tuple(leaves)) if leaves else None
+        return Left(self._first + len(leaves) - 1, state, tuple(leaves), self._profile) if leaves else None
+
+    def _state(self, file: BinaryIO) -> bytes:
+        """The next state of a file, if it is there whole; and the profile that it was made on."""
+        head = file.read(LENGTH_BYTES)
+        while head == NO_STATE:
+            self._profile = file.read(trace.DIGEST_BYTES)
+            head = file.read(LENGTH_BYTES)
+        length = int.from_bytes(head, "big")
+        if not 0 < length <= limits.STATE_MAX or length % 4:
+            return b""
+        data = file.read(length)
+        return data if len(data) == length else b""
 
     def _begin(self, piece: State) -> None:
         place = piece.step - self._first
@@ -168,12 +194,3 @@ class Writing:
             handle = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(handle, "wb", buffering=BUFFER)
         return self._file
-
-
-def _state(file: BinaryIO) -> bytes:
-    """The next state of a file, if it is there whole."""
-    length = int.from_bytes(file.read(LENGTH_BYTES), "big")
-    if not 0 < length <= limits.STATE_MAX or length % 4:
-        return b""
-    data = file.read(length)
-    return data if len(data) == length else b""

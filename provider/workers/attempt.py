@@ -25,7 +25,7 @@ from gpufair.protocol.frames import (
     Step,
 )
 from gpufair.protocol.limits import KIB, OUTPUT_MAX, STATE_PIXEL_BYTES
-from gpufair.provider.workers.outcome import Event, Failure, LieError, PictureResult, WorkerFailedError
+from gpufair.provider.workers.outcome import Event, Failure, LieError, PictureResult, Taken, WorkerFailedError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CHANNELS = 4
@@ -62,7 +62,7 @@ class Attempt:
         if isinstance(frame, Accepting):
             hold(not self._accepted, "it accepts an attempt twice")
             self._accepted = True
-            return frame
+            return Taken(frame.attempt, self._runtime)
         hold(self._accepted, f"a {type(frame).__name__} frame before the attempt was accepted")
         match frame:
             case State():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gpufair.protocol.errors import printable
-from gpufair.protocol.frames import Accepting, FailCode, Measured, Preview, Replayed, RuntimeProfile, State, Step
+from gpufair.protocol.frames import FailCode, Measured, Preview, Replayed, RuntimeProfile, State, Step
 from gpufair.protocol.limits import TEXT_MAX
 from gpufair.protocol.messages.common import ReasonCode
 
@@ -30,6 +30,14 @@ class PictureResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A worker has taken the attempt up. `runtime` is the profile that it stated at its start."""
+
+    attempt: bytes
+    runtime: RuntimeProfile = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Reached:
     """How far a picture has come whose run ends before it is done: at its last step, or because it was cancelled.
 
@@ -44,7 +52,7 @@ class Reached:
     runtime: RuntimeProfile = field(repr=False)
 
 
-Event = Accepting | State | Step | Preview | PictureResult | Reached
+Event = Taken | State | Step | Preview | PictureResult | Reached
 Answer = Replayed | Measured
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gpufair.protocol.errors import LocalError, PeerError
@@ -134,16 +135,23 @@ class Pool:
         self._wake()
 
     async def run(
-        self, run: Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = (), holder: bytes = b""
+        self,
+        run: Run,
+        cancel: asyncio.Event | None = None,
+        *,
+        inputs: Sequence[bytes] = (),
+        holder: bytes = b"",
+        profile: bytes = b"",
     ) -> AsyncGenerator[Event, None]:
         """One attempt: its events, pictures among them. `WorkerFailedError` when it fails, `LocalError` without engine.
 
-        `inputs` are the bytes of the run's inputs, in their order; `holder` is for whom it is (see `hold`). A run with
-        a trace survives its worker; if it ends before its picture is done, at its last step or because it was
-        cancelled, its last event is how far it came. Whoever stops asking stops the worker, within one window of
-        frames, or loses the attempt if others wait for the same worker. Leaving early cancels the attempt.
+        `inputs` are the bytes of the run's inputs, in their order; `holder` is for whom it is (see `hold`); `profile`,
+        if given, the runtime profile that its worker must have. A run with a trace survives its worker; if it ends
+        before its picture is done, at its last step or because it was cancelled, its last event is how far it came.
+        Whoever stops asking stops the worker, within one window of frames, or loses the attempt if others wait for the
+        same worker. Leaving early cancels the attempt.
         """
-        going = Going(run, inputs)
+        going = Going(run, inputs, profile)
         while True:
             try:
                 async with contextlib.aclosing(self._try(going, holder, cancel)) as events:
@@ -191,10 +199,12 @@ class Pool:
 
     async def _try(self, going: Going, holder: bytes, cancel: asyncio.Event | None) -> AsyncGenerator[Event, None]:
         """An attempt at one worker, as far as it gets. One that lost its worker is alone at the next: it may be why."""
-        run, wish = going.run, Wish.of(going.run, holder)
+        run, wish = going.run, replace(Wish.of(going.run, holder), profile=going.profile)
         if going.tries:
             wish = Wish(wish.model, profile=going.profile, holder=holder)
         async with self._worker(wish, run.attempt, cancel) as warm:
+            if going.profile not in (b"", warm.ran_on.digest()):
+                raise _no_such_worker()
             going.runtime = warm.ran_on
             await self._load(warm, run)
             if cancel is not None and cancel.is_set():
@@ -239,7 +249,7 @@ class Pool:
                 if cancel is not None and cancel.is_set():
                     raise _cancelled()
                 if wish.profile and all(place.profile not in (b"", wish.profile) for place in self._places):
-                    raise WorkerFailedError(Failure.DIED, "no worker of the same runtime profile can go on")
+                    raise _no_such_worker()
                 is_next = self._line[0] is ticket or is_held(self._places, wish)
                 if is_next and (place := best(self._places, wish)) is not None:
                     place.enter(wish)
@@ -275,6 +285,10 @@ class Pool:
             self._upkeep.last_error = str(err)
         finally:
             self._loading.discard(wish.holder)
+
+
+def _no_such_worker() -> WorkerFailedError:
+    return WorkerFailedError(Failure.DIED, "no worker of the same runtime profile can go on")
 
 
 def _cancelled() -> WorkerFailedError:

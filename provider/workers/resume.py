@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gpufair.protocol import trace
-from gpufair.protocol.frames import STATE, Accepting, InputRef, Run, RuntimeProfile, State, Step
+from gpufair.protocol.frames import STATE, InputRef, Run, RuntimeProfile, State, Step
 from gpufair.protocol.limits import WORKER_TRIES_MAX
-from gpufair.provider.workers.outcome import Event, Failure, PictureResult, Reached, WorkerFailedError
+from gpufair.provider.workers.outcome import Event, Failure, PictureResult, Reached, Taken, WorkerFailedError
 
 
 class Going:
     """One attempt, over all the workers that it needs. Without a trace it has no states, and one worker alone."""
 
-    def __init__(self, run: Run, inputs: Sequence[bytes]) -> None:
+    def __init__(self, run: Run, inputs: Sequence[bytes], profile: bytes = b"") -> None:
         self._asked, self._inputs = run, tuple(inputs)
         self._given = _state(run, self._inputs)
         self._picture = run.first_picture
@@ -29,6 +29,7 @@ class Going:
         self._accepted = False
         self.tries = 0
         """Workers that were lost under it."""
+        self._profile = profile
         self.runtime: RuntimeProfile | None = None
         """What it began on."""
 
@@ -65,8 +66,8 @@ class Going:
 
     @property
     def profile(self) -> bytes:
-        """The digest of the runtime profile that it began on; empty before."""
-        return self.runtime.digest() if self.runtime is not None else b""
+        """The digest of the runtime profile that its workers must have; empty where that is open."""
+        return self.runtime.digest() if self.runtime is not None else self._profile
 
     @property
     def reached(self) -> Reached | None:
@@ -83,7 +84,7 @@ class Going:
     def take(self, event: Event) -> Event | None:
         """What a worker told, if it is news. Pieces of a state that was cut off come again from its first."""
         match event:
-            case Accepting():
+            case Taken():
                 news, self._accepted = not self._accepted, True
                 return event if news else None
             case State():

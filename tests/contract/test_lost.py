@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from gpufair.protocol import trace
-from gpufair.protocol.frames import IMAGE, IMAGE_TO_IMAGE, Accepting, InputRef, Run, State, Step
+from gpufair.protocol.frames import IMAGE, IMAGE_TO_IMAGE, InputRef, Run, State, Step
+from gpufair.provider.workers.outcome import Taken
 from gpufair.provider.workers.pool import Pool
 from gpufair.provider.workers.runtime import WorkerSpec
 
@@ -53,7 +54,7 @@ class Made:
     async def result(self):
         await self.task
         assert [event.step for event in self.told if isinstance(event, Step)] == list(range(STEPS + 1))
-        assert sum(isinstance(event, Accepting) for event in self.told) == 1
+        assert sum(isinstance(event, Taken) for event in self.told) == 1
         result = self.told[-1]
         assert [event.leaf for event in self.told if isinstance(event, Step)] == list(result.leaves)
         assert trace.root(result.leaves) == result.trace_root

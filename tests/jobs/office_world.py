@@ -50,7 +50,7 @@ from gpufair.provider.jobs.objections import Admission
 from gpufair.provider.jobs.office import JobOffice
 from gpufair.provider.jobs.store import TABLES, AttemptRow, LeaseRow
 from gpufair.provider.jobs.traces import Traces
-from gpufair.provider.workers.outcome import Failure, PictureResult, Reached, WorkerFailedError
+from gpufair.provider.workers.outcome import Failure, PictureResult, Reached, Taken, WorkerFailedError
 
 NOW = 1_800_000_000_000
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -83,6 +83,7 @@ class Scripted:
     started: list[bytes] = field(default_factory=list)
     runs: list[frames.Run] = field(default_factory=list)
     held_before: int = 2
+    profile: frames.RuntimeProfile = PROFILE
     deaf: bool = False
     """Whether it goes on when it is told to stop."""
 
@@ -102,11 +103,20 @@ class Scripted:
         del self.held[holder]
 
     async def run(
-        self, run: frames.Run, cancel: asyncio.Event | None = None, *, inputs: Sequence[bytes] = (), holder: bytes = b""
+        self,
+        run: frames.Run,
+        cancel: asyncio.Event | None = None,
+        *,
+        inputs: Sequence[bytes] = (),
+        holder: bytes = b"",
+        profile: bytes = b"",
     ) -> AsyncGenerator[Any, None]:
         """As the pool: leaves, then the picture, or how far it came; ends early when it is cancelled."""
         assert [hashlib.sha256(data).digest() for data in inputs] == [one.sha256 for one in run.inputs]
+        if profile not in (b"", self.profile.digest()):
+            raise WorkerFailedError(Failure.DIED, "no worker of the same runtime profile can go on")
         self.started.append(run.attempt)
+        yield Taken(run.attempt, self.profile)
         self.holders.append(holder)
         self.runs.append(run)
         assert cancel is not None
@@ -120,7 +130,7 @@ class Scripted:
                     await asyncio.sleep(0)
                 elif not await self._held(cancel):
                     if step - 1 > first:
-                        yield Reached(picture, step - 1, state(picture, step - 1), tuple(leaves), PROFILE)
+                        yield Reached(picture, step - 1, state(picture, step - 1), tuple(leaves), self.profile)
                     raise WorkerFailedError(Failure.CANCELLED, "cancelled")
                 if self.fail is not None:
                     failure, self.fail = self.fail, None
@@ -131,11 +141,11 @@ class Scripted:
             yield frames.State(run.attempt, picture, step, 40, 64, data[40:])
             yield frames.Step(run.attempt, picture, step, leaves[-1])
         if run.end_step < run.steps:
-            yield Reached(picture, run.end_step, state(picture, run.end_step), tuple(leaves), PROFILE)
+            yield Reached(picture, run.end_step, state(picture, run.end_step), tuple(leaves), self.profile)
             return
         digest = hashlib.sha256(PNG).digest()
         yield PictureResult(
-            run.first_picture, PNG, digest, trace.root(leaves), len(leaves), tuple(leaves), PROFILE.digest(), PROFILE
+            picture, PNG, digest, trace.root(leaves), len(leaves), tuple(leaves), self.profile.digest(), self.profile
         )  # fmt: skip
 
     async def _held(self, cancel: asyncio.Event) -> bool:

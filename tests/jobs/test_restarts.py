@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from office_world import PICTURE, STEPS, Scripted, World, state
+from office_world import PICTURE, PROFILE, STEPS, Scripted, World, state
 
 from gpufair.protocol import trace
 from gpufair.protocol.envelope import Signed, from_bytes
@@ -33,6 +34,7 @@ from gpufair.provider.jobs.turns import Turn
 from gpufair.provider.workers.places import Wish
 
 STEP = PICTURE // STEPS
+OTHER = replace(PROFILE, torch="another")
 
 
 def play(story: Coroutine[Any, Any, None]) -> None:
@@ -59,6 +61,10 @@ async def killed(world: World, *, keeps: bool = False, carries: bool = True) -> 
     again = World(world.path, workers=workers, carries=lambda _model: carries)
     again.now, again.dice = world.now, world.dice
     return again
+
+
+def at_work(world: World) -> list[AtWork]:
+    return [running.work for running in world.office.runner._running.values()]
 
 
 def pay(world: World, lease: Signed[Bid], number: int) -> None:
@@ -140,6 +146,21 @@ def test_killed_between_a_piece_and_its_delivery_it_does_the_last_step_again(tmp
         await again.until(lambda: len(deliveries(again)) == 1)
         assert [run.first_step for run in again.workers.runs] == [2]
         assert from_bytes(deliveries(again)[0].receipt, Receipt).doc.last_step == 3
+        await again.office.stop(settle=False)
+
+    play(story())
+
+
+def test_on_another_runtime_profile_it_fails_instead_of_coming_out_otherwise(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path / "jobs.db", workers=Scripted(profile=OTHER))
+        attempt = world.begin(world.lease())
+        await world.until(lambda: any(work.done for work in at_work(world)))
+        again = await killed(world, keeps=True)
+        await again.office.start()
+        await again.until(lambda: again.state(attempt) == AttemptState.FAILED)
+        assert again.ended(attempt).reasons[0].code is ReasonCode.WORKER_GONE
+        assert deliveries(again) == []
         await again.office.stop(settle=False)
 
     play(story())

@@ -213,3 +213,21 @@ def test_no_more_of_it_is_taken_up_than_is_wanted_and_nothing_of_noise(tmp_path:
     with Traces(tmp_path).begin(ATTEMPT, 1) as writing:
         assert writing.take_up(9) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_profile_that_it_was_made_on_is_there_too(tmp_path: Path) -> None:
+    one, two = bytes([1] * 32), bytes([2] * 32)
+    traces, data = Traces(tmp_path), states(3)
+    with traces.begin(ATTEMPT, 0) as writing:
+        for place, (profile, state) in enumerate(zip((one, one, two), data, strict=True)):
+            writing.ran_on(profile)
+            for piece in pieces(place, state):
+                writing.write(piece)
+        (part,) = tmp_path.iterdir()
+        left = part.read_bytes()
+    for last, profile in ((1, one), (2, two)):
+        part.write_bytes(left)
+        with Traces(tmp_path).begin(ATTEMPT, 0) as writing:
+            found = writing.take_up(last)
+            assert found is not None
+            assert (found.step, found.state, found.profile) == (last, data[last], profile)

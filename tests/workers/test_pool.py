@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gpufair.protocol.frames import Accepting, Preview, Step
-from gpufair.provider.workers.outcome import PictureResult, WorkerFailedError
+from gpufair.protocol.frames import Preview, Step
+from gpufair.provider.workers.outcome import PictureResult, Taken, WorkerFailedError
 from gpufair.provider.workers.process import ProcessRuntime
 from gpufair.provider.workers.runtime import Variant, WorkerSpec
 
@@ -44,7 +44,7 @@ def test_one_worker_serves_many_runs(runtime, null, tools):
         results = []
         for picture in range(4):
             events = await tools.collect(pool, tools.order(first_picture=picture))
-            assert isinstance(events[0], Accepting)
+            assert isinstance(events[0], Taken)
             assert [e.step for e in events if isinstance(e, Step)] == [0, 1, 2, 3]
             results.append(events[-1])
         assert [result.index for result in results] == [0, 1, 2, 3]

@@ -8,8 +8,8 @@ import hashlib
 import pytest
 
 from gpufair.protocol import limits, trace
-from gpufair.protocol.frames import STATE, Accepting, InputRef, State, Step
-from gpufair.provider.workers.outcome import Reached
+from gpufair.protocol.frames import STATE, InputRef, State, Step
+from gpufair.provider.workers.outcome import Reached, Taken
 
 
 def told(events):
@@ -38,7 +38,7 @@ def test_it_goes_on_from_its_last_state_as_if_nothing_had_happened(how, workers,
         undisturbed = await tools.collect(pool, tools.order(steps=6, trace=True))
         events = await tools.collect(pool, tools.order(how, steps=6, trace=True))
         assert told(events) == told(undisturbed)
-        assert sum(isinstance(event, Accepting) for event in events) == 1
+        assert sum(isinstance(event, Taken) for event in events) == 1
         assert [trace.leaf(step, data) for step, data in states(events).items()] == list(events[-1].leaves)
         assert events[-1].leaf_count == 7
         async with asyncio.timeout(10):
@@ -145,3 +145,22 @@ async def on_from(pool, tools, far, prompt="stretch", **more):
     state = InputRef(STATE, hashlib.sha256(far.state).digest(), len(far.state), far.step)
     run = tools.order(prompt, steps=6, trace=True, first_step=far.step, inputs=(state,), **more)
     return [event async for event in pool.run(run, inputs=[far.state])]
+
+
+def test_what_was_begun_on_one_runtime_profile_goes_on_on_no_other(script_runtime, spec, tools):
+    async def scenario():
+        pool = tools.pool(script_runtime(), spec)
+        taken = (await tools.collect(pool, tools.order()))[0]
+        run = tools.order(attempt=b"a" * 16)
+        same = [event async for event in pool.run(run, profile=taken.runtime.digest())]
+        assert tools.is_picture(same)
+        await pool.close()
+        fresh = tools.pool(script_runtime(), spec)
+        for warmed in range(2):  # its worker is still to be started, and then it is known
+            with pytest.raises(tools.Failed) as failed:
+                await anext(fresh.run(tools.order(), profile=b"other" * 6 + b"xx"))
+            assert (failed.value.code, failed.value.again) == (tools.Failure.DIED, False), warmed
+            assert "same runtime profile" in failed.value.message
+        await fresh.close()
+
+    asyncio.run(scenario())
