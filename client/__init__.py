@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpufair.client.sdk import Client, Lease, Picture
+    from gpufair.client.bought import Picture
+    from gpufair.client.sdk import Client, Lease
     from gpufair.client.sync import SyncClient, SyncLease
 
 __all__ = ["Client", "Lease", "Picture", "SyncClient", "SyncLease"]

@@ -12,14 +12,17 @@ Many pictures want one lease: `async with client.lease(budget=5_000) as lease`, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gpufair.client.audit.auditor import Audited, Auditor
+from gpufair.client.batch import orders, records, results, running
+from gpufair.client.batch.events import BatchEvent
+from gpufair.client.batch.stream import Stream
+from gpufair.client.bought import Picture, pictures_of
 from gpufair.client.buyer import Buyer
 from gpufair.client.carrying import ignore
 from gpufair.client.config import Home, default_home
@@ -28,7 +31,6 @@ from gpufair.client.leasing import OpenLease
 from gpufair.client.market.choosing import Choices
 from gpufair.client.market.plan import Plan
 from gpufair.client.opening import open_buyer
-from gpufair.client.pictures.verify import sealed_with
 from gpufair.client.session.talk import GIVE_UP_S, Listen
 from gpufair.client.wallet import purchases
 from gpufair.client.wallet.purchase import Purchase
@@ -36,48 +38,10 @@ from gpufair.client.wishing import check_whole, wish
 from gpufair.protocol import limits
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.tolerances import load as load_tolerances
-from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import Fault, LocalError
-from gpufair.protocol.messages import Receipt
 
 _OF_THE_LEASE = ("model", "trust_provider_ledger")
 """Options that a lease settles for all its jobs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture that was bought. `png` carries the signed receipt; `price` is what this one cost."""
-
-    png: bytes
-    job: str
-    index: int
-    seed: int
-    price: int
-    provider: str
-    receipt: Receipt
-
-    def save(self, path: str | Path) -> Path:
-        """Write the PNG, receipt included."""
-        target = Path(path)
-        target.write_bytes(self.png)
-        return target
-
-
-def pictures_of(store: RowStore, purchase: Purchase) -> tuple[Picture, ...]:
-    """Every picture of a purchase that is here, its receipt inside."""
-    seed = purchase.body.seed
-    return tuple(
-        Picture(
-            png=sealed_with(purchases.png(store, one), one.receipt),
-            job=purchase.job.id.hex(),
-            index=one.index,
-            seed=(seed + one.index) % 2**64,
-            price=one.amount,
-            provider=from_bytes(one.receipt, Receipt).issuer,
-            receipt=one.claim,
-        )
-        for one in purchase.opened
-    )
 
 
 class Client:
@@ -122,6 +86,59 @@ class Client:
         if approve is not None and not approve(plan):
             raise DeclinedError("the plan was not approved", hint="nothing was spent")
         return pictures_of(self.buyer.store, await self.buyer.buy(plan, listen))
+
+    async def batch(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        budget: int,
+        count: int = 1,
+        sweep: Mapping[str, Sequence[Any]] | None = None,
+        folder: str | Path | None = None,
+        hedge: bool = True,
+        listen: Callable[[BatchEvent], None] = ignore,
+        **options: Any,
+    ) -> AsyncGenerator[Picture, None]:
+        """Draw many pictures over as many providers as help: `async for picture in client.batch(…)`, in order.
+
+        All together never cost more than `budget`. Each of the prompts, combined with each of the `sweep`'s values
+        (`{"steps": [10, 20], "seed": range(5)}`), is drawn `count` times, with one seed after the other. Options are
+        those of `wish`. `folder` gets files, index and contact sheet, as from the command line. `listen` gets every
+        event (`gpufair.client.batch.events`). Raises FundsError for a budget that can't be enough, JobFailedError at
+        the end if pictures are missing (`resume` goes on), and otherwise what `run` does. Who leaves the loop stops it.
+        """
+        check_whole(budget=budget, count=count)
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        axes = {**(sweep or {}), "prompt": prompts}
+        if "seed" in options:
+            axes.setdefault("seed", [options.pop("seed")])
+        items = orders.times(orders.sweep(axes), count)
+        prepared = await running.prepare(self.buyer, options, items)
+        place, stream = Path(folder) if folder is not None else None, Stream(listen)
+        if place is not None:
+            results.prepare(place)
+        driver = running.begin(
+            self.buyer, prepared, budget=budget, title=prompts[0], folder=place, hedge=hedge, listen=stream
+        )
+        async with aclosing(stream.bought(self.buyer, driver)) as coming:
+            async for purchase in coming:
+                yield pictures_of(self.buyer.store, purchase)[0]
+
+    async def resume(
+        self, batch: str = "", *, budget: int = 0, listen: Callable[[BatchEvent], None] = ignore
+    ) -> AsyncGenerator[Picture, None]:
+        """Go on with a batch (its id, or the beginning of it; none: the newest): all its pictures, in order.
+
+        What is here is not bought again; `budget`, if it is not 0, replaces the batch's own. Raises as `batch` does.
+        """
+        check_whole(budget=budget)
+        stream = Stream(listen)
+        found = records.find(self.buyer.store, batch)
+        driver = await running.resume(self.buyer, found, budget=budget, listen=stream)
+        stream.here |= records.here(self.buyer.store, found)
+        async with aclosing(stream.bought(self.buyer, driver)) as coming:
+            async for purchase in coming:
+                yield pictures_of(self.buyer.store, purchase)[0]
 
     @asynccontextmanager
     async def lease(

@@ -6,15 +6,16 @@ Between two calls nothing happens: a lease that is open stays so until its provi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gpufair.client.audit.auditor import Audited
+from gpufair.client.bought import Picture
 from gpufair.client.market.choosing import Choices
-from gpufair.client.sdk import Client, Lease, Picture
+from gpufair.client.sdk import Client, Lease
 from gpufair.client.wallet.purchase import Purchase
 
 R = TypeVar("R")
@@ -42,6 +43,14 @@ class SyncClient:
     def pictures(self, prompt: str, **options: Any) -> tuple[Picture, ...]:
         """See `Client.pictures`."""
         return self._runner.run(self._client.pictures(prompt, **options))
+
+    def batch(self, prompt: str | Sequence[str], *, budget: int, **options: Any) -> list[Picture]:
+        """See `Client.batch`; all pictures, once the last is here."""
+        return self._runner.run(_all(self._client.batch(prompt, budget=budget, **options)))
+
+    def resume(self, batch: str = "", **options: Any) -> list[Picture]:
+        """See `Client.resume`; all pictures, once the last is here."""
+        return self._runner.run(_all(self._client.resume(batch, **options)))
 
     @contextmanager
     def lease(self, *, budget: int, **options: Any) -> Iterator[SyncLease]:
@@ -95,6 +104,10 @@ class SyncLease:
     def reserve(self, seconds: int) -> datetime:
         """See `Lease.reserve`."""
         return self._runner.run(self._lease.reserve(seconds))
+
+
+async def _all(pictures: AsyncIterator[Picture]) -> list[Picture]:
+    return [picture async for picture in pictures]
 
 
 @contextmanager

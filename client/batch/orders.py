@@ -49,6 +49,16 @@ def seeds(first: int, count: int) -> list[int]:
     return [(first + number) % 2**63 for number in range(count)]
 
 
+def times(items: Sequence[Own], count: int) -> list[Own]:
+    """Each item `count` times: with one seed after the other from its own, or a seed that is still to be drawn."""
+    check_count(len(items) * count)
+    return [
+        {**own, "seed": own["seed"] + number} if "seed" in own and number else dict(own)
+        for own in items
+        for number in range(count)
+    ]
+
+
 def names(items: Sequence[Own]) -> list[str]:
     """A file name for each picture: its number, and what differs: `017-steps20-guidance3.5-seed4.png`."""
     digits = max(3, len(str(len(items))))

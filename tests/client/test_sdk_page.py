@@ -25,7 +25,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DO
 
 
 def script(example: str) -> str:
-    if "await" not in example:
+    if "await" not in example and "async" not in example:
         return example
     return f"import asyncio\nasync def main():\n{textwrap.indent(example, '    ')}\nasyncio.run(main())\n"
 
@@ -44,7 +44,7 @@ def test_every_example_runs(world: Any, tmp_path: Path) -> None:
             said.append(out.decode())
         assert f"{2000 - 10 * PRICE} micro-credits are left" in "".join(said)
         assert person.pictures() == sorted(["fox.png", *(f"fox-{number}.png" for number in range(10))])
-        assert await w.funds(person.did) == (START - (1 + 2 + 10 + 10 + 1) * PRICE - CHANGED, 0)
+        assert await w.funds(person.did) == (START - (1 + 2 + 10 + 10 + 12 + 1) * PRICE - CHANGED, 0)
 
     world(story)
 

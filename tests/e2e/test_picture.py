@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from command_line import Customer
 
+from gpufair.client.bought import Picture
 from gpufair.client.failures import VerificationError
 from gpufair.client.pictures.verify import verify
-from gpufair.client.sdk import Client, Picture
+from gpufair.client.sdk import Client
 from gpufair.client.session.events import PictureOpened
 from gpufair.client.wishing import wish
 from gpufair.protocol.lifecycle import LeaseState

@@ -36,10 +36,12 @@ class MarketWorld:
     buyer: Buyer
     heard: list[BatchEvent] = field(default_factory=list)
 
-    async def begin(self, count: int = 12, *, budget: int = 0, folder: Path | None = None, **more: Any) -> Driver:
+    async def begin(
+        self, count: int = 12, *, budget: int = 0, folder: Path | None = None, options: Any = None, **more: Any
+    ) -> Driver:
         """A batch of so many foxes; `budget` 0: ten times what it costs at least."""
         items = [{"seed": seed} for seed in range(count)]
-        prepared = await running.prepare(self.buyer, {"prompt": "a fox", **STEPS}, items)
+        prepared = await running.prepare(self.buyer, {"prompt": "a fox", **STEPS, **(options or {})}, items)
         return running.begin(
             self.buyer, prepared, budget=budget or 10 * prepared.least, title="foxes", folder=folder,
             listen=self.heard.append, **more,

@@ -10,11 +10,13 @@ from market_nodes import MarketWorld, in_market
 from whole_nodes import START
 
 from gpufair.client.batch import records, running
-from gpufair.client.batch.events import LaneLost, LaneSettled, PictureHere
+from gpufair.client.batch.events import LaneLost, LaneRefused, LaneSettled, PictureHere, WentOn
 from gpufair.client.failures import FundsError
-from gpufair.protocol.messages import Down, KeyReveal
+from gpufair.protocol.messages import Chunk, Delivery, Down, KeyReveal
 
 CHEAP, DEAR = 6_000, 60_000
+PRICE = 198
+"""Of one small picture at the cheap one."""
 
 
 async def all_here(w: MarketWorld, driver: running.Driver) -> int:
@@ -94,6 +96,46 @@ def test_a_key_that_does_not_come_holds_up_nothing_else(tmp_path: Path, monkeypa
         assert records.stake_of(w.buyer.store, driver.batch.id) <= driver.batch.row.budget
 
     in_market(tmp_path, story, CHEAP, CHEAP)
+
+
+def test_what_a_lost_provider_has_sold_of_a_picture_is_not_bought_again(tmp_path: Path) -> None:
+    """It sells states and never a picture, and goes away: others go on from the states."""
+
+    async def story(w: MarketWorld) -> None:
+        def states_only(message: Down) -> Down | None:
+            return None if isinstance(message, Delivery | Chunk) and not message.step else message
+
+        w.on_send(0, states_only)
+        driver = await w.begin(6, options={"checkpoint_every": 1}, hedge=False)
+        drawing = asyncio.ensure_future(driver.run())
+        while not any(lane.tries and lane.seller.did == w.providers[0].keys.did for lane in driver.board.lanes):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        await w.providers[0].stop()
+        await drawing
+        assert running.unfinished(driver) is None
+        went_on = w.told(WentOn)
+        assert went_on
+        assert all(event.done == 3 for event in went_on), "of four steps three are sold as states"
+        spent = {place: records.spent_on(w.buyer.store, driver.batch.id, place) for place in range(6)}
+        assert max(spent.values()) <= min(spent.values()) + 3, "pieces add up to the picture, each rounded up"
+
+    in_market(tmp_path, story, CHEAP, CHEAP)
+
+
+def test_a_lease_beyond_the_budget_is_not_even_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpufair.client.batch.board.COOL_S", 0.01)
+
+    async def story(w: MarketWorld) -> None:
+        driver = await w.begin(4, budget=4 * PRICE)
+        records.set_budget(w.buyer.store, driver.batch.id, PRICE)  # less than its board believes
+        driver.batch = records.load(w.buyer.store, driver.batch.id)
+        await driver.run()
+        assert w.told(LaneRefused)
+        assert "budget" in w.told(LaneRefused)[0].why
+        assert w.leases() == []
+
+    in_market(tmp_path, story, CHEAP)
 
 
 def test_stopped_and_resumed_it_buys_only_what_is_missing(tmp_path: Path) -> None:
