@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from gpufair.protocol import identity, limits
 from gpufair.protocol.errors import Fault, LocalError, PeerError
@@ -123,11 +124,7 @@ class Endpoint:
     @classmethod
     def parse(cls, text: str) -> Endpoint:
         """Read `host:port` or `[v6]:port`. Raises PeerError for anything that can't be another node's address."""
-        shape = _SHAPE.fullmatch(text) if len(text) <= limits.NAME_MAX else None
-        if shape is None or int(shape[3]) > _PORT_MAX:
-            raise PeerError(Fault.MALFORMED, f"{text[:80]!r} is not an address like node.example:7700")
-        host = _ip(shape[1], 6) if shape[1] else _host(shape[2].lower())
-        return cls(host, int(shape[3]))
+        return cls(*_parts(text))
 
     @property
     def is_ip(self) -> bool:
@@ -159,6 +156,15 @@ class PeerAddress:
 
     def __str__(self) -> str:
         return f"{self.did}@{self.endpoint}" if self.did else str(self.endpoint)
+
+
+@lru_cache(maxsize=8192)  # a node says the same of itself every few minutes
+def _parts(text: str) -> tuple[str, int]:
+    shape = _SHAPE.fullmatch(text) if len(text) <= limits.NAME_MAX else None
+    if shape is None or int(shape[3]) > _PORT_MAX:
+        raise PeerError(Fault.MALFORMED, f"{text[:80]!r} is not an address like node.example:7700")
+    host = _ip(shape[1], 6) if shape[1] else _host(shape[2].lower())
+    return host, int(shape[3])
 
 
 def _host(text: str) -> str:

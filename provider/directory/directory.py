@@ -240,6 +240,10 @@ class Directory:
 
     def _count(self, had: Held | None, held: Held | None) -> None:
         """The one place where rows come, change and go."""
+        if had is not None and held is not None and held.size and had.source == held.source:
+            self._rooms[_room(held.kind)].resize(held.source, held.place, held.size)
+            self._held[held.place] = held
+            return
         if had is not None:
             self._rooms[_room(had.kind)].remove(had.source, had.place)
             del self._held[had.place]

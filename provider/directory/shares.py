@@ -45,6 +45,15 @@ class Shares:
         self.count, self.size = self.count + 1, self.size + size
         self._weigh(source)
 
+    def resize(self, source: str, place: bytes, size: int) -> None:
+        """A row of this source has other bytes than before: what it is known since stays."""
+        one = self._sources[source]
+        since_ms, before = one.rows[place]
+        if size != before:
+            one.rows[place] = (since_ms, size)
+            one.size, self.size = one.size + size - before, self.size + size - before
+            self._weigh(source)
+
     def remove(self, source: str, place: bytes) -> None:
         """Count a row no longer."""
         one = self._sources[source]

@@ -6,6 +6,7 @@ Nothing here is precious: what is lost is published again within minutes. So com
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +33,7 @@ _TABLE = Table(
 )
 _C = _TABLE.c
 _NAMES = [column.name for column in _TABLE.columns]
-_KEPT = _NAMES[:-1]
+_kept = attrgetter(*_NAMES[:-1])
 
 
 def _put() -> str:
@@ -97,7 +98,7 @@ class DirectoryStore:
 
     def write(self, puts: Sequence[tuple[Held, bytes]], gone: Sequence[bytes]) -> None:
         """See `Documents`."""
-        values = [(*(getattr(held, name) for name in _KEPT), data) for held, data in puts]
+        values = [(*_kept(held), data) for held, data in puts]
         with self._database.write() as connection:
             for start in range(0, len(gone), _AT_A_TIME):
                 connection.execute(delete(_TABLE).where(_C.place.in_(gone[start : start + _AT_A_TIME])))
