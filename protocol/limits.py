@@ -272,6 +272,10 @@ EVIDENCE_EPOCH_MS = 7 * 24 * HOUR
 """A piece takes another one's place only if it was issued in a later such stretch of time: none is worth more."""
 
 # --- server ------------------------------------------------------------------------------------------------------
+CONNECTIONS_MAX = 4096
+"""Connections of others to a node; more are not taken, so that it keeps files to open for its own work."""
+FILES_OWN = 1024
+"""Files that a node opens beside them."""
 STREAMS_MAX = 256
 STREAM_QUEUE_MAX = 16_384
 """Messages that wait for a slow reader of a stream before it loses it."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from pathlib import Path
 
+from gpufair.protocol import limits
 from gpufair.protocol.edge import loading
 from gpufair.protocol.edge.keys import Keys
 from gpufair.provider.cli.common import open_home, say
@@ -14,13 +16,26 @@ from gpufair.provider.config import Config
 from gpufair.provider.daemon import Node
 from gpufair.provider.home import Home
 
+log = logging.getLogger(__name__)
+
 
 def serve(home: Path | None, *, verbose: bool) -> None:
     """Run the node until it is told to stop. Raises LocalError if it can't start."""
     loading.done()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("gpufair").setLevel(logging.DEBUG if verbose else logging.INFO)
+    _allow_files(limits.CONNECTIONS_MAX + limits.FILES_OWN)
     asyncio.run(_serve(*open_home(home)))
+
+
+def _allow_files(wanted: int) -> None:
+    """Have this process open so many files, each connection being one; many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    may = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if may < wanted:
+        log.warning("this node may open %d files: with more than %d connections it fails", may, may - limits.FILES_OWN)
+    if soft != resource.RLIM_INFINITY and soft < may:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
 
 
 async def _serve(where: Home, settings: Config, identity: Keys) -> None:

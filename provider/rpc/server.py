@@ -67,13 +67,15 @@ def serve(
     market: MarketOffice | None = None,
     ledger: LedgerOffice | None = None,
     silence: Silence | None = None,
+    connections: int = limits.CONNECTIONS_MAX,
     now_s: Callable[[], float] = monotonic_s,
     random: Random | None = None,
 ) -> NodeServer:
     """Bind `listen` (`127.0.0.1:50551`, `[::]:0`); `start` comes next. Raises LocalError if the port can't be had."""
     addresses = Buckets(now_s, rate=limits.ADDRESS_RATE, burst=limits.ADDRESS_BURST)
     guard = Guard(Buckets(now_s), addresses, silence or Silence(), random or SystemRandom())
-    server = grpc.aio.server(interceptors=(guard,), options=_OPTIONS, maximum_concurrent_rpcs=limits.RPCS_MAX)
+    options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections))
+    server = grpc.aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=limits.RPCS_MAX)
     handlers = {calls.DIRECTORY: services.directory_service(directory)}
     if market is not None:
         handlers[calls.MARKET] = services.market_service(market)

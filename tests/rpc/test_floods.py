@@ -153,6 +153,26 @@ def test_what_makes_the_house_work_costs_more(run, a_house, a_document, service,
     run(work())
 
 
+def test_there_are_so_many_connections_and_no_more(run, a_house):
+    """Each is a file that the node has open, and it needs some for its own work."""
+
+    async def work():
+        async with a_house(connections=2) as house:
+            peers = [open_channel(house.endpoint, house.card.tls.certificate) for _ in range(3)]
+            asks = [peer.unary_unary(calls.path(calls.DIRECTORY, "Record")) for peer in peers]
+            assert await asks[0](b"", timeout=5)
+            assert await asks[1](b"", timeout=5)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asks[2](b"", timeout=5)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            await peers[0].close()
+            assert await asks[2](b"", timeout=10, wait_for_ready=True), "one has gone: there is room"
+            for peer in peers[1:]:
+                await peer.close()
+
+    run(work())
+
+
 # --- below gRPC -------------------------------------------------------------------------------------------------------
 
 
