@@ -21,7 +21,7 @@ from typing import Any
 
 import grpc.aio
 
-from gpufair.protocol import limits, wire
+from gpufair.protocol import limits, server_limits, wire
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge import calls
 from gpufair.protocol.edge.channels import Peer, Peers, open_channel
@@ -155,7 +155,7 @@ async def silent(target: Target) -> None:
                     target.told[error.code().name] += 1
                     await asyncio.sleep(0.05)
 
-        await asyncio.gather(*(one() for _ in range(2 * limits.SILENT_CALLS_MAX)))
+        await asyncio.gather(*(one() for _ in range(2 * server_limits.SILENT_CALLS_MAX)))
 
 
 async def pings(target: Target) -> None:

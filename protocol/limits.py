@@ -1,4 +1,4 @@
-"""Every bound in one file (directories among themselves: `gossip_limits`). Rule: nothing in gpufair is unbounded."""
+"""Every bound in one file (but `gossip_limits`, `server_limits`). Rule: nothing in gpufair is unbounded."""
 
 from __future__ import annotations
 
@@ -272,10 +272,6 @@ EVIDENCE_EPOCH_MS = 7 * 24 * HOUR
 """A piece takes another one's place only if it was issued in a later such stretch of time: none is worth more."""
 
 # --- server ------------------------------------------------------------------------------------------------------
-CONNECTIONS_MAX = 4096
-"""Connections of others to a node; more are not taken, so that it keeps files to open for its own work."""
-FILES_OWN = 1024
-"""Files that a node opens beside them."""
 STREAMS_MAX = 256
 STREAM_QUEUE_MAX = 16_384
 """Messages that wait for a slow reader of a stream before it loses it."""
@@ -283,20 +279,12 @@ STREAM_BYTES_MAX = 2 * OUTPUT_MAX
 """Bytes of pictures among them."""
 RPCS_MAX = 4096
 """Calls under way; each open lease has one, so there is room for all of them beside those that come and go."""
-SILENT_CALLS_MAX = STREAMS_MAX
-"""Calls from one address on which nothing was said yet."""
 BUCKET_RATE = 200
 """Requests a second that one connection may make in the long run."""
 BUCKET_BURST = 400
 ADDRESS_RATE = 10 * BUCKET_RATE
 """Requests a second of all connections from one address: many people may share one, this machine's own programs too."""
 ADDRESS_BURST = 10 * BUCKET_BURST
-BID_TOKENS = 8
-"""Requests that a bid counts for: it is checked, answered with a signature, and written down, whatever the answer."""
-PUBLISH_TOKENS = 4
-"""Requests that a published document counts for."""
-PAGE_TOKENS = 4
-"""Requests that a page of documents counts for, and a comparison of directories."""
 CONNECTIONS_TRACKED = 8192
 """Connections, and addresses, whose buckets are remembered; a full one is forgotten first, being as good as new."""
 

@@ -8,7 +8,7 @@ import resource
 import signal
 from pathlib import Path
 
-from gpufair.protocol import limits
+from gpufair.protocol import server_limits
 from gpufair.protocol.edge import loading
 from gpufair.protocol.edge.keys import Keys
 from gpufair.provider.cli.common import open_home, say
@@ -24,7 +24,7 @@ def serve(home: Path | None, *, verbose: bool) -> None:
     loading.done()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("gpufair").setLevel(logging.DEBUG if verbose else logging.INFO)
-    _allow_files(limits.CONNECTIONS_MAX + limits.FILES_OWN)
+    _allow_files(server_limits.CONNECTIONS_MAX + server_limits.FILES_OWN)
     asyncio.run(_serve(*open_home(home)))
 
 
@@ -33,7 +33,9 @@ def _allow_files(wanted: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     may = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if may < wanted:
-        log.warning("this node may open %d files: with more than %d connections it fails", may, may - limits.FILES_OWN)
+        log.warning(
+            "this node may open %d files: with more than %d connections it fails", may, may - server_limits.FILES_OWN
+        )
     if soft != resource.RLIM_INFINITY and soft < may:
         resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
 

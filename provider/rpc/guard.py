@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from gpufair.protocol import limits
+from gpufair.protocol import server_limits
 from gpufair.protocol.edge import calls, status
 from gpufair.protocol.edge.refusals import PeerUnreachable, RemoteRefusal
 from gpufair.protocol.errors import FairError, Fault, PeerError
@@ -25,10 +25,10 @@ from gpufair.provider.rpc.silence import Silence
 
 _log = logging.getLogger(__name__)
 PRICES = {
-    calls.path(calls.MARKET, "Place"): limits.BID_TOKENS,
-    calls.path(calls.DIRECTORY, "Publish"): limits.PUBLISH_TOKENS,
+    calls.path(calls.MARKET, "Place"): server_limits.BID_TOKENS,
+    calls.path(calls.DIRECTORY, "Publish"): server_limits.PUBLISH_TOKENS,
     **{
-        calls.path(calls.DIRECTORY, method): limits.PAGE_TOKENS
+        calls.path(calls.DIRECTORY, method): server_limits.PAGE_TOKENS
         for method in ("FindRecords", "FindOffers", "FindEvidence", "Differ", "Give")
     },
 }

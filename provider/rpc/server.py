@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2
 
-from gpufair.protocol import limits
+from gpufair.protocol import limits, server_limits
 from gpufair.protocol.edge import calls, tls
 from gpufair.protocol.edge.channels import MESSAGE_OPTIONS
 from gpufair.protocol.edge.system import SystemRandom, monotonic_s
@@ -67,7 +67,7 @@ def serve(
     market: MarketOffice | None = None,
     ledger: LedgerOffice | None = None,
     silence: Silence | None = None,
-    connections: int = limits.CONNECTIONS_MAX,
+    connections: int = server_limits.CONNECTIONS_MAX,
     now_s: Callable[[], float] = monotonic_s,
     random: Random | None = None,
 ) -> NodeServer:

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
-from gpufair.protocol import limits
+from gpufair.protocol import limits, server_limits
 from gpufair.protocol.errors import Fault, PeerError
 
 
 class Silence:
     """The silent calls of a server, by address."""
 
-    def __init__(self, within_ms: int = limits.STREAM_OPEN_MS, most: int = limits.SILENT_CALLS_MAX) -> None:
+    def __init__(self, within_ms: int = limits.STREAM_OPEN_MS, most: int = server_limits.SILENT_CALLS_MAX) -> None:
         self._within_s = within_ms / 1000
         self._most = most
         self._silent: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from collections import Counter
 import grpc.aio
 import pytest
 
-from gpufair.protocol import limits, wire
+from gpufair.protocol import limits, server_limits, wire
 from gpufair.protocol.addresses import Endpoint
 from gpufair.protocol.edge import calls, status
 from gpufair.protocol.edge.channels import open_channel
@@ -96,7 +96,7 @@ def test_calls_on_which_nothing_is_said_end(run, a_house, service, method):
 
 
 def test_all_leases_can_have_their_streams_beside_what_silent_crowds_may_take() -> None:
-    assert limits.RPCS_MAX >= limits.LEASES_MAX + 8 * limits.SILENT_CALLS_MAX
+    assert limits.RPCS_MAX >= limits.LEASES_MAX + 8 * server_limits.SILENT_CALLS_MAX
 
 
 def test_bids_of_one_address_wait_for_each_other_and_not_for_anybody_else(run, a_house, a_document):
@@ -134,7 +134,7 @@ async def _whole(call):
 
 @pytest.mark.parametrize(
     ("service", "method", "price"),
-    [(calls.MARKET, "Place", limits.BID_TOKENS), (calls.DIRECTORY, "Publish", limits.PUBLISH_TOKENS)],
+    [(calls.MARKET, "Place", server_limits.BID_TOKENS), (calls.DIRECTORY, "Publish", server_limits.PUBLISH_TOKENS)],
 )
 def test_what_makes_the_house_work_costs_more(run, a_house, a_document, service, method, price):
     async def work():
