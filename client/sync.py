@@ -66,6 +66,10 @@ class SyncClient:
         """See `Client.fetch`."""
         return self._runner.run(self._client.fetch(job))
 
+    def resume(self, job: str) -> tuple[Picture, ...]:
+        """See `Client.resume`."""
+        return self._runner.run(self._client.resume(job))
+
     def cancel(self, job: str) -> Purchase:
         """See `Client.cancel`."""
         return self._runner.run(self._client.cancel(job))

@@ -80,6 +80,9 @@ class Session:
             if lease.state == LeaseState.FUNDED:
                 rows.save(replace(lease, state=LEASE.after(LeaseState.FUNDED, LeaseEvent.OPEN)))
             going = rows.all(JobRow, order="created_ms", lease=lease.id, state=_GOING)
+            # What a job brought before it ended may be signed for, and its key lost on the way.
+            owed = {one.job for one in rows.all(DeliveryKey, lease=lease.id, locked=True, key=b"")}
+            going += rows.all(JobRow, order="created_ms", lease=lease.id, id=owed - {job.id for job in going})
             held = self._reserving.resume(rows)
         turn = Turn()
         if lease.voucher:

@@ -156,6 +156,15 @@ def test_what_a_stopped_job_has_done_is_ours_and_paid(painter, outcome):
     assert jobs(d) == [("stopped", 0, outcome.name.lower())]
 
 
+def test_a_key_that_was_lost_with_the_stream_is_asked_for_though_its_job_has_ended(painter):
+    d = painter.d
+    hear(d, *painter.deliver(1), *painter.end(Outcome.RECLAIMED))
+    d.session = Session(d.desks["client"], d.wallet, d.lease)
+    assert kinds(d.session.resume().ups) == ["voucher", "job"]
+    hear(d, *painter.reveal(1))
+    assert kinds(d.session.resume().ups) == ["voucher"]
+
+
 def goes_on(d, painter, done, state, **changes):
     """Order what is left of the painter's picture under the same lease; under another one it is no different."""
     wanted = replace(painter.spec, done=done, **changes)
