@@ -33,6 +33,7 @@ from gpufair.client.market.plan import Plan
 from gpufair.client.opening import open_buyer
 from gpufair.client.session.talk import GIVE_UP_S, Listen
 from gpufair.client.wallet import purchases
+from gpufair.client.wallet.bill import Bill, bill
 from gpufair.client.wallet.purchase import Purchase
 from gpufair.client.wishing import check_whole, wish
 from gpufair.protocol import limits
@@ -209,6 +210,10 @@ class Client:
         auditor = Auditor(self.buyer.desk, self.buyer.store, self.buyer.peers, table)
         folder = Path(models) if models is not None else None
         return await auditor.audit(purchases.find(self.buyer.store, job), picture, folder=folder)
+
+    def bill(self, job: str) -> Bill:
+        """What a job costs line by line, by our own count and by the provider's signed word, out of the wallet."""
+        return bill(purchases.find(self.buyer.store, job))
 
     def history(self, limit: int = 20) -> list[Purchase]:
         """The newest jobs, newest first, out of the wallet."""

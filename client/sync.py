@@ -16,6 +16,7 @@ from gpufair.client.audit.auditor import Audited
 from gpufair.client.bought import Picture
 from gpufair.client.market.choosing import Choices
 from gpufair.client.sdk import Client, Lease
+from gpufair.client.wallet.bill import Bill
 from gpufair.client.wallet.purchase import Purchase
 
 R = TypeVar("R")
@@ -77,6 +78,10 @@ class SyncClient:
     def audit(self, job: str, picture: int = 0, **options: Any) -> Audited:
         """See `Client.audit`."""
         return self._runner.run(self._client.audit(job, picture, **options))
+
+    def bill(self, job: str) -> Bill:
+        """See `Client.bill`."""
+        return self._client.bill(job)
 
     def history(self, limit: int = 20) -> list[Purchase]:
         """See `Client.history`."""

@@ -136,6 +136,7 @@ def plan_object(plan: Plan) -> Object:
 def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> Object:
     """A job and what came of it. `files` are where its pictures were written, by index."""
     # Here, so that commands which never look into the wallet don't load its database library.
+    from gpufair.client.cli.bills import bill_object
     from gpufair.client.wallet import budget
     from gpufair.client.wallet.purchases import provider_of
 
@@ -149,7 +150,8 @@ def purchase_object(purchase: Purchase, files: dict[int, str] | None = None) -> 
         "held": sum(one.cap - one.captured for one in purchase.leases if budget.is_open(one)),
         "captured": sum(one.captured for one in purchase.leases),
         "released": sum(one.released for one in purchase.leases), "settled": purchase.is_settled,
-        "distrust": lease.distrust or None, "reasons": [reason_object(one) for one in purchase.reasons],
+        "bill": bill_object(purchase), "distrust": lease.distrust or None,
+        "reasons": [reason_object(one) for one in purchase.reasons],
         "pictures": [
             {
                 "index": one.index, "opened": one.is_open, "paid": one.amount if one.locked else 0,

@@ -85,4 +85,5 @@ def unused_objects(some: Unused) -> list[dict[str, Any]]:
 
 def the_best(how: Strategy) -> str:
     """What the first offer is."""
-    return {"cheapest": "the cheapest", "fastest": "the fastest"}.get(str(how), f"the best by {how}")
+    named = {"cheapest": "the cheapest", "fastest": "the fastest", "balanced": "the best for price and time"}
+    return named.get(str(how), f"the best by {how}")

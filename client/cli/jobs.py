@@ -76,6 +76,7 @@ async def _history(stage: Stage, buyer: Buyer, limit: int) -> Answer:
 
 async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
     from gpufair.client.cli.answers import answer, purchase_object
+    from gpufair.client.cli.bills import bill_lines
     from gpufair.client.cli.views import purchase_lines
     from gpufair.client.endings import next_command
     from gpufair.client.wallet import purchases
@@ -86,7 +87,7 @@ async def _show(stage: Stage, buyer: Buyer, job: str) -> Answer:
         raise LocalError(Fault.UNKNOWN, "the wallet has no job yet", hint="see: gpufair run --help")
     found = purchases.find(buyer.store, job) if job else newest[0]
     stage.say(f"job {found.job.id.hex()}", style="bold")
-    for line in purchase_lines(found):
+    for line in (*purchase_lines(found), *bill_lines(found)):
         stage.say(line)
     if command := next_command(found):
         stage.say(f"\nNext: {command}", style="dim")

@@ -232,6 +232,8 @@ def cost_words(one: Purchase) -> str:
 
 def verified_lines(verified: Verified) -> Iterator[str]:
     """Who made a picture, as what, for how much."""
+    from gpufair.client.cli.bills import work_words
+
     claim = verified.receipt.doc
     guided = "guided" if claim.spec.guided else "unguided"
     yield f"  made by   {verified.provider}"
@@ -242,7 +244,7 @@ def verified_lines(verified: Verified) -> Iterator[str]:
     yield f"  job       {claim.job.hex()[:12]} · {job} · {claim.spec.scheduler.name.lower()} · picture {claim.picture}"
     if claim.spec.adapters:
         yield f"  with      {adapter_words(claim.spec)}"
-    yield f"  price     {show(claim.increment)}"
+    yield f"  price     {show(claim.increment)} for {work_words(claim.spec, claim.last_step - claim.first_step)}"
     yield f"  trace     {claim.trace_root.hex()[:32]}… over {claim.leaf_count} steps"
 
 

@@ -37,10 +37,10 @@ class Stake:
         return PriceSheet(model.digest, *lines) if share else least
 
     def words(self) -> str:
-        """For people: `interruptible, bidding 80 % of the ask, 5 s notice`; empty for what is usual."""
+        """For people: `interruptible, 80 % of the ask, 5 s notice`; empty for what is usual."""
         found = [] if self.bid_class is BidClass.ON_DEMAND else [self.bid_class.name.lower()]
-        found += [f"bidding {self.share_milli / 10:g} % of the ask"] if self.share_milli else []
-        found += [f"bidding {self.rate} micro-credits a step-megapixel"] if self.rate else []
+        found += [f"{self.share_milli / 10:g} % of the ask"] if self.share_milli else []
+        found += [f"{self.rate} micro-credits a step-megapixel"] if self.rate else []
         found += [f"{self.notice_ms / 1000:g} s notice"] if self.notice_ms else []
         return ", ".join(found)
 

@@ -131,7 +131,7 @@ def test_how_a_job_is_served_in_plain_values_and_what_cannot_be_meant() -> None:
     made = wish("a fox", bid_class="interruptible", notice_ms=5_000, bid_milli=800, bargain="firm")
     assert made.stake == Stake(BidClass.INTERRUPTIBLE, 5_000, 800)
     assert made.manner is Manner.FIRM
-    assert made.stake.words() == "interruptible, bidding 80 % of the ask, 5 s notice"
+    assert made.stake.words() == "interruptible, 80 % of the ask, 5 s notice"
     assert wish("a fox").stake.words() == ""
     for wrong in (
         {"bid_class": "first"}, {"notice_ms": 60_001}, {"notice_ms": -1}, {"bid_milli": 10_001}, {"bid_rate": -1},
