@@ -188,7 +188,7 @@ class Client:
         """What a job has brought, taking up a job that was broken off; `job` is its id or the beginning of it."""
         return pictures_of(self.buyer.store, await self.buyer.fetch(purchases.find(self.buyer.store, job), listen))
 
-    async def resume(self, job: str, listen: Listen = ignore) -> tuple[Picture, ...]:
+    async def go_on(self, job: str, listen: Listen = ignore) -> tuple[Picture, ...]:
         """As `fetch`; what its provider has no more, or leaves undone, is then bought from others, within `max_price`
         of the config, or twice its first price.
         """

@@ -67,9 +67,9 @@ class SyncClient:
         """See `Client.fetch`."""
         return self._runner.run(self._client.fetch(job))
 
-    def resume(self, job: str) -> tuple[Picture, ...]:
-        """See `Client.resume`."""
-        return self._runner.run(self._client.resume(job))
+    def go_on(self, job: str) -> tuple[Picture, ...]:
+        """See `Client.go_on`."""
+        return self._runner.run(self._client.go_on(job))
 
     def cancel(self, job: str) -> Purchase:
         """See `Client.cancel`."""
