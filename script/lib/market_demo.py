@@ -68,7 +68,8 @@ def configure(env: dict[str, str], **lines: str) -> None:
     file = Path(env["GPUFAIRD_HOME"]) / "config.toml"
     text = file.read_text()
     for key, value in lines.items():
-        text, found = re.subn(rf"^{key} = .*$", lambda _match, line=f"{key} = {value}": line, text, flags=re.MULTILINE)
+        line = f"{key} = {value}".replace("\\", r"\\")
+        text, found = re.subn(rf"^{key} = .*$", line, text, flags=re.MULTILINE)
         if not found:
             raise DemoError(f"{file} has no {key}")
     file.write_text(text)
