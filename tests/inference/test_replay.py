@@ -199,7 +199,7 @@ def test_an_order_that_lacks_something_is_refused(warm: Any, claim: Claim) -> No
     run = replayed.run
     for bad, given, word in (
         (replace(replayed, step=1), inputs, "needs the states"),
-        (replace(replayed, step=3), inputs, "step 3 of a run with 3"),
+        (replace(replayed, step=3), inputs, "step 3 of a run from 0 to 3"),
         (replace(replayed, run=replace(run, inputs=run.inputs[:-1])), inputs[:-1], "delivered"),
         (replace(replayed, run=replace(run, width=12)), inputs, "width"),
         (replace(replayed, run=replace(run, model=bytes(32))), inputs, "not loaded"),

@@ -126,8 +126,7 @@ class WorkingActor(Actor):
         body = bodies.opened(self.attempts.sealed(attempt), self.sealing_key, header)
         drawing = work.drawing = Drawing.begun(attempt, header, body, piece.picture)
         if piece.first_step > header.spec.done:
-            drawing.step = piece.first_step
-            drawing.state, drawing.leaves = self.attempts.checkpoint(attempt, piece.picture, piece.first_step)
+            drawing.be_at(self.attempts.checkpoint(attempt, piece.picture, piece.first_step))
         else:
             first = drawing.leaves[0] if drawing.leaves else trace.leaf(0, state_of(body.seed + piece.picture, 0))
             self._say_step(work, piece.picture, header.spec.done, first)
