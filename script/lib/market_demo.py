@@ -1,4 +1,4 @@
-"""The market demo: five nodes, a hundred pictures, one budget. ONE RULE: it does nothing but run the two commands.
+"""The market demo: five nodes, a hundred pictures, one budget. ONE RULE: it runs the two commands, and only reads.
 
 A ledger, and four providers that accept it: a cheap one, a dear one, a slow one, and one that is killed (SIGKILL) when
 a third of the pictures is here. The buyer knows one of them and finds the others through it. Called by
@@ -14,8 +14,10 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -48,6 +50,12 @@ SLOWNESS = 15
 """How nice the slow provider's processes are to all others (process runtime), ..."""
 SLOW_CPUS = "0.2"
 """... and the share of a core that its container gets."""
+_BEGUN = """
+    SELECT 1 FROM deliveries AS state JOIN leases ON leases.id = state.lease
+    WHERE leases.provider = ? AND state.step > 0 AND length(state.key) > 0 AND NOT EXISTS (
+        SELECT 1 FROM deliveries AS whole
+        WHERE whole.lease = state.lease AND whole.job = state.job AND whole.step = 0)
+"""
 
 
 @dataclass
@@ -110,31 +118,45 @@ def find_all(shops: list[Shop], buyer: dict[str, str]) -> None:
         time.sleep(1)
 
 
-def draw(shops: list[Shop], buyer: dict[str, str]) -> list[str]:
-    """The hundred pictures, and the death of one provider on the way; what the command said."""
-    doomed = next(shop for shop in shops if shop.name == "doomed")
+def has_begun(shop: Shop, buyer: dict[str, str]) -> bool:
+    """Whether the buyer has bought states of a picture that a provider has not finished."""
+    wallet = sqlite3.connect(f"file:{Path(buyer['GPUFAIR_HOME']) / 'wallet.db'}?mode=ro", uri=True)
+    with contextlib.closing(wallet):
+        return wallet.execute(_BEGUN, (shop.did,)).fetchone() is not None
+
+
+def kill_half_way(doomed: Shop, buyer: dict[str, str], over: threading.Event) -> None:
+    """SIGKILL a provider in the middle of a picture, once a third of all are here; when half are, anywhere."""
+    while not over.wait(0.01):
+        here = len(list((OUT / "pictures").glob("[0-9]*.png")))
+        if here >= ROWS * COLUMNS // 2 or (here >= ROWS * COLUMNS // 3 and has_begun(doomed, buyer)):
+            break
+    doomed.node.process.send_signal(signal.SIGKILL)
+    doomed.node.process.wait()
+    print(f"--- kill -9 {doomed.node.process.pid}: the provider `doomed` is gone ---", flush=True)
+
+
+def draw(shops: list[Shop], buyer: dict[str, str]) -> None:
+    """The hundred pictures, and the death of one provider on the way."""
+    doomed, over = next(shop for shop in shops if shop.name == "doomed"), threading.Event()
+    killer = threading.Thread(target=kill_half_way, args=(doomed, buyer, over))
     words = [
         "gpufair", "sweep", *THINGS[:ROWS], "--seed", f"1..{COLUMNS}", "--steps", str(STEPS), "--checkpoint-every",
         str(CHECKPOINT), "--budget", BUDGET, "-o", str(OUT / "pictures"), "--yes",
     ]  # fmt: skip
     print(f"$ {shlex.join(words)}", flush=True)
-    said: list[str] = []
+    killer.start()
     with subprocess.Popen(
         [str(BIN / words[0]), *words[1:]], env={**buyer, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
-            said.append(named(line.rstrip(), shops))
-            print(said[-1], flush=True)
-            here = len(list((OUT / "pictures").glob("[0-9]*.png")))
-            if doomed.node.process.poll() is None and here >= ROWS * COLUMNS // 3:
-                doomed.node.process.send_signal(signal.SIGKILL)
-                doomed.node.process.wait()
-                print(f"--- kill -9 {doomed.node.process.pid}: the provider `doomed` is gone ---", flush=True)
+            print(named(line.rstrip(), shops), flush=True)
+    over.set()
+    killer.join()
     if process.returncode:
         raise DemoError(f"gpufair sweep ended with {process.returncode}")
-    return said
 
 
 def named(line: str, shops: list[Shop]) -> str:
