@@ -42,10 +42,7 @@ def test_what_is_counted_is_what_is_there(moves):
         directory = Directory(store, clock, verify=verify)
         for seed, sequence, source, wait_s, large in moves:
             clock.now += wait_s * 1000
-            words = "x" * 100 if large else "x"
-            directory.take(
-                [Publisher(seed, clock).record(sequence, software=words).envelope], Origin(source, Reach.LOOPBACK)
-            )
+            directory.take([record(seed, sequence, clock, large=large)], Origin(source, Reach.LOOPBACK))
         directory.prune()
         kept = list(store.all())
         assert directory.rows == len(kept) <= 8
