@@ -7,7 +7,6 @@ what is unanswered, come back after a crash.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from typing import Any
 
 from drawing import SEALING_PUBLIC, Work, WorkingActor
@@ -41,9 +40,11 @@ from gpufair.provider.jobs.bodies import Pieces, Room
 from gpufair.provider.jobs.captures import Policy
 from gpufair.provider.jobs.effects import Drop, Effect, Enqueue, Post, Send, Stop, Wake
 from gpufair.provider.jobs.leases import Leases
+from gpufair.provider.jobs.preempting import Displaced
 from gpufair.provider.jobs.requests import receive
 from gpufair.provider.jobs.restarts import requeue
 from gpufair.provider.jobs.store import TABLES, OutboxRow, RequestRow
+from gpufair.provider.jobs.turns import Turns
 
 CERTIFICATE = hashlib.sha256(b"certificate").digest()
 
@@ -68,7 +69,7 @@ class ProviderActor(WorkingActor):
         self.store = RowStore(self.db, TABLES)
         self.leases = Leases(self.desk, self.store, Policy(self.capture_at))
         self.attempts = Attempts(self.desk, self.store, self.admit)
-        self.queue: deque[bytes] = deque()
+        self.queue, self.displaced = Turns(), Displaced()
         self.running: dict[bytes, Work] = {}
         self.streams: dict[bytes, Stream] = {}
         self.nonces: dict[int, bytes] = {}

@@ -20,8 +20,11 @@ from gpufair.protocol.messages import JobHeader, Outcome, Progress, Reason, Reas
 from gpufair.provider.jobs import bodies
 from gpufair.provider.jobs.drawing import Drawing
 from gpufair.provider.jobs.effects import Send, Stop
+from gpufair.provider.jobs.lookup import find_turn
 from gpufair.provider.jobs.pieces import Piece
+from gpufair.provider.jobs.preempting import AtWork, displaced, why
 from gpufair.provider.jobs.store import AttemptRow
+from gpufair.provider.jobs.turns import Turn, choose, went
 from gpufair.provider.workers.outcome import PictureResult, Reached
 
 SEALING = X25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -54,6 +57,7 @@ class Work:
 
     attempt: AttemptRow
     header: JobHeader
+    at: AtWork
     drawing: Drawing | None = None
     piece: Piece | None = None
     state: bytes = b""
@@ -78,26 +82,51 @@ class WorkingActor(Actor):
     def warm(self, _model: bytes) -> None:
         """A worker has loaded a model."""
 
+    warm_models: frozenset[bytes] = frozenset()
+
     def enqueue(self, attempt: bytes) -> None:
         """An attempt is ready."""
-        if attempt not in self.queue and attempt not in self.running:
-            self.queue.append(attempt)
+        if attempt not in self.running:
+            with self.store.read() as rows:
+                self.queue.add(find_turn(rows, attempt, lambda _spec: 0))
         self.later(1, self.start_more)
 
     def start_more(self) -> None:
-        """Give free workers something to do."""
-        for attempt in list(self.queue):
-            if len(self.running) >= self.workers:
+        """Give free workers something to do, in the order of the real queue; where nobody is free some make way."""
+        busy = {work.attempt.lease for work in self.running.values()}
+        while True:
+            ready = self.queue.ready(busy, self.now_ms())
+            wishes = [work.at.turn.wish for work in self.running.values()]
+            turn = choose(ready, wishes, self.workers, self.warm_models)
+            if turn is None:
+                self._make_way(ready)
                 return
-            row = self.attempts.start(attempt)
-            if row is None:
+            busy.add(turn.lease)
+            row = self.attempts.start(turn.attempt)
+            if row is not None:
+                went(turn, ready)
+                self.queue.remove(turn.attempt)
+                self._start(row, turn)
+
+    def _start(self, row: AttemptRow, turn: Turn) -> None:
+        work = Work(row, from_bytes(row.header, JobHeader).doc, AtWork(turn, self.now_ms()))
+        self.running[row.id] = work
+        self.warm(work.header.spec.model)
+        self.later(row.deadline_ms - self.now_ms(), lambda: self.expire(work))
+        self.sim.note("  {} begins job {} ({} pictures)", self.name, row.job, work.header.spec.count)
+        self.go_on(work)
+
+    def _make_way(self, ready: list[Turn]) -> None:
+        works = [work.at for work in self.running.values()]
+        while found := displaced(ready, works, self.workers, self.now_ms(), self.displaced):
+            worse, better = found
+            if not self.attempts.may_start(better.attempt):
+                ready = [turn for turn in ready if turn is not better]
                 continue
-            self.queue.remove(attempt)
-            work = self.running[row.id] = Work(row, from_bytes(row.header, JobHeader).doc)
-            self.warm(work.header.spec.model)
-            self.later(row.deadline_ms - self.now_ms(), lambda w=work: self.expire(w))
-            self.sim.note("  {} begins job {} ({} pictures)", self.name, row.job, work.header.spec.count)
-            self.go_on(work)
+            for work in worse:
+                work.stopping = True
+                self.displaced.add(work.turn.job)
+                self.perform(self.attempts.stop(work.turn.attempt, Outcome.PREEMPTED, why(work.turn, better)))
 
     # --- piece by piece --------------------------------------------------------------------------------------------
 
@@ -149,6 +178,7 @@ class WorkingActor(Actor):
             self.perform(self.attempts.end(work.attempt.id, Outcome.FAILED, Reason(ReasonCode.WORKER_FAILED)))
             return
         work.step, work.state = work.step + 1, after(work.state)
+        work.at.done += 1
         work.leaves.append(trace.leaf(work.step, work.state))
         self._say_step(work, piece.picture, work.step, work.leaves[-1])
         if work.step == piece.last_step and piece.whole:
@@ -196,7 +226,7 @@ class WorkingActor(Actor):
     def stop_all(self, outcome: Outcome) -> None:
         """The owner wants the machine back, or nothing more, or has better work: every attempt is to end."""
         self.sim.note("{} stops all: {}", self.name, outcome.name)
-        for attempt in [*self.queue, *self.running]:
+        for attempt in [*(turn.attempt for turn in self.queue.ready((), self.now_ms())), *self.running]:
             self.perform(self.attempts.stop(attempt, outcome, Reason(_WHY[outcome])))
 
     def halt(self, order: Stop) -> None:
@@ -204,7 +234,7 @@ class WorkingActor(Actor):
         work = self.running.get(order.attempt)
         if work is None or work.order is not None:
             return
-        work.order = order
+        work.order, work.at.stopping = order, True
         if work.waits:
             self.perform(self.attempts.stopped(order))
         elif self.sim.chance(0.05):
@@ -217,8 +247,7 @@ class WorkingActor(Actor):
 
     def stop(self, attempt: bytes) -> None:
         """Take an attempt from its worker."""
-        if attempt in self.queue:
-            self.queue.remove(attempt)
+        self.queue.remove(attempt)
         work = self.running.pop(attempt, None)
         if work is not None:
             work.stopped = True

@@ -19,6 +19,7 @@ from gpufair.client.market.choosing import Choice, choose
 from gpufair.client.market.leases import Terms
 from gpufair.client.market.market import sift
 from gpufair.client.market.sources import Answer
+from gpufair.client.market.stake import USUAL
 from gpufair.client.market.wish import Wish
 from gpufair.client.wallet import bans
 from gpufair.client.wallet.batches import BatchRow, ItemRow
@@ -54,7 +55,7 @@ class BuyingActor(ClientActor):
 
     def __init__(self, sim: Any, world: Any, name: str, skew_ms: int, shopping: Shopping) -> None:
         super().__init__(sim, world, name, skew_ms)
-        self.shopping = shopping
+        self.shopping, self.wish = shopping, shopping.wish
         self.errands: dict[bytes, Purchase] = {}
         self.avoided: set[str] = set()
         self.tries = 0
@@ -117,9 +118,10 @@ class BuyingActor(ClientActor):
         market = sift(self.answers, self, self.store)
         self.world.gathered(self, market)
         try:
-            choices = choose(market, self.shopping.wish, bans=bans.banned(self.store))
+            choices = choose(market, self.wish, bans=bans.banned(self.store))
         except NoOfferError as error:
             self.sim.note("{} finds nothing: {}", self.name, error)
+            self.wish = replace(self.wish, stake=USUAL)  # nobody sells of that class
             self.later(10_000, self.look_around)
             return
         for choice in choices.good:
@@ -128,15 +130,18 @@ class BuyingActor(ClientActor):
                 self.bid(choice, places)
                 return
         self.avoided.clear()
+        self.wish = replace(self.wish, stake=USUAL)
         self.later(20_000, self.look_around)
 
     def bid(self, choice: Choice, places: tuple[int, ...]) -> None:
         """Ask for a lease that pays for these places."""
         self.tries += 1
-        quote, spec, sheet = choice.candidate.quote, replace(choice.spec, count=1), choice.candidate.model.sheet
+        quote, spec, stake = choice.candidate.quote, replace(choice.spec, count=1), self.wish.stake
+        sheet = stake.sheet(choice.offer.doc, choice.candidate.model)
         cap = quote.total * len(places) + quote.upfront * 2
         window = max(self.shopping.share * quote.increment // 1_000, quote.upfront, smallest_window(spec, sheet))
-        terms = Terms(cap, window, self.shopping.ledger, 10 * limits.MINUTE, limits.MINUTE)
+        lasts_ms, idle_ms = 10 * limits.MINUTE, limits.MINUTE
+        terms = Terms(cap, window, self.shopping.ledger, lasts_ms, idle_ms, bid_class=stake.bid_class)
         bid = self.leases.propose(choice.offer, choice.record, spec.model, IMAGE, terms)
         every = self.shopping.checkpoint_every
         self.errands[bid.id] = Purchase((spec,) * len(places), places=places, checkpoint_every=every)

@@ -22,11 +22,10 @@ from gpufair.protocol import limits
 from gpufair.protocol.edge import keys
 from gpufair.protocol.edge.sealing_keys import SealingKeys
 from gpufair.protocol.errors import PeerError
-from gpufair.protocol.lifecycle import AttemptState
-from gpufair.protocol.messages import Beat, Envelope, Isolation, JobHeader, Outcome, Reason, Role
+from gpufair.protocol.messages import Envelope, Isolation, JobHeader, Outcome, Reason, Role
 from gpufair.provider.config import Config
+from gpufair.provider.jobs.beats import beats
 from gpufair.provider.jobs.captures import Policy
-from gpufair.provider.jobs.effects import Send
 from gpufair.provider.jobs.leases import Leases
 from gpufair.provider.sales.admission import Admission
 from gpufair.provider.sales.offers import Broadcasts, Offers
@@ -118,10 +117,9 @@ class SellerActor(TalkingActor, ProviderActor):
         if self.world.quiet and not self.queue and not self.running:
             return
         self.later(limits.BEAT_MS, self.beat)
-        works = [(work.attempt, 0) for work in self.running.values()]
-        rows = {row.id: row for row in self.attempts.in_state(AttemptState.QUEUED)} if self.queue else {}
-        works += [(rows[one], len(works) + place) for place, one in enumerate(self.queue) if one in rows]
-        self.perform([Send(attempt.lease, Beat(attempt.job, ahead)) for attempt, ahead in works])
+        now = self.now_ms()
+        works = [work.at for work in self.running.values()]
+        self.perform(list(beats(works, self.queue.ready((), now), self.workers, now)))
 
     def stop_all(self, outcome: Outcome) -> None:
         if outcome is Outcome.DRAINED:

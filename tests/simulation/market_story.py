@@ -13,8 +13,10 @@ from market_buying import Shopping
 from market_selling import Shop
 from network import Weather
 
+from gpufair.client.market.stake import Stake
 from gpufair.client.market.wish import Wish
 from gpufair.protocol import limits
+from gpufair.protocol.messages import BidClass
 from gpufair.provider.config import Config, LedgerConfig, LimitsConfig, NodeConfig, PriceConfig, UtilisationConfig
 
 START_FUNDS = 10**6
@@ -73,8 +75,8 @@ class Story:
         accepted = tuple(f"{signer(f'bank{one}').did}@10.9.0.{one + 1}:7700" for one in ledgers)
         price = PriceConfig(
             per_step_megapixel=dice.randrange(500_000, 2_000_000), per_cold_load=dice.choice((0, 0, 50)),
-            minimum=dice.choice((0, 0, 20)), policy=dice.choice(("fixed", "fixed", "utilisation")),
-            utilisation=UtilisationConfig(minutes=1),
+            minimum=dice.choice((0, 0, 20)), floor_milli=dice.choice((500, 500, 1_000)),
+            policy=dice.choice(("fixed", "fixed", "utilisation")), utilisation=UtilisationConfig(minutes=1),
         )  # fmt: skip
         sizes = LimitsConfig(queue=dice.choice((1, 4, 8)), capture_at=dice.choice((1, 300, 10**9)))
         config = Config(NodeConfig(), price=price, limits=sizes, ledger=LedgerConfig(accepted))
@@ -86,7 +88,8 @@ class Story:
     def shopping(self) -> Shopping:
         """A buyer's list."""
         dice = self.dice
-        wish = Wish("a cat", width=8, height=8, steps=dice.randrange(2, 9), guidance_milli=1_000, seed=7)
+        stake = Stake(dice.choice((BidClass.ON_DEMAND, BidClass.INTERRUPTIBLE)))
+        wish = Wish("a cat", stake=stake, width=8, height=8, steps=dice.randrange(2, 9), guidance_milli=1_000, seed=7)
         knows = tuple(signer(f"node{n}").did for n in dice.sample(range(self.sellers), min(2, self.sellers)))
         ledger = signer(f"bank{dice.randrange(self.banks)}").did
         begins = dice.randrange(15_000, max(15_001, self.quiet_ms // 2))
