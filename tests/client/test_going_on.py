@@ -241,6 +241,26 @@ def test_where_nobody_else_sells_it_the_reason_is_told_with_the_search(world: An
     world(story)
 
 
+def test_what_its_buyer_cancelled_elsewhere_does_not_go_on(world: Any, tmp_path: Path) -> None:
+    """Another terminal has cancelled it: whoever waits for it here is told so, and nothing more is ordered."""
+
+    def cancel(w: World) -> None:
+        assert w.provider.seller is not None
+        jobs = w.provider.seller.jobs
+        [attempt] = jobs.attempts.in_state("running")  # type: ignore[arg-type]
+        jobs.perform(jobs.attempts.end(attempt.id, Outcome.CANCELLED, Reason(ReasonCode.CANCELLED)))
+
+    async def story(w: World) -> None:
+        async with another_provider(w, tmp_path / "dear", rate=70) as dear:
+            at_step(w, 0, 5, lambda: cancel(w))
+            with pytest.raises(JobFailedError, match="cancelled"):
+                await w.buy()
+            assert not any(isinstance(event, ev.GoesOn) for event in w.heard)
+            assert earned(dear) == []
+
+    world(story)
+
+
 def test_going_on_costs_no_more_than_was_allowed(world: Any, tmp_path: Path) -> None:
     async def story(w: World) -> None:
         async with another_provider(w, tmp_path / "dear", rate=6000) as dear:
