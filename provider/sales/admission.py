@@ -152,9 +152,11 @@ class Admission:
             Reason(ReasonCode.TOO_MANY_LEASES, wanted, most, unit) for wanted, most, unit in checks if wanted > most
         ]
         capacity, now = self._stock.capacity, self._desk.now_ms()
-        on_demand, all_ = (capacity.taken(rows, now, on_demand=one) for one in (True, False))
+        on_demand = in_all = capacity.taken(rows, now, on_demand=True)
+        if bid.doc.bid_class is BidClass.INTERRUPTIBLE:
+            in_all = capacity.taken(rows, now, on_demand=False)
         left, most = self._stock.config.limits.unsecured - live.total, self._stock.config.workers.reserved_workers
-        return _Room(left, full, gives_way, capacity.places, on_demand, all_, len(holders(rows)), most)
+        return _Room(left, full, gives_way, capacity.places, on_demand, in_all, len(holders(rows)), most)
 
     def _gives_way(self, rows: Rows, source: str) -> LeaseRow | None:
         unfunded = {lease.id: lease for lease in rows.all(LeaseRow, order="agreed_ms", state=LeaseState.AGREED)}
@@ -173,8 +175,8 @@ class _Room:
     places: int
     on_demand: int
     """Places that are taken by jobs on demand ..."""
-    all_: int
-    """... and by all."""
+    in_all: int
+    """... and by all: for an interruptible bid."""
     held: int
     """Workers that are held for leases ..."""
     held_most: int
@@ -182,7 +184,7 @@ class _Room:
 
     def taken(self, bid_class: BidClass) -> int:
         """Places that are taken for a job of this class."""
-        return self.all_ if bid_class is BidClass.INTERRUPTIBLE else self.on_demand
+        return self.in_all if bid_class is BidClass.INTERRUPTIBLE else self.on_demand
 
     def has_place(self, bid_class: BidClass) -> bool:
         """Whether a job of this class could be taken now."""
