@@ -12,7 +12,7 @@ from typing import Any
 from whole_nodes import MODEL, START, node
 
 from gpufair.client.batch import running
-from gpufair.client.batch.driver import Driver
+from gpufair.client.batch.driver import Driver, ignore
 from gpufair.client.batch.events import BatchEvent
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import Config
@@ -35,6 +35,12 @@ class MarketWorld:
     providers: list[Node]
     buyer: Buyer
     heard: list[BatchEvent] = field(default_factory=list)
+    also: Callable[[BatchEvent], None] = ignore
+    """Hears everything that `heard` keeps."""
+
+    def hear(self, event: BatchEvent) -> None:
+        self.heard.append(event)
+        self.also(event)
 
     async def begin(
         self, count: int = 12, *, budget: int = 0, folder: Path | None = None, options: Any = None, **more: Any
@@ -44,11 +50,11 @@ class MarketWorld:
         prepared = await running.prepare(self.buyer, {"prompt": "a fox", **STEPS, **(options or {})}, items)
         return running.begin(
             self.buyer, prepared, budget=budget or 10 * prepared.least, title="foxes", folder=folder,
-            listen=self.heard.append, **more,
+            listen=self.hear, **more,
         )  # fmt: skip
 
     async def resume(self, batch: bytes) -> Driver:
-        return await running.resume(self.buyer, batch, listen=self.heard.append)
+        return await running.resume(self.buyer, batch, listen=self.hear)
 
     def told(self, kind: type) -> list[Any]:
         return [event for event in self.heard if isinstance(event, kind)]
