@@ -60,3 +60,16 @@ need_python() {
     fi
     exit 1
 }
+
+# explain USAGE [the script's arguments]: for a script whose only option is --yes: tells of itself, refuses other options.
+explain() {
+    local usage=$1 word
+    shift
+    for word in "$@"; do
+        case $word in
+            -h | --help) echo "$usage" && exit 0 ;;
+            --yes) ;;
+            -*) echo "wrong: there is no option $word" >&2 && echo "next:  $usage" >&2 && exit 2 ;;
+        esac
+    done
+}
