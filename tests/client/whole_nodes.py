@@ -121,10 +121,30 @@ def a_provider(
     return provider
 
 
-def known_to(store: RowStore, provider: Node) -> None:
-    """The buyer looks at this provider too."""
+def known_to(store: RowStore, node: Node) -> None:
+    """The buyer looks at this node too."""
     with store.begin() as rows:
-        rows.insert(PeerRow(str(Endpoint.parse(f"127.0.0.1:{provider.port}")), provider.keys.did, 1))
+        rows.insert(PeerRow(str(Endpoint.parse(f"127.0.0.1:{node.port}")), node.keys.did, 1))
+
+
+def alone_known_to(store: RowStore, node: Node) -> None:
+    """The buyer looks at this node and no other."""
+    with store.begin() as rows:
+        for row in rows.all(PeerRow):
+            rows.delete(PeerRow, address=row.address)
+    known_to(store, node)
+
+
+@asynccontextmanager
+async def another_directory(w: World, folder: Path) -> AsyncIterator[Node]:
+    """One more directory, that starts from the first one and from nobody else."""
+    first = f"{w.ledger.keys.did}@127.0.0.1:{w.ledger.port}"
+    other = node(folder, node=settings.NodeConfig(roles=("directory",), peers=(first,)))
+    await other.start()
+    try:
+        yield other
+    finally:
+        await other.stop()
 
 
 @asynccontextmanager
@@ -175,11 +195,11 @@ class Person:
         return BuyerHome(self.folder / "home")
 
     @classmethod
-    async def at(cls, world: World, folder: Path) -> Person:
+    async def at(cls, world: World, folder: Path, knows: Node | None = None) -> Person:
+        """Somebody with money, who knows one node: the provider, unless told otherwise."""
         person = cls(world, folder, keys.create(folder / "home" / "keys").did)
         store = open_wallet(person.home.wallet)
-        with store.begin() as rows:
-            rows.insert(PeerRow(f"127.0.0.1:{world.provider.port}", world.provider.keys.did, 1))
+        known_to(store, knows or world.provider)
         store.close()
         bank = await world.buyer.peers.meet(f"127.0.0.1:{world.ledger.port}")
         desk = world.ledger.desk
