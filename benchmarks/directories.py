@@ -80,7 +80,7 @@ class Net:
     """The clock, the chance and the wire. `tells`: whether news is told, or found by comparing alone."""
 
     def __init__(self, count: int, seed: int, *, tells: bool = True) -> None:
-        self.now, self.dice, self.tells = START, Random(seed), tells
+        self.now, self.dice, self.tells, self.count = START, Random(seed), tells, count
         self.traffic = Traffic()
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -135,13 +135,13 @@ class Node:
         self._spreading = False
 
     def begin(self, named: list[str]) -> None:
-        """It is there; when it shows itself and when its rounds are is chance."""
+        """It is there. When its rounds are is chance; renewals are spread evenly over all nodes."""
         self.named = named
         for did in named:
             self.gossip.company.invite(did, typed=True)
         self.net.later(self.net.dice.randrange(gossip_limits.GOSSIP_PERIOD_MS), self._round)
         self.net.later(self.net.dice.randrange(1_000), lambda: self.show(self.record(), self.offer()))
-        self.net.later(self.net.dice.randrange(RENEWED_MS), self._renew)
+        self.net.later(RENEWED_MS * self.number // self.net.count, self._renew)
 
     def record(self) -> Envelope:
         """Its card, of now."""
