@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 from gpufair.client.buyer import Buyer
 from gpufair.client.config import DAY_MS
-from gpufair.client.wallet import budget
+from gpufair.client.wallet import budget, pairs
 from gpufair.client.wallet.purchases import ledger_of
-from gpufair.client.wallet.store import LeaseRow
+from gpufair.client.wallet.store import LeaseRow, SequenceRow
+from gpufair.protocol import evidence, wire
 from gpufair.protocol.envelope import from_bytes
 from gpufair.protocol.errors import FairError
+from gpufair.protocol.fields import BROADCAST
 from gpufair.protocol.journal import Audit, Auditor
-from gpufair.protocol.messages import Balance, Hold, LedgerRef
+from gpufair.protocol.messages import Balance, Envelope, Hold, LedgerRef
+
+_JOURNAL = "journal"
+"""How the wallet keeps, beside the sequences of sellers, the newest head of each ledger that an audit came to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,24 @@ async def balances(buyer: Buyer) -> list[Counter]:
 
 
 async def audit(buyer: Buyer, ref: LedgerRef) -> tuple[Audit, Auditor]:
-    """Audit a ledger's journal as far as we may see it; events that it has named to us may not be hidden."""
+    """Audit a ledger's journal as far as we may see it; events that it has named to us may not be hidden.
+
+    The head of a good journal is kept, and the next one must lead through it. A ledger that signed two heads of one
+    sequence is banned, and both are kept.
+    """
     with buyer.store.read() as rows:
         leases = rows.all(LeaseRow, ledger=ref.did)
+        known = rows.get(SequenceRow, did=ref.did, kind=_JOURNAL)
     expected = [from_bytes(lease.hold, Hold).doc.event for lease in leases if lease.hold]
-    return await buyer.ledgers.audit(await buyer.ledgers.meet(ref), expected)
+    before = wire.decode(Envelope, known.document) if known is not None else None
+    report, auditor = await buyer.ledgers.audit(await buyer.ledgers.meet(ref), expected, before)
+    with buyer.store.begin() as rows:
+        if auditor.two_heads is not None:
+            found = evidence.two_heads(buyer.desk.head(BROADCAST), *auditor.two_heads)
+            pairs.keep(rows, found, buyer.desk.now_ms())
+        elif report.ok and report.sequence and auditor.newest_head is not None:
+            rows.save(SequenceRow(ref.did, _JOURNAL, report.sequence, wire.encode(auditor.newest_head)))
+    return report, auditor
 
 
 def today(buyer: Buyer) -> int:

@@ -73,12 +73,16 @@ class Ledgers:
                 break
         return state, keys
 
-    async def audit(self, peer: Peer, expected: Sequence[int] = ()) -> tuple[Audit, Auditor]:
+    async def audit(
+        self, peer: Peer, expected: Sequence[int] = (), known: Envelope | None = None
+    ) -> tuple[Audit, Auditor]:
         """Execute again every event that we may see, over the chain of all, and compare the ledger's signed balance.
 
-        `expected` are events that the ledger's answers have named to us: hiding one of those is a finding.
+        `expected` are events that the ledger's answers have named to us: hiding one of those is a finding. `known` is
+        a head that it signed before: a journal that does not lead through it is one.
         """
         auditor = Auditor(peer.did, self._desk.did, expected)
+        auditor.feed((), known)
         auditor.check_balance(await self.balance(peer))  # compared when the journal gets to the event that it names
         for _ in range(_JOURNAL_PAGES_MAX):
             query = self._query(peer, QueryKind.JOURNAL, since=auditor.sequence + 1)

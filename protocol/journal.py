@@ -91,7 +91,7 @@ class Auditor:
         self._references: set[tuple[EventKind, str]] = set()
         self._orders: set[bytes] = set()
         self._findings: list[Finding] = []
-        self._heads: dict[int, bytes] = {}
+        self._heads: dict[int, tuple[bytes, Envelope]] = {}
         self._balances: list[Balance] = []
         self._heads_met = 0
         self._newest_head = 0
@@ -99,6 +99,8 @@ class Auditor:
         self._at_ms = 0
         self.sequence = 0
         self.hash = START
+        self.two_heads: tuple[Envelope, Envelope] | None = None
+        """Two heads of one sequence that the ledger signed over different journals: they convict it."""
 
     # --- the view that `book.decide` looks at ---------------------------------------------------------------------
     def funds(self, did: str) -> Funds:
@@ -124,6 +126,11 @@ class Auditor:
     def holds(self) -> Mapping[bytes, HoldRow]:
         """Every visible hold, by lease."""
         return self._holds
+
+    @property
+    def newest_head(self) -> Envelope | None:
+        """The signed head of the highest sequence so far."""
+        return self._heads[self._newest_head][1] if self._newest_head in self._heads else None
 
     # --- feeding ----------------------------------------------------------------------------------------------------
     def feed(self, items: Iterable[bytes], head: Envelope | None = None) -> None:
@@ -176,19 +183,19 @@ class Auditor:
         if head.head.issuer != self._ledger:
             self._find(0, "the head is signed by somebody else")
             return
-        known = self._heads.setdefault(head.sequence, head.hash)
+        known, first = self._heads.setdefault(head.sequence, (head.hash, document))
         if known != head.hash:
+            self.two_heads = self.two_heads or (first, document)
             self._find(head.sequence, "two signed heads for one event: the ledger shows different journals")
         self._newest_head = max(self._newest_head, head.sequence)
         if head.sequence == self.sequence:
             self._meet_head()
 
     def _meet_head(self) -> None:
-        signed = self._heads.get(self.sequence)
-        if signed is None:
+        if self.sequence not in self._heads:
             return
         self._heads_met += 1
-        if signed != self.hash:
+        if self._heads[self.sequence][0] != self.hash:
             self._find(self.sequence, "the signed head has another hash: an event was changed, added or left out")
 
     def _feed_one(self, item: bytes) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gpufair.client.market.sources import Answer, Trouble
-from gpufair.client.wallet.bans import ban
-from gpufair.client.wallet.store import BanRow, SequenceRow
+from gpufair.client.wallet import bans
 from gpufair.protocol import envelope as dsse
 from gpufair.protocol import evidence, limits
 from gpufair.protocol.edge.peers import DirectoryPeer
@@ -24,8 +23,6 @@ from gpufair.protocol.messages import Evidence
 
 _BYTES_MAX = 4 * limits.MIB
 """Of evidence that is read from one directory at a time."""
-_KIND = "evidence"
-"""How the wallet remembers, beside the sequences of sellers, whom evidence has banned already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,7 @@ class Doubt:
 def open_questions(store: RowStore, sellers: Iterable[str]) -> list[str]:
     """Those of some sellers whom evidence could still tell us anything about."""
     with store.read() as rows:
-        return [did for did in dict.fromkeys(sellers) if not _is_settled(rows, did)]
+        return [did for did in dict.fromkeys(sellers) if not bans.is_settled(rows, did)]
 
 
 async def read_evidence(directory: DirectoryPeer, sellers: Sequence[str], answer: Answer) -> None:
@@ -81,13 +78,6 @@ def convict(rows: Rows, answers: Iterable[Answer], now_ms: int) -> tuple[list[Tr
                 told.append(Trouble(answer.source, f"evidence that proves nothing: {judgement.what}", Fault.MALFORMED))
             elif judgement.proof is Proof.REPLAY:
                 doubts.append(Doubt(answer.source, signed))
-            elif not _is_settled(rows, accused):
-                ban(rows, accused, judgement.what, now_ms)
-                rows.save(SequenceRow(accused, _KIND, 1, signed.id))
+            elif bans.convict(rows, accused, judgement.what, now_ms):
                 told.append(Trouble(answer.source, f"{accused} is banned from now on: {judgement.what}"))
     return told, doubts
-
-
-def _is_settled(rows: Rows, did: str) -> bool:
-    banned = rows.get(BanRow, did=did) is not None
-    return banned or rows.get(SequenceRow, did=did, kind=_KIND) is not None

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from gpufair.client.market.convicting import Doubt, convict, open_questions, read_evidence
 from gpufair.client.market.sources import Answer, Silence, Source, Trouble, judged, silence_of
+from gpufair.client.wallet import pairs
 from gpufair.client.wallet.store import SequenceRow
 from gpufair.protocol import envelope as dsse
-from gpufair.protocol import limits
+from gpufair.protocol import evidence, limits
 from gpufair.protocol.addresses import PeerAddress, check_endpoints
 from gpufair.protocol.edge.channels import Peer, Peers
 from gpufair.protocol.edge.reaching import reach_of
@@ -145,6 +146,7 @@ def _newest(
 ) -> list[Signed[B]]:
     """The newest document of each issuer, checked; every other one that is not just an older copy is a trouble."""
     newest: dict[str, Signed[B]] = {}
+    first: dict[tuple[str, int], Signed[B]] = {}
     seen: set[Envelope] = set()  # whole ones: an id says nothing of signatures, and a forged copy must hide no good one
     for answer, document in found:
         if document in seen:
@@ -152,6 +154,9 @@ def _newest(
         seen.add(document)
         try:
             signed = dsse.receive(document, kind, me=BROADCAST, now_ms=now_ms, lifetime_max_ms=limits.BROADCAST_TTL_MS)
+            one = first.setdefault((signed.issuer, signed.doc.sequence), signed)
+            if one.id != signed.id and (what := _convict(rows, one, signed, now_ms)):
+                market.troubles.append(Trouble(answer.source, what, Fault.CONFLICT))
             check_endpoints(_endpoints(signed.doc), answer.heard)
             _take(rows, signed)
         except PeerError as error:
@@ -160,6 +165,13 @@ def _newest(
             continue
         newest[signed.issuer] = signed
     return list(newest.values())
+
+
+def _convict(rows: Rows, one: Signed[B], other: Signed[B], now_ms: int) -> str:
+    """Ban whoever signed two different broadcasts of one sequence. What is told of it; empty if it was done before."""
+    # The head is of no account here: the piece is judged, and made anew when it is brought to others.
+    why = pairs.keep(rows, evidence.two_broadcasts(one.doc.head, one.envelope, other.envelope), now_ms)
+    return f"{one.issuer} is banned from now on: {why}" if why else ""
 
 
 def _take(rows: Rows, signed: Signed[B]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gpufair.client.wallet import pairs
 from gpufair.client.wallet.deliveries import CheckpointRow, DeliveryRow, PictureRow
 from gpufair.client.wallet.store import AuditRow, BanRow, SequenceRow
 from gpufair.protocol import evidence, limits, trace, wire
@@ -47,6 +48,7 @@ def brought(rows: Rows, piece: Signed[Evidence], now_ms: int) -> None:
 
 
 def _made(rows: Rows, head: Head) -> Iterator[Evidence]:
+    yield from pairs.pieces(rows, head)
     places = [(one.lease, one.job, one.picture, 0) for one in rows.all(PictureRow, keyed=True, size=0)]
     places += [(one.lease, one.job, one.picture, one.step) for one in rows.all(CheckpointRow, keyed=True, size=0)]
     for lease, job, picture, step in places:

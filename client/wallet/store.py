@@ -158,6 +158,16 @@ class BanRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PairRow:
+    """Two envelopes that one identity signed and that must not both exist: they convict it of a `Crime`."""
+
+    did: str
+    crime: int
+    one: bytes
+    other: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PeerRow:
     """A node that we start looking from, as the user named it."""
 
@@ -204,6 +214,9 @@ TABLES: dict[type, Table] = {
         number("made_ms"), blob("report"), blob("file"),
     ),
     BanRow: Table("bans", METADATA, words("did", key=True), words("why"), number("since_ms")),
+    PairRow: Table(
+        "pairs", METADATA, words("did", key=True), number("crime", key=True), blob("one"), blob("other")
+    ),
     PeerRow: Table("peers", METADATA, words("address", key=True), words("did"), number("added_ms")),
     SequenceRow: Table(
         "sequences", METADATA, words("did", key=True), words("kind", key=True), number("sequence"), blob("document")

@@ -310,9 +310,12 @@ def test_two_signed_heads_for_one_event_are_a_lie_whatever_else_is_true():
     chain, other = story(), story()
     legs_changed(other)
     auditor = Auditor(BANK.did)
-    auditor.feed((), other.signed_head(other.rechained(other.events)))
-    auditor.feed(chain.items(), chain.signed_head())
+    lie, truth = other.signed_head(other.rechained(other.events)), chain.signed_head()
+    auditor.feed((), lie)
+    assert (auditor.two_heads, auditor.newest_head) == (None, lie)
+    auditor.feed(chain.items(), truth)
     assert any("two signed heads" in finding.what for finding in auditor.report().findings)
+    assert auditor.two_heads == (lie, truth)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ import pytest
 from gpufair.client.market import market as market_module
 from gpufair.client.market.market import Market, gather
 from gpufair.client.market.sources import Silence
-from gpufair.protocol import limits
+from gpufair.client.wallet import accusations, bans
+from gpufair.protocol import evidence, limits
 from gpufair.protocol.addresses import Endpoint, PeerAddress
 from gpufair.protocol.edge.channels import Peers
 from gpufair.protocol.edge.rows import RowStore
 from gpufair.protocol.edge.system import SystemClock
-from gpufair.protocol.messages import Envelope
+from gpufair.protocol.evidence import Proof
+from gpufair.protocol.messages import Crime, Envelope
 from gpufair.provider.rpc.server import serve
 
 CLOCK = SystemClock()
@@ -60,7 +62,48 @@ def test_two_offers_of_one_sequence_the_first_is_kept(look: Any, shelf: Any, a_s
     house.offers, house.records = [first.envelope, second.envelope], [record.envelope]
     market = look(house)
     assert [offer.id for offer in market.offers] == [first.id]
-    assert "two different ones" in market.troubles[0].what
+    assert any("two different ones" in trouble.what for trouble in market.troubles)
+
+
+def test_who_signed_two_of_one_sequence_is_banned_and_told_of_until_the_ban_is_lifted(
+    look: Any, shelf: Any, a_seller: Any, a_model: Any, store: RowStore
+) -> None:
+    """Two directories show one each: neither lies, the seller does. One alone proves nothing, and stays left out."""
+    one_house, other_house, seller, me = shelf(98), shelf(99), a_seller(1, CLOCK), a_seller(2, CLOCK)
+    record = seller.record()
+    one_house.offers = [seller.offer(record).envelope]
+    other_house.offers = [seller.offer(record, a_model(rate=1)).envelope]
+    look(one_house)
+    assert any("two different ones" in trouble.what for trouble in look(other_house).troubles)
+    assert bans.banned(store) == {}, "the first one is not at hand any more"
+
+    market = look(one_house, other_house)
+    assert "two offers of the sequence" in bans.banned(store)[seller.desk.did]
+    assert sum("banned from now on" in trouble.what for trouble in market.troubles) == 1
+    with store.begin() as rows:
+        [piece] = accusations.due(rows, me.desk)
+        assert (piece.doc.accused, piece.doc.crime) == (seller.desk.did, Crime.TWO_BROADCASTS)
+        assert evidence.judge(piece.doc).proof is Proof.PROVED
+
+    bans.lift(store, seller.desk.did)
+    look(one_house, other_house)
+    assert bans.banned(store) == {}
+    with store.read() as rows:
+        assert accusations.due(rows, me.desk) == []
+
+
+@pytest.mark.parametrize("newer", [True, False], ids=["newer", "addressed"])
+def test_two_offers_that_may_both_exist_ban_nobody(
+    look: Any, shelf: Any, a_seller: Any, a_model: Any, store: RowStore, newer: bool
+) -> None:
+    house, seller = shelf(), a_seller(1, CLOCK)
+    record = seller.record()
+    first = seller.offer(record)
+    to_one = replace(first.doc.head, audience=("*", a_seller(2).desk.did))
+    fields = {"sequence": 2} if newer else {"head": to_one}
+    house.offers = [first.envelope, seller.offer(record, a_model(rate=1), **fields).envelope]
+    look(house)
+    assert bans.banned(store) == {}
 
 
 @pytest.mark.parametrize("crime", ["bent", "unsigned", "foreign", "expired", "future", "for ever", "addressed"])

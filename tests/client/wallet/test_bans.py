@@ -25,6 +25,22 @@ def test_a_ban_stays_with_its_first_reason_until_it_is_lifted() -> None:
     store.close()
 
 
+def test_evidence_bans_once_and_never_whom_the_buyer_let_in_again() -> None:
+    store = open_wallet(None)
+    with store.begin() as rows:
+        assert bans.convict(rows, MALLORY, "two records", 5)
+        assert not bans.convict(rows, MALLORY, "two records", 6)
+        bans.ban(rows, TRUDY, "its key opened noise", 7)
+    for did in (MALLORY, TRUDY):
+        bans.lift(store, did)
+    with store.begin() as rows:
+        assert not bans.convict(rows, MALLORY, "two records", 8)
+        assert not bans.convict(rows, TRUDY, "what we told of it comes back", 8)
+        bans.ban(rows, TRUDY, "its key opened noise again", 9)
+    assert list(bans.banned(store)) == [TRUDY]
+    store.close()
+
+
 @pytest.mark.parametrize("wanted", ["", "nobody", "y"])
 def test_lifting_names_exactly_one(wanted: str) -> None:
     store = open_wallet(None)
