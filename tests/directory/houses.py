@@ -14,6 +14,7 @@ from gpufair.protocol.edge.system import SystemClock, SystemRandom
 from gpufair.protocol.heads import Desk
 from gpufair.protocol.identity import KeySigner
 from gpufair.protocol.messages import Envelope, NodeRecord, Role
+from gpufair.protocol.ports import Clock
 from gpufair.provider.directory.directory import Directory
 from gpufair.provider.directory.gossip import Gossip
 from gpufair.provider.directory.office import DirectoryDesk
@@ -29,13 +30,13 @@ CLOCK, RANDOM = SystemClock(), SystemRandom()
 class House:
     """One node that is a directory and nothing else; `listens` on a port that the machine gives, or on that one."""
 
-    def __init__(self, seed: int, peers: Sequence[str] = (), *, find: LookUp = look_up) -> None:
-        self.desk = Desk(KeySigner.from_seed(seed.to_bytes(32, "big")), CLOCK, RANDOM)
+    def __init__(self, seed: int, peers: Sequence[str] = (), *, find: LookUp = look_up, clock: Clock = CLOCK) -> None:
+        self.desk = Desk(KeySigner.from_seed(seed.to_bytes(32, "big")), clock, RANDOM)
         self.tls = tls.create()
-        self.directory = Directory(DirectoryStore(None), CLOCK)
-        self.gossip = Gossip(self.did, self.directory, CLOCK, RANDOM)
+        self.directory = Directory(DirectoryStore(None), clock)
+        self.gossip = Gossip(self.did, self.directory, clock, RANDOM)
         self.office = DirectoryDesk(self.directory, self.record, self.gossip)
-        self.peers = Peers(CLOCK)
+        self.peers = Peers(clock)
         self.publisher = Publisher(lambda: (self._own,), self.office, self.peers, peers, RANDOM)
         self.roads = Roads(self.peers, self.office, self.publisher.named, find)
         self.port = 0
@@ -53,7 +54,7 @@ class House:
         head, where = self.desk.broadcast_head(), endpoints or (self.address,)
         certificate = self.tls.certificate
         return self.desk.sign(
-            NodeRecord(head, CLOCK.now_ms(), (Role.DIRECTORY,), where, certificate, bytes(32), "test")
+            NodeRecord(head, self.desk.now_ms(), (Role.DIRECTORY,), where, certificate, bytes(32), "test")
         ).envelope
 
     async def start(self, port: int = 0) -> None:

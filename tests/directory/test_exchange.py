@@ -2,9 +2,10 @@
 
 import asyncio
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import pytest
-from houses import House, houses, stranger, until
+from houses import CLOCK, House, houses, stranger, until
 
 from gpufair.protocol import limits
 from gpufair.protocol.addresses import Reach
@@ -12,6 +13,7 @@ from gpufair.protocol.edge.refusals import PeerUnreachable
 from gpufair.protocol.errors import Fault, PeerError
 from gpufair.protocol.messages import Compare, Heading, Pull, Tell
 from gpufair.protocol.messages.gossip import Branch
+from gpufair.provider import neighbours
 from gpufair.provider.directory.company import Trouble
 from gpufair.provider.directory.documents import Kind, place_of
 from gpufair.provider.rpc import guard, publisher
@@ -157,6 +159,38 @@ def test_somebody_else_at_a_named_address_is_met_as_who_it_is():
                 assert not typed.get(first.did)
             finally:
                 await other.stop()
+
+    run(work())
+
+
+@dataclass
+class Off:
+    """A clock that somebody set wrong."""
+
+    hours: int
+
+    def now_ms(self) -> int:
+        return CLOCK.now_ms() + self.hours * limits.HOUR
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_named_peer_whose_clock_is_an_hour_off_is_told_to_both_owners(hours):
+    """Neither takes a document of the other's; the status of each names the reason, and nobody is thrown out."""
+
+    async def work():
+        off = House(1, clock=Off(hours))
+        async with houses(off):
+            good = House(2, [off.address])
+            async with houses(good):
+                late = House(3, [good.address], clock=Off(hours))
+                async with houses(late):
+                    for house, other in ((good, off), (late, good)):
+                        now = house.desk.now_ms()
+                        [peer] = neighbours.peers(house.publisher.states, await house.office.standing(), now)
+                        assert peer["trouble"] == "clock off", peer
+                        assert peer["address"] == other.address
+                        assert peer["why"]
+                        assert not house.has(other.did)
 
     run(work())
 
