@@ -129,7 +129,7 @@ class Node:
         self.desk = Desk(KeySigner.from_seed((self.number + 1).to_bytes(32, "big")), self.net, self.net)
         self.did = self.desk.did
         self.directory = Directory(MemoryDocuments(), self.net, verify=_verify)
-        self.directory.listeners.append(lambda held, _doc: self.net.taken(self, held))
+        self.directory.listeners.append(lambda held, _doc: lambda: self.net.taken(self, held))
         self.gossip = Gossip(self.did, self.directory, self.net, self.net)
         self._waiting: dict[str, deque[Ask]] = {}
         self._spreading = False

@@ -12,6 +12,8 @@ The reader of `Lock` comes out as
         if not ((32 <= len(v) <= 32)): c2('hashlock', v)
         v1 = v
         return kind(v0, v1)
+
+Many values are read from a slice: protobuf's own containers end each loop over them with an exception.
 """
 
 from __future__ import annotations
@@ -116,13 +118,15 @@ def _read(source: _Source, field: _Field) -> None:
     if field.kind in _SCALARS:
         slow = _checked(field.checks)
         if field.many:
-            source.add("values = tuple(v)", "for v in values:", f"    {_tested(source, field.shortcut, slow, name)}")
-            source.add("v = values")
+            source.add("values = v[:]", "for v in values:", f"    {_tested(source, field.shortcut, slow, name)}")
+            source.add("v = tuple(values)")
         else:
             source.add(f"v = {value}")
             _test(source, field.shortcut, slow, name)
+    elif field.many and issubclass(field.kind, IntEnum):
+        source.add(f"v = tuple([{_converted(source, field, 'one')} for one in v[:]])")
     elif field.many:
-        source.add(f"v = tuple([{_converted(source, field, 'one')} for one in v])")
+        source.add(f"v = tuple(map({source.name(reader(field.kind))}, v[:]))")
     elif issubclass(field.kind, IntEnum):
         source.add(f"v = {_converted(source, field, value)}")
     else:

@@ -89,11 +89,13 @@ def facts(did: str, offer: Offer) -> Facts:
     )
 
 
+@lru_cache(maxsize=4_096)
 def words(name: str) -> str:
     """A GPU's name in small letters and plain words: `NVIDIA RTX-4090` is `nvidia rtx 4090`."""
     return " ".join(_WORDS.findall(name.lower()))
 
 
+@lru_cache(maxsize=4_096)
 def beginnings(region: str) -> tuple[str, ...]:
     """A region and all that it lies in: `eu-north-1` lies in `eu-north` and in `eu`."""
     parts = [part for part in _BETWEEN.split(region.lower()) if part]

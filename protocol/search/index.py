@@ -78,7 +78,10 @@ class Index:
         row = self._rows.get(new.did)
         if row is None:
             row = self._rows[new.did] = heappop(self._free) if self._free else len(self._rows)
-        self._change(row, self._facts.get(row), new)
+        old = self._facts.get(row)
+        if old == new:
+            return
+        self._change(row, old, new)
         self._facts[row] = new
 
     def remove(self, did: str) -> None:

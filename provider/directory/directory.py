@@ -27,7 +27,9 @@ _FORGET_AFTER_MS = limits.BROADCAST_TTL_MS + 2 * limits.SKEW_MS
 _FORGET_AT_ONCE = 1_000
 _PAGE_BYTES = limits.MESSAGE_MAX - limits.PAYLOAD_MAX // 4  # room for what each document's framing adds
 
-News = Callable[[Held, Document], None]
+Act = Callable[[], None]
+News = Callable[[Held, Document], Act | None]
+"""What is to be done about a document once it is committed: it is asked before, as no document is kept till then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Taken:
 @dataclass
 class _Batch:
     puts: dict[bytes, tuple[Held, bytes]] = field(default_factory=dict)
-    docs: dict[bytes, Document] = field(default_factory=dict)
+    acts: dict[bytes, list[Act]] = field(default_factory=dict)
     gone: set[bytes] = field(default_factory=set)
 
 
@@ -52,7 +54,7 @@ class Directory:
     def __init__(self, store: Documents, clock: Clock, *, verify: Verify = identity.verify) -> None:
         self._store, self._clock, self._verify = store, clock, verify
         self.listeners: list[News] = []
-        """Who is told of each document that was taken."""
+        """Who acts on each document that was taken."""
         self.partings: list[Callable[[Held], None]] = []
         """Who is told of each that is here no more."""
         self._held: dict[bytes, Held] = {}
@@ -99,9 +101,9 @@ class Directory:
         except BaseException:
             self._load()  # what the store did not take was never here
             raise
-        for held, _ in batch.puts.values():
-            for listener in self.listeners:
-                listener(held, batch.docs[held.place])
+        for place in batch.puts:
+            for act in batch.acts[place]:
+                act()
         return outcomes
 
     # --- what is shown -----------------------------------------------------------------------------------------------
@@ -197,7 +199,9 @@ class Directory:
         )  # fmt: skip
         self._make_room(held, had, now_ms, batch)
         self._count(self._held.get(found.place), held)
-        batch.puts[held.place], batch.docs[held.place] = (held, data), found.signed.doc
+        batch.puts[held.place] = (held, data)
+        acts = [listener(held, found.signed.doc) for listener in self.listeners]
+        batch.acts[held.place] = [act for act in acts if act is not None]
         self._will_end(held)
         if head.expires_at_ms > now_ms:
             self.tree.put(found.place, found.sequence)

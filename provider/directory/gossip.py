@@ -8,6 +8,7 @@ those of others. Not thread-safe: it lives on its directory's thread.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 
 from gpufair.protocol import gossip_limits, limits
 from gpufair.protocol.addresses import Endpoint, Reach, network
@@ -30,7 +31,7 @@ from gpufair.provider.directory import documents
 from gpufair.provider.directory.asks import Ask, Reply
 from gpufair.provider.directory.company import Company, Mate, Trouble
 from gpufair.provider.directory.comparing import Comparing
-from gpufair.provider.directory.directory import Directory, Taken
+from gpufair.provider.directory.directory import Act, Directory, Taken
 from gpufair.provider.directory.documents import Held, Kind, Origin, place_of
 from gpufair.provider.directory.wants import Wants
 
@@ -193,12 +194,16 @@ class Gossip:
 
     # --- what is new -------------------------------------------------------------------------------------------------
 
-    def _heard(self, held: Held, doc: Document) -> None:
-        """A document was taken: it is told on, and if it shows a directory, that may be company."""
+    def _heard(self, held: Held, doc: Document) -> Act:
+        endpoints = doc.endpoints if isinstance(doc, NodeRecord) and Role.DIRECTORY in doc.roles else ()
+        return partial(self._taken, held, endpoints)
+
+    def _taken(self, held: Held, endpoints: tuple[str, ...]) -> None:
+        """A document was taken: it is told on, and if it shows a directory at `endpoints`, that may be company."""
         if self._directory.tree.get(held.place):
             self._news[held.place] = held.source
-        if isinstance(doc, NodeRecord) and Role.DIRECTORY in doc.roles and doc.endpoints:
-            first = Endpoint.parse(doc.endpoints[0])
+        if endpoints:
+            first = Endpoint.parse(endpoints[0])
             same = network(first.host) if first.is_ip else ".".join(first.host.split(".")[-2:])
             self.company.invite(held.did, network=same if held.heard is Reach.GLOBAL else "")
 
@@ -207,7 +212,7 @@ class Gossip:
         for document in self._directory.find_records(after=DID_PREFIX + "123456789ABCDEFGH"[self._pick(17)])[0]:
             found = documents.read(document)
             if (held := self._directory.held(found.place)) is not None:
-                self._heard(held, found.signed.doc)
+                self._heard(held, found.signed.doc)()
         self._news.clear()
 
     def _pick(self, below: int) -> int:

@@ -6,12 +6,14 @@ first answers may know of fewer offers than there are; they say of how many.
 
 from __future__ import annotations
 
+from functools import partial
+
 from gpufair.protocol.messages import Document, Envelope, Offer, SearchAnswer, SearchRequest
 from gpufair.protocol.search import asking
-from gpufair.protocol.search.facts import facts
+from gpufair.protocol.search.facts import Facts, facts
 from gpufair.protocol.search.index import Index
 from gpufair.provider.directory import documents
-from gpufair.provider.directory.directory import Directory
+from gpufair.provider.directory.directory import Act, Directory
 from gpufair.provider.directory.documents import Held, Kind, place_of
 
 _READ_AT_ONCE = 1_000
@@ -54,9 +56,14 @@ class Searching:
         if isinstance(read.signed.doc, Offer) and read.did not in index:
             index.add(facts(read.did, read.signed.doc))
 
-    def _taken(self, held: Held, doc: Document) -> None:
-        if self._index is not None and isinstance(doc, Offer) and self._directory.tree.get(held.place):
-            self._index.add(facts(held.did, doc))
+    def _taken(self, held: Held, doc: Document) -> Act | None:
+        if self._index is None or not isinstance(doc, Offer):
+            return None
+        return partial(self._put, self._index, held.place, facts(held.did, doc))
+
+    def _put(self, index: Index, place: bytes, found: Facts) -> None:
+        if self._directory.tree.get(place):
+            index.add(found)
 
     def _gone(self, held: Held) -> None:
         if self._index is not None and held.kind is Kind.OFFER:

@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from gpufair.protocol.addresses import Reach
@@ -44,6 +44,7 @@ def _put() -> str:
 
 
 _PUT = _put()
+_GONE = "DELETE FROM documents WHERE place = ?"
 _AT_A_TIME = 500
 """Places named in one statement."""
 
@@ -99,11 +100,9 @@ class DirectoryStore:
     def write(self, puts: Sequence[tuple[Held, bytes]], gone: Sequence[bytes]) -> None:
         """See `Documents`."""
         values = [(*_kept(held), data) for held, data in puts]
-        with self._database.write() as connection:
-            for start in range(0, len(gone), _AT_A_TIME):
-                connection.execute(delete(_TABLE).where(_C.place.in_(gone[start : start + _AT_A_TIME])))
-            if values:
-                connection.exec_driver_sql(_PUT, values)
+        with self._database.driver("BEGIN IMMEDIATE") as driver:
+            driver.executemany(_GONE, [(place,) for place in gone])
+            driver.executemany(_PUT, values)
 
     def bury(self, places: Sequence[bytes]) -> None:
         """See `Documents`."""

@@ -227,6 +227,18 @@ def test_the_database_itself_lets_no_sequence_fall(store, publisher, directory):
     assert list(store.all()) == [held]
 
 
+def test_nobody_acts_on_what_the_store_did_not_take(store, publisher, directory):
+    me, done = publisher(), []
+    directory.listeners.append(lambda held, doc: lambda: done.append((held.sequence, doc.sequence)))
+    directory.publish(me.record(5).envelope)
+    held = directory.held(place_of(Kind.RECORD, me.did.encode()))
+    store.write([(replace(held, sequence=9), b"x")], ())  # another process had the file
+    with pytest.raises(Exception, match="never falls"):
+        directory.publish(me.record(6).envelope)
+    assert done == [(5, 5)]
+    assert directory.held(held.place).sequence == 9
+
+
 def test_the_desk_serves_the_event_loop(directory, publisher):
     me = publisher()
     own = me.record().envelope

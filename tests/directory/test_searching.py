@@ -122,6 +122,16 @@ def test_offers_come_change_and_end(house: House) -> None:
     assert house.found() == []
 
 
+def test_an_offer_that_says_the_same_again_is_shown_as_it_was_signed_last(house: House) -> None:
+    house.publish(1, 60)
+    assert house.found() == [house.did(1)]
+    house.now += limits.BROADCAST_TTL_MS // 2
+    house.publish(1, 60)
+    house.now += limits.BROADCAST_TTL_MS // 2 + 1  # the first has ended
+    (offer,) = house.searching.search(ALL).offers
+    assert read(offer, Offer).doc.sequence == house.now - limits.BROADCAST_TTL_MS // 2 - 1 + 60
+
+
 def test_whoever_is_pushed_out_is_found_no_more(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DIRECTORY_RECORDS_MAX", 6)
     house.restart()

@@ -58,7 +58,7 @@ class CrashDatabase(Database):
     @contextmanager
     def driver(self, begin: str, *, lasting: bool = True) -> Iterator[Any]:
         """As the real one, with a fault before and after the commit of whatever may write."""
-        writes = begin != "BEGIN"
+        writes, lasting = begin != "BEGIN", lasting and self._waits
         image = self.raw.serialize() if writes and (self._undone is None) is not lasting else None
         before = image if self._undone is None and not lasting else self._undone
         with super().driver(begin, lasting=lasting) as raw:

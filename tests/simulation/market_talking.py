@@ -7,7 +7,7 @@ Where the network is bad it is lost, late, or arrives twice.
 from __future__ import annotations
 
 from collections import deque
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from actor import Actor, CrashDatabase, database
@@ -57,7 +57,7 @@ class TalkingActor(Actor):
     def open_directory(self) -> None:
         """Come up with what the store holds."""
         self.directory = Directory(self.kept, self, verify=verified)
-        self.directory.listeners.append(lambda held, doc: self.world.taken(self, held, doc))
+        self.directory.listeners.append(lambda held, doc: partial(self.world.taken, self, held, doc))
         self.gossip = Gossip(self.desk.did, self.directory, self, self)
         for did in self.friends:
             self.gossip.company.invite(did, typed=True)
