@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="The providers that you don't buy from.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Whom you don't buy from or pay at.", no_args_is_help=True, rich_markup_mode=None)
     group.command(name="list")(list_bans)
     group.command()(lift)
     group.command()(check)
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_bans(home: HomeDir = None, as_json: Json = False) -> None:
-    """List the providers that you don't buy from, and why. Offline."""
+    """List the providers that you don't buy from, the ledgers that you don't pay at, and why. Offline."""
     perform(home, as_json, lambda stage: stage.with_buyer(lambda buyer: _list(stage, buyer)))
 
 

@@ -1,4 +1,4 @@
-"""Evidence that others bring. Rule: a seller is banned for what was proved here, and by that once: a lifted ban holds.
+"""Evidence that others bring. Rule: a seller or ledger is banned for what was proved here, once: a lifted ban holds.
 
 What only a replay can judge bans nobody; it is told to whoever looks (`doubts`).
 """
@@ -38,18 +38,18 @@ class Doubt:
         return self.evidence.doc.accused
 
 
-def open_questions(store: RowStore, sellers: Iterable[str]) -> list[str]:
-    """Those of some sellers whom evidence could still tell us anything about."""
+def open_questions(store: RowStore, dids: Iterable[str]) -> list[str]:
+    """Those of some sellers and ledgers whom evidence could still tell us anything about."""
     with store.read() as rows:
-        return [did for did in dict.fromkeys(sellers) if not bans.is_settled(rows, did)]
+        return [did for did in dict.fromkeys(dids) if not bans.is_settled(rows, did)]
 
 
-async def read_evidence(directory: DirectoryPeer, sellers: Sequence[str], answer: Answer) -> None:
-    """Ask a directory what it has against these sellers. One that knows no such question has nothing to say."""
+async def read_evidence(directory: DirectoryPeer, dids: Sequence[str], answer: Answer) -> None:
+    """Ask a directory what it has against these. One that knows no such question has nothing to say."""
     size = 0
     try:
-        for start in range(0, len(sellers), limits.FIND_MAX):
-            async for document in directory.all_evidence(sellers[start : start + limits.FIND_MAX]):
+        for start in range(0, len(dids), limits.FIND_MAX):
+            async for document in directory.all_evidence(dids[start : start + limits.FIND_MAX]):
                 size += len(document.payload)
                 if size > _BYTES_MAX:
                     what = f"shows more than {_BYTES_MAX // limits.MIB} MiB of evidence; the rest is left"

@@ -7,8 +7,9 @@ others an offer gets two asked, many at a time and not for long; and each is jud
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from gpufair.client.failures import Dropped, FundsError, NoOfferError, PurchaseError, UnreachableError
 from gpufair.client.ledgers import Ledgers, seller_runs_it
@@ -21,6 +22,7 @@ from gpufair.protocol.units import show
 
 _STRANGERS_MAX = 2
 """Ledgers of one offer that we never dealt with and ask all the same."""
+_NOBODY: Mapping[str, str] = MappingProxyType({})
 _AT_ONCE = 32
 _ROUNDS_MAX = 4
 ASK_S = 8.0
@@ -49,7 +51,7 @@ class Funded:
 class Funding:
     """Finds the first choice that can be paid; each ledger is asked once. `known`: the dids that the wallet knows.
 
-    With `only`, no other ledgers than these are used.
+    With `only`, no other ledgers than these are used; `bans` are those that the wallet keeps away from, and why.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Funding:
         known: Collection[str] = (),
         budget: int = 0,
         only: Collection[str] = (),
+        bans: Mapping[str, str] = _NOBODY,
     ) -> None:
         self._ledgers = ledgers
         self._records = tuple(records)
@@ -68,6 +71,7 @@ class Funding:
         self._known = frozenset(known)
         self._budget = budget
         self._only = frozenset(only)
+        self._bans = bans
         self._told: dict[LedgerRef, _Answer] = {}
 
     async def first_payable(self, choices: Sequence[Choice], did: str) -> Funded:
@@ -93,9 +97,11 @@ class Funding:
         return [ref for ref in self._allowed(choice) if ref.did not in self._known][:_STRANGERS_MAX]
 
     def _allowed(self, choice: Choice) -> list[LedgerRef]:
-        """One address of each ledger that an offer names, but for the seller's own."""
+        """One address of each ledger that an offer names, but for the seller's own and banned ones."""
         first: dict[str, LedgerRef] = {}
         for ref in choice.offer.doc.ledgers:
+            if ref.did in self._bans:
+                continue
             if (self._trust_own or ref.did != choice.offer.issuer) and (not self._only or ref.did in self._only):
                 first.setdefault(ref.did, ref)
         return list(first.values())
@@ -132,6 +138,8 @@ class Funding:
     def _objection(self, choice: Choice, ref: LedgerRef) -> Reason | None:
         """Why a choice can't be paid at a ledger; None if it can."""
         name, told = identity.short(ref.did), self._told.get(ref)
+        if ref.did in self._bans:
+            return Reason(ReasonCode.BANNED, detail=f"the ledger {name}: {self._bans[ref.did]}")
         if not self._trust_own and seller_runs_it(ref, told.record if told else None, choice.record):
             return Reason(ReasonCode.LEDGER_NOT_ACCEPTED, detail=f"{name} is the seller's own")
         if told is None:
@@ -165,6 +173,11 @@ class Funding:
         silent = [f"{identity.short(ref.did)}: {told.error}" for ref, told in self._told.items() if told.error]
         if silent:
             return UnreachableError("no ledger answers", hint="; ".join(silent)[:400], dropped=dropped)
+        shut = sorted({ref.did for choice in choices for ref in choice.offer.doc.ledgers} & self._bans.keys())
+        if shut:
+            what = f"the offers want to be paid at a ledger that is banned ({identity.short(shut[0])})"
+            hint = "gpufair bans list says why; if you trust it all the same: gpufair bans lift"
+            return NoOfferError(what, hint=hint, dropped=dropped)
         sellers = ", ".join(sorted({seller(choice) for choice in choices}))
         what = f"every offer wants to be paid at the seller's own ledger ({sellers[:200]})"
         hint = "it could take a payment and keep the picture; if you trust the seller: --trust-provider-ledger"

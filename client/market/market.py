@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -110,11 +111,13 @@ async def _read(peer: Peer, answer: Answer, store: RowStore, wanted: SearchReque
     answer.reached, answer.did, answer.roles = True, peer.did, peer.record.doc.roles
     answer.heard = await reach_of(peer.endpoint)
     answer.records.append(peer.record.envelope)
-    sellers: list[str] = []
+    sellers, ledgers = list[str](), Counter[str]()
     async for offer in _shown(peer, answer, wanted):
         answer.offers.append(offer)
         with contextlib.suppress(PeerError):  # what is wrong with it is told when it is checked
-            sellers.append(dsse.read(offer, Offer).issuer)
+            read = dsse.read(offer, Offer)
+            sellers.append(read.issuer)
+            ledgers.update({ref.did for ref in read.doc.ledgers})
         if len(answer.offers) >= _OFFERS_MAX:
             answer.silence = Silence.FLOODED
             answer.troubles.append(Trouble(answer.source, f"shows more than {_OFFERS_MAX} offers; the rest is left"))
@@ -122,7 +125,9 @@ async def _read(peer: Peer, answer: Answer, store: RowStore, wanted: SearchReque
     for start in range(0, len(sellers), limits.FIND_MAX):
         async for record in peer.directory.all_records(sellers[start : start + limits.FIND_MAX]):
             answer.records.append(record)
-    await read_evidence(peer.directory, open_questions(store, sellers), answer)
+    # Offers name as many ledgers as they like: about those that most want to be paid at it is asked.
+    usual = [did for did, _ in ledgers.most_common(limits.FIND_MAX)]
+    await read_evidence(peer.directory, open_questions(store, [*sellers, *usual]), answer)
 
 
 async def _shown(peer: Peer, answer: Answer, wanted: SearchRequest | None) -> AsyncIterator[Envelope]:

@@ -110,7 +110,7 @@ class Planner:
         trust = wish.trust_provider_ledger or self._config.trust_provider_ledger
         funding = Funding(
             self._ledgers, market.records.values(), trust_own=trust, known=known, budget=budget,
-            only=wish.where.ledgers,
+            only=wish.where.ledgers, bans=banned(self._store),
         )  # fmt: skip
         affordable = [choice for choice, total in zip(choices, totals, strict=True) if room is None or total <= room]
         return await funding.first_payable(affordable, self._desk.did)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from whole_nodes import World
 
 from gpufair.client import counters
+from gpufair.client.failures import NoOfferError
 from gpufair.client.wallet import accusations, bans
 from gpufair.protocol import envelope, evidence
 from gpufair.protocol.evidence import Proof
@@ -65,6 +67,10 @@ def test_two_heads_of_one_sequence_ban_the_ledger_and_are_told_to_others(world: 
         there = await w.buyer.peers.meet(f"127.0.0.1:{w.provider.port}")
         told = [envelope.read(one, Evidence).doc async for one in there.directory.all_evidence((ledger,))]
         assert [one.documents for one in told] == [piece.doc.documents]
+        with pytest.raises(NoOfferError, match="a ledger that is banned"):
+            await w.buy()
+        bans.lift(w.buyer.store, ledger)
+        assert (await w.buy()).is_settled, "its owner trusts it all the same"
 
     world(story)
 

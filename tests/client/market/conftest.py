@@ -31,6 +31,8 @@ class Shelf:
     offers: list[Envelope] = field(default_factory=list)
     records: list[Envelope] = field(default_factory=list)
     evidence: list[Envelope] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """Against whom evidence was asked for."""
 
     async def record(self) -> Envelope:
         return self.seller.record(CLOCK.now_ms(), tls_certificate=self.identity.certificate).envelope
@@ -42,6 +44,7 @@ class Shelf:
         return self.records, ""
 
     async def find_evidence(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:
+        self.asked += dids
         return self.evidence, ""
 
     async def find_offers(self, dids: tuple[str, ...], after: str) -> tuple[Sequence[Envelope], str]:

@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sellers import LEDGER
 
 from gpufair.client.wallet import bans
 from gpufair.protocol import evidence
 from gpufair.protocol.edge.rows import RowStore
-from gpufair.protocol.edge.system import SystemClock
-from gpufair.protocol.messages import Crime, Envelope, LedgerRef
+from gpufair.protocol.edge.system import SystemClock, SystemRandom
+from gpufair.protocol.heads import Desk
+from gpufair.protocol.identity import KeySigner
+from gpufair.protocol.messages import Crime, Envelope, JournalHead, LedgerRef
 
 CLOCK = SystemClock()
 
@@ -55,6 +58,23 @@ def test_a_cheat_is_banned_by_what_it_signed(
     assert "two node records" in bans.banned(store)[did(a_seller, 1)]
     assert any("banned from now on" in trouble.what for trouble in market.troubles)
     assert not any("banned" in trouble.what for trouble in look(stocked).troubles)  # told once
+
+
+def test_a_ledger_that_signed_two_journals_is_banned_by_whoever_is_offered_it(
+    look: Any, stocked: Any, a_seller: Any, store: RowStore
+) -> None:
+    bank = Desk(KeySigner.from_seed(b"L" * 32), CLOCK, SystemRandom())
+    assert bank.did == LEDGER
+    one, other = (bank.sign(JournalHead(bank.head(bank.did), 7, bytes([n]) * 32)).envelope for n in (1, 2))
+    bringer = a_seller(500, CLOCK).desk
+    stocked.evidence = [bringer.sign(evidence.two_heads(bringer.broadcast_head(), one, other)).envelope]
+    look(stocked)
+    assert LEDGER in stocked.asked
+    assert list(bans.banned(store)) == [LEDGER]
+    stocked.asked.clear()
+    look(stocked)
+    assert stocked.asked
+    assert LEDGER not in stocked.asked, "what is settled is not asked again"
 
 
 def test_a_ban_that_the_buyer_lifted_is_not_put_back(

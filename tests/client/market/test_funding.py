@@ -97,6 +97,24 @@ async def paid(choices: tuple[Choice, ...], **options: Any) -> Funded:
         return await funds.first_payable(choices, BUYER.did)
 
 
+def test_a_banned_ledger_is_neither_asked_nor_paid_at(choices: Any) -> None:
+    async def story() -> None:
+        shut, good = Bank(1, says=10**6), Bank(2, says=10**6)
+        async with serving(shut, good):
+            banned = {shut.desk.did: "it signed two journals"}
+            known = (shut.desk.did, good.desk.did)
+            found = await paid(choices((shut.ref,), (shut.ref, good.ref)), known=known, bans=banned)
+            assert found.ledger == good.ref
+            [(_, [why])] = found.dropped
+            assert why.code is ReasonCode.BANNED
+            assert "two journals" in why.detail
+            with pytest.raises(NoOfferError, match="a ledger that is banned"):
+                await paid(choices((shut.ref,)), known=known, bans=banned)
+            assert (shut.asked, good.asked) == (0, 1)
+
+    asyncio.run(story())
+
+
 def nobody(number: int) -> LedgerRef:
     return LedgerRef(KeySigner.from_seed(bytes([200]) * 30 + number.to_bytes(2, "big")).did, f"127.0.0.1:{number}")
 
