@@ -61,6 +61,12 @@ def unused(some: Unused) -> Iterator[str]:
         yield f"  {identity.short(did)}  {'; '.join(map(str, misses))}"
 
 
+def banned(some: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Who is not looked at, and why."""
+    for did, why in some:
+        yield f"banned: {identity.short(did)}  {why}"
+
+
 def advice(found: Found) -> Iterator[str]:
     """What to do next; where nothing matches, which one filter to leave out."""
     if found.matches:

@@ -112,12 +112,13 @@ async def _offers(
     from gpufair.client.market.asking import search_question
     from gpufair.client.market.choosing import models_on_sale, pick_model
     from gpufair.client.market.searching import search
+    from gpufair.client.wallet.bans import banned
 
     strategy = how or buyer.config.strategy
     market = await buyer.market(wanted=search_question(wanted, model, strategy))
     if model:
         wanted = replace(wanted, model=pick_model(models_on_sale(market.offers), model).digest)
-    result = search(market, wanted, strategy, limit=limit)
+    result = search(market, wanted, strategy, limit=limit, bans=banned(buyer.store))
     if not market.offers:
         stage.say(f"{market.asked} node{'' if market.asked == 1 else 's'} answered, and none knows of an offer.")
         stage.say("Next: gpufair peers add HOST:PORT", style="dim")
@@ -125,6 +126,8 @@ async def _offers(
         for line in f.offers(result):
             stage.out.print(line)
         for words in (*f.directories(market.searches), *f.counts(result), *(f.unused(result.unused) if unused else ())):
+            stage.say(words, style="dim")
+        for words in f.banned(result.banned):
             stage.say(words, style="dim")
         for words in f.advice(result.found):
             stage.say(words)
@@ -136,6 +139,7 @@ async def _offers(
     return answer(
         "offers", asked=market.asked, offers=[offer_object(one) for one in result.offers], left_out=troubles,
         search=found_object(result.found), unused=f.unused_objects(result.unused) if unused else [],
+        banned=[{"provider": did, "why": why} for did, why in result.banned],
     )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from gpufair.client.market.market import Market
 from gpufair.protocol.envelope import Signed
@@ -21,6 +23,8 @@ class Searched:
     found: Found
     offers: tuple[Signed[Offer], ...]
     unused: tuple[tuple[str, tuple[Miss, ...]], ...]
+    banned: tuple[tuple[str, str], ...] = ()
+    """Sellers that are not looked at because the wallet doesn't buy from them, and why."""
 
     @property
     def idle(self) -> int:
@@ -28,10 +32,19 @@ class Searched:
         return 0 if self.wanted.model else self.found.known - self.found.counts[0].alone
 
 
-def search(market: Market, wanted: Search, strategy: Strategy = CHEAPEST, *, limit: int = 20) -> Searched:
-    """The best offers of a market that pass every filter."""
-    index, by_did = Index(), {offer.issuer: offer for offer in market.offers}
+def search(
+    market: Market,
+    wanted: Search,
+    strategy: Strategy = CHEAPEST,
+    *,
+    limit: int = 20,
+    bans: Mapping[str, str] = MappingProxyType({}),
+) -> Searched:
+    """The best offers of a market that pass every filter; `bans` are the sellers that one doesn't buy from, and why."""
+    index, by_did = Index(), {offer.issuer: offer for offer in market.offers if offer.issuer not in bans}
     for did, offer in by_did.items():
         index.add(facts(did, offer.doc))
     found = index.find(wanted, strategy, limit=limit)
-    return Searched(wanted, found, tuple(by_did[hit.did] for hit in found.hits), tuple(index.unused(wanted)))
+    offers, unused = tuple(by_did[hit.did] for hit in found.hits), tuple(index.unused(wanted))
+    banned = tuple((offer.issuer, bans[offer.issuer]) for offer in market.offers if offer.issuer in bans)
+    return Searched(wanted, found, offers, unused, banned)

@@ -162,3 +162,12 @@ def test_a_market_is_searched_before_there_is_a_job(three: Any) -> None:
     assert [did for did, _ in result.unused] == [market.offers[0].issuer]
     assert search(market, Search(region="mars")).found.changes[0].matches == 3
     assert len(search(market, EVERY, limit=1).offers) == 1
+
+
+def test_a_search_names_who_is_banned_and_looks_at_nobody_of_them(three: Any) -> None:
+    market = three()
+    shut = market.offers[0].issuer
+    found = search(market, Search(), bans={shut: "it was rude", "did:key:z6MkElsewhere": "it sells nothing here"})
+    assert found.banned == ((shut, "it was rude"),)
+    assert [offer.issuer for offer in found.offers] == [offer.issuer for offer in market.offers[1:]]
+    assert found.found.known == 2

@@ -99,6 +99,9 @@ def test_a_cheat_that_one_buyer_caught_sells_nothing_to_the_next(world: Any, tmp
             [why] = [one["what"] for one in answer["left_out"] if cheat in one["what"]]
             assert "the key of a delivery opens something else than its receipt says" in why
             assert list(banned(second)) == [cheat]
+            _, again = await said(second, "offers")
+            assert (again["offers"], [one["provider"] for one in again["banned"]]) == ([], [cheat])
+            assert "opens something else" in again["banned"][0]["why"], "it is told every time"
             code, _ = await said(second, "run", "a fox", "--yes")
             assert code == Exit.NO_OFFER
             assert await w.funds(second.did) == (START, 0), "it never bought, and held nothing"
