@@ -124,7 +124,7 @@ class Endpoint:
     @classmethod
     def parse(cls, text: str) -> Endpoint:
         """Read `host:port` or `[v6]:port`. Raises PeerError for anything that can't be another node's address."""
-        return cls(*_parts(text))
+        return _endpoint(text)
 
     @property
     def is_ip(self) -> bool:
@@ -159,12 +159,12 @@ class PeerAddress:
 
 
 @lru_cache(maxsize=8192)  # a node says the same of itself every few minutes
-def _parts(text: str) -> tuple[str, int]:
+def _endpoint(text: str) -> Endpoint:
     shape = _SHAPE.fullmatch(text) if len(text) <= limits.NAME_MAX else None
     if shape is None or int(shape[3]) > _PORT_MAX:
         raise PeerError(Fault.MALFORMED, f"{text[:80]!r} is not an address like node.example:7700")
     host = _ip(shape[1], 6) if shape[1] else _host(shape[2].lower())
-    return host, int(shape[3])
+    return Endpoint(host, int(shape[3]))
 
 
 def _host(text: str) -> str:

@@ -41,7 +41,7 @@ class Signed(Generic[D_co]):
     @property
     def signers(self) -> tuple[str, ...]:
         """Every did whose signature the envelope carries."""
-        return tuple(s.keyid for s in self.envelope.signatures)
+        return tuple([s.keyid for s in self.envelope.signatures])
 
     @property
     def bytes(self) -> bytes:

@@ -73,15 +73,17 @@ class Index:
     def __contains__(self, did: object) -> bool:
         return did in self._rows
 
+    def has(self, facts: Facts) -> bool:
+        """Whether the last offer of this issuer is here and said the same."""
+        row = self._rows.get(facts.did)
+        return row is not None and self._facts[row] == facts
+
     def add(self, new: Facts) -> None:
         """Take an offer in the place of its issuer's last one; what did not change is not touched."""
         row = self._rows.get(new.did)
         if row is None:
             row = self._rows[new.did] = heappop(self._free) if self._free else len(self._rows)
-        old = self._facts.get(row)
-        if old == new:
-            return
-        self._change(row, old, new)
+        self._change(row, self._facts.get(row), new)
         self._facts[row] = new
 
     def remove(self, did: str) -> None:

@@ -59,7 +59,8 @@ class Searching:
     def _taken(self, held: Held, doc: Document) -> Act | None:
         if self._index is None or not isinstance(doc, Offer):
             return None
-        return partial(self._put, self._index, held.place, facts(held.did, doc))
+        found = facts(held.did, doc)
+        return None if self._index.has(found) else partial(self._put, self._index, held.place, found)
 
     def _put(self, index: Index, place: bytes, found: Facts) -> None:
         if self._directory.tree.get(place):

@@ -33,13 +33,15 @@ _TABLE = Table(
 )
 _C = _TABLE.c
 _NAMES = [column.name for column in _TABLE.columns]
+_SETTLED = ("place", "kind", "did")
+"""What one place always has: written once, the index of what is shown need not be told of it again."""
 _kept = attrgetter(*_NAMES[:-1])
 
 
 def _put() -> str:
     """Write a row over what is at its place, as text: SQLAlchemy would take longer over each of a thousand rows."""
     statement = insert(_TABLE).values({name: bindparam(name) for name in _NAMES})
-    changed = {name: statement.excluded[name] for name in _NAMES if name != "place"}
+    changed = {name: statement.excluded[name] for name in _NAMES if name not in _SETTLED}
     return str(statement.on_conflict_do_update(index_elements=[_C.place], set_=changed).compile(dialect=dialect()))
 
 
