@@ -7,8 +7,8 @@ before anybody knows the job; what a job costs is its quote, and nothing here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from gpufair.protocol.messages import (
     BidClass,
@@ -34,8 +34,7 @@ _WORDS = re.compile(r"[a-z0-9]+")
 _BETWEEN = re.compile(r"[-_/. ]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Good:
+class Good(NamedTuple):
     """A model that can be had: what the reference picture costs there (micro-credits), and how long it takes."""
 
     model: bytes
@@ -44,9 +43,11 @@ class Good:
     time_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a search looks at of an offer. `names` are those of its models, `regions` its region and all beginnings."""
+class Facts(NamedTuple):
+    """What a search looks at of an offer. `names` are those of its models, `regions` its region and all beginnings.
+
+    A tuple, since each renewed offer's facts are compared with those before.
+    """
 
     did: str
     goods: tuple[Good, ...]

@@ -6,7 +6,6 @@ Nothing here is precious: what is lost is published again within minutes. So com
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -35,7 +34,6 @@ _C = _TABLE.c
 _NAMES = [column.name for column in _TABLE.columns]
 _SETTLED = ("place", "kind", "did")
 """What one place always has: written once, the index of what is shown need not be told of it again."""
-_kept = attrgetter(*_NAMES[:-1])
 
 
 def _put() -> str:
@@ -43,6 +41,14 @@ def _put() -> str:
     statement = insert(_TABLE).values({name: bindparam(name) for name in _NAMES})
     changed = {name: statement.excluded[name] for name in _NAMES if name not in _SETTLED}
     return str(statement.on_conflict_do_update(index_elements=[_C.place], set_=changed).compile(dialect=dialect()))
+
+
+def _row(held: Held, data: bytes) -> tuple[bytes | int | str, ...]:
+    """A document in the order of the columns. Plain integers: the driver takes long to see what an enum's member is."""
+    return (
+        held.place, int(held.kind), held.did, held.sequence, held.id, held.expires_at_ms, held.source, int(held.heard),
+        held.since_ms, data,
+    )  # fmt: skip
 
 
 _PUT = _put()
@@ -101,7 +107,7 @@ class DirectoryStore:
 
     def write(self, puts: Sequence[tuple[Held, bytes]], gone: Sequence[bytes]) -> None:
         """See `Documents`."""
-        values = [(*_kept(held), data) for held, data in puts]
+        values = [_row(held, data) for held, data in puts]
         with self._database.driver("BEGIN IMMEDIATE") as driver:
             driver.executemany(_GONE, [(place,) for place in gone])
             driver.executemany(_PUT, values)
