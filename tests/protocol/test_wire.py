@@ -37,6 +37,14 @@ def test_every_proto_message_has_its_dataclass_and_the_other_way_round():
 
 
 @by_kind
+def test_a_reader_may_fill_the_slots_itself(kind):
+    """It passes `__init__` by, so a message may have nothing that only that would do."""
+    assert "__dict__" not in dir(kind)
+    assert not hasattr(kind, "__post_init__")
+    assert all(field.init for field in dataclasses.fields(kind))
+
+
+@by_kind
 def test_fields_have_the_protos_names_order_and_types(kind):
     described = sorted(PROTO[kind.__name__].fields, key=lambda field: field.number)
     assert [field.number for field in described] == list(range(1, len(described) + 1))
