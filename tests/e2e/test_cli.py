@@ -202,7 +202,9 @@ def test_a_changed_picture_does_not_verify(buyer: Customer, ledger: Node) -> Non
     assert [one["valid"] for one in several.json["files"]] == [True, False, False]
 
 
-def test_an_audit_judges_and_whoever_fails_sells_nothing_more(buyer: Customer, provider: Node) -> None:
+def test_an_audit_judges_and_whoever_fails_sells_nothing_more(
+    buyer: Customer, passer_by: Customer, provider: Node
+) -> None:
     """Null workers do no work, and say so in their profile: what was sold as fp32 was not computed in it."""
     job = buyer.ok("run", "a fox", "--yes")["job"]
     failed = buyer("audit", job, "-o", "fox.audit", "--json")
@@ -222,9 +224,10 @@ def test_an_audit_judges_and_whoever_fails_sells_nothing_more(buyer: Customer, p
     refused(answer, 3, "1 banned")
     assert f"audit of job {job[:12]} failed" in answer.error["reasons"][0]["detail"]
     assert buyer.ok("bans", "lift", provider.did[-12:])["did"] == provider.did
-    [report] = buyer.ok("bans", "check")["reports"]  # `run` has told the directory of it, as of anybody's
+    assert not buyer.ok("bans", "check")["reports"], "evidence is no news to whoever has lifted that ban"
+    [report] = passer_by.ok("bans", "check")["reports"]  # `run` has told the directory of it
     assert (report["did"], report["verdict"]) == (provider.did, "failed")
-    buyer.ok("bans", "lift", provider.did[-12:])
+    passer_by.ok("bans", "lift", provider.did[-12:])
     assert buyer.ok("quote")["choices"]
     refused(buyer("audit", "--json"), 2, "--check")
     refused(buyer("audit", job, "--picture", "1", "--json"), 1, "picture 1")
