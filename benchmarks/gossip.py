@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from benchmarks.directories import RENEWED_MS, Net, Node, remembering
 from benchmarks.rows import Row, Samples
 from benchmarks.running import Options, say
 from gpufair.protocol import gossip_limits, limits
 from gpufair.provider.directory import documents
-from gpufair.provider.directory.documents import Held
+from gpufair.provider.directory.documents import Held, Read
 
 NODES, SHARE, ROUNDS_GOAL = 200, 0.95, 3
 SIZES = (50, 100, 200, 400)
@@ -52,13 +52,14 @@ def _spread(count: int, offers: int, *, tells: bool) -> list[list[int]]:
         publisher = net.dice.choice(net.nodes)
         since, arrived = net.now, dict[int, int]()
         offer = publisher.offer()
-        mine = documents.read(offer).signed.id
+        mine = documents.read(offer)
 
         def taken(
-            node: Node, held: Held, mine: bytes = mine, since: int = since, seen: dict[int, int] = arrived
+            node: Node, held: Held, mine: Read = mine, since: int = since, seen: dict[int, int] = arrived
         ) -> None:
-            if held.id == mine:
-                seen[node.number] = net.now - since
+            # Or a later one, should its publisher have renewed it meanwhile.
+            if held.place == mine.place and held.sequence >= mine.sequence:
+                seen.setdefault(node.number, net.now - since)
 
         net.taken = taken
         publisher.show(offer)
@@ -66,14 +67,6 @@ def _spread(count: int, offers: int, *, tells: bool) -> list[list[int]]:
         late = [limits.BROADCAST_TTL_MS] * (count - len(arrived))
         found.append(sorted([ms for number, ms in arrived.items() if number != publisher.number] + late))
     return found
-
-
-def _noting(offer: bytes, net: Net, since: int, arrived: dict[int, int]) -> Callable[[Node, Held], None]:
-    def taken(node: Node, held: Held) -> None:
-        if held.id == offer:
-            arrived[node.number] = net.now - since
-
-    return taken
 
 
 def _row(nodes: int, told: list[list[int]], compared: list[list[int]]) -> Row:
